@@ -1,0 +1,224 @@
+"""The nouns: what a service, a release, a replica and a route are.
+
+Pure and frozen: nothing here does I/O, reads a clock or validates a file. The file is validated in
+`config/`; what reaches these classes is already lawful. Everything is JSON-able through `domain.codec`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+ServiceName = NewType("ServiceName", str)
+ReleaseId = NewType("ReleaseId", str)  # "web-3": service, then a number that only rises
+RolloutId = NewType("RolloutId", str)  # "web-r7"
+Seconds = float
+Pairs = tuple[tuple[str, str], ...]  # an ordered, hashable mapping
+
+
+class Colour(StrEnum):
+    """A slot. Says nothing about age; roles move, colours stay."""
+
+    BLUE = "blue"
+    GREEN = "green"
+
+    @property
+    def other(self) -> Colour:
+        return Colour.GREEN if self is Colour.BLUE else Colour.BLUE
+
+
+class Role(StrEnum):
+    LIVE = "live"  # the release that the service stands for
+    CANDIDATE = "candidate"  # the release that a rollout tries to make live
+    STANDBY = "standby"  # the release that was live, still warm
+
+
+class HealthKind(StrEnum):
+    HTTP = "http"
+    TCP = "tcp"
+    EXEC = "exec"  # a command inside the container exits 0
+    DOCKER = "docker"  # the image's own HEALTHCHECK says healthy
+    NONE = "none"  # written by the user: no check wanted; running is enough
+
+
+class Balance(StrEnum):
+    LEAST_CONN = "least_conn"
+    ROUND_ROBIN = "round_robin"
+
+
+class Sticky(StrEnum):
+    """What keeps a client on its side of a split."""
+
+    NONE = "none"  # every request is dealt anew
+    COOKIE = "cookie"
+    IP = "ip"
+
+
+class Strategy(StrEnum):
+    BLUE_GREEN = "blue-green"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How one replica is asked whether it is healthy."""
+
+    kind: HealthKind
+    path: str = "/"
+    method: str = "GET"
+    statuses: tuple[tuple[int, int], ...] = ((200, 299),)  # inclusive ranges
+    headers: Pairs = ()
+    host: str = ""  # Host header; empty: the service's first host
+    body: str = ""  # text the first 64 KiB of the answer must contain
+    scheme: str = "http"  # http | https
+    verify: bool = True  # with https: verify the certificate
+    port: int | None = None  # None: the service's port
+    command: tuple[str, ...] = ()
+    interval: Seconds = 1.0
+    timeout: Seconds = 2.0
+    healthy: int = 3  # consecutive passes that make a replica healthy
+    unhealthy: int = 3  # consecutive failures that make a watched replica sick
+    deadline: Seconds = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerHealth:
+    """The `healthcheck` of a Compose service, given to the engine as it stands."""
+
+    test: tuple[str, ...] = ()  # ("CMD", ...), ("CMD-SHELL", text) or ("NONE",)
+    interval: Seconds | None = None
+    timeout: Seconds | None = None
+    start_period: Seconds | None = None
+    retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container definition. Values may be secret references (`env:NAME`, `file:PATH`), never secrets."""
+
+    image: str
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    environment: Pairs = ()
+    env_file: tuple[str, ...] = ()  # absolute paths, read when a container is created
+    volumes: tuple[str, ...] = ()  # "source:target[:ro]", source absolute or a volume's name
+    networks: tuple[str, ...] = ()  # names of existing Docker networks, joined in this order
+    labels: Pairs = ()
+    healthcheck: DockerHealth | None = None
+    user: str | None = None
+    working_dir: str | None = None
+    stop_signal: str | None = None
+    stop_grace_period: Seconds = 10.0
+    init: bool | None = None
+    restart: str = "unless-stopped"  # given at promotion; a candidate runs with "no"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    connect: Seconds = 1.0
+    read: Seconds = 60.0
+    send: Seconds = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What clients address, as the file defines it. Part of every release, so a release can be started again."""
+
+    name: ServiceName
+    container: Container
+    health: HealthCheck
+    port: int | None = None  # None: not routed
+    replicas: int = 1
+    hosts: tuple[str, ...] = ()  # empty with a port: catches all hosts
+    path: str = "/"
+    strategy: Strategy = Strategy.BLUE_GREEN
+    bake: Seconds = 60.0
+    standby: Seconds = 900.0
+    drain: Seconds = 30.0
+    readiness_delay: Seconds = 0.0  # health `none`: running this long is the gate
+    balance: Balance = Balance.LEAST_CONN
+    sticky: Sticky = Sticky.NONE
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    body_limit: int = 1 << 20  # bytes of a request body, 0: unlimited
+
+    @property
+    def routed(self) -> bool:
+        return self.port is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxySettings:
+    """What all services of one nginx share."""
+
+    http: tuple[str, ...] = ("80",)  # "80", "127.0.0.1:8080", "[::]:80"
+    trusted: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
+    binary: str = "nginx"
+    user: str | None = None  # worker user when started as root; None: nginx's own default
+    workers: int | None = None  # None: auto
+    client_header_timeout: Seconds = 10.0
+    client_body_timeout: Seconds = 60.0
+    keepalive_timeout: Seconds = 75.0  # client side
+    upstream_keepalive_timeout: Seconds = 5.0
+    worker_shutdown_timeout: Seconds = 60.0
+    access_log: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What nginx must know of one service: matching, tuning and the fixed addresses of both colours."""
+
+    service: ServiceName
+    hosts: tuple[str, ...]
+    path: str
+    blue: tuple[str, ...]  # "172.18.0.2:8000", one per slot, never empty
+    green: tuple[str, ...]
+    balance: Balance = Balance.LEAST_CONN
+    sticky: Sticky = Sticky.NONE
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    body_limit: int = 1 << 20
+    drain: Seconds = 30.0
+
+    def slots(self, colour: Colour) -> tuple[str, ...]:
+        return self.blue if colour is Colour.BLUE else self.green
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """All that a generation of nginx configuration is rendered from. Holds no split: that moves without one."""
+
+    project: str
+    settings: ProxySettings
+    routes: tuple[Route, ...]  # sorted by service name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incarnation:
+    """One life of one container. A restart makes another, which has passed no gate."""
+
+    container: str  # full id
+    started_at: str  # the engine's own text, compared for equality only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One container of a release: name and address are chosen before it exists."""
+
+    name: str  # "shop-web-3-1"
+    address: str  # "172.18.0.2:8000"; "172.18.0.2" without a port where the service is not routed
+    incarnation: Incarnation | None = None  # as last observed
+
+    @property
+    def ip(self) -> str:
+        return self.address.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Immutable: image digest, container definition, config digest. It can be started again from this alone."""
+
+    id: ReleaseId
+    service: Service
+    image: str  # as the user named it
+    digest: str  # "sha256:...", what is started
+    config_digest: str  # of the definition, the contents of env_files included
+    created: float  # unix time, displayed only

@@ -1,0 +1,232 @@
+"""Every port on one page: what the engine asks of the world. Adapters answer in domain types and named errors.
+
+An unhealthy application is a result, never an exception. Every call that can wait has a deadline of its own and
+raises `OutcomeUnknown` (or the error named) when it passes. Every effect is idempotent: asked again, it observes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from proxyctl.domain.model import Colour, Incarnation, Release, Replica, Route, Seconds, ServiceName, Topology
+from proxyctl.domain.split import Split
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxyctl.domain.model import HealthCheck
+
+
+# --- containers -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    reference: str
+    digest: str  # the id that containers are created from: "sha256:..."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """The slot network: slots are numbered addresses of its lower half."""
+
+    name: str
+    gateway: str
+    slots: tuple[str, ...]  # addresses free to be leased, in order, never the gateway
+
+
+class Life(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    EXITED = "exited"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaState:
+    """What the engine says of one container, now."""
+
+    name: str
+    life: Life
+    incarnation: Incarnation | None = None  # None only when absent
+    address: str = ""  # on the slot network
+    exit_code: int | None = None
+    oom_killed: bool = False
+    restarts: int = 0
+    health: str = ""  # the engine's own HEALTHCHECK: "", "starting", "healthy", "unhealthy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Established connections to a replica's port, seen from inside its network namespace."""
+
+    connections: int
+    quiet_for: Seconds  # since the youngest byte on any of them; infinite when there is none
+
+
+class Inspector(Protocol):
+    """The read-only slice of the engine that the hot path needs."""
+
+    async def inspect(self, names: Sequence[str]) -> list[ReplicaState]:
+        """One state per name, in order; ABSENT where there is none of ours. Raises DockerUnavailable."""
+        ...
+
+
+class Runtime(Inspector, Protocol):
+    """Containers of this project, found by label, never by parsing names."""
+
+    async def resolve(self, image: str, progress: Callable[[str], None]) -> Image:
+        """The local image pinned to its digest; pulled when missing, `progress` is told. Raises ImageUnavailable."""
+        ...
+
+    async def network(self) -> Network:
+        """The slot network, created when missing. Raises StateUnusable when another state folder owns it."""
+        ...
+
+    async def start(self, release: Release, replica: Replica, colour: Colour, rollout: str) -> Replica:
+        """Create, start and verify one replica at its address, restart policy `no`; a replica that runs already is
+        only observed. On failure nothing is left behind. Raises NameTaken, AddressTaken, ImageUnavailable, NoSpace."""
+        ...
+
+    async def adopt_restart_policy(self, release: Release, names: Sequence[str]) -> None:
+        """Give promoted replicas the restart policy of their definition."""
+        ...
+
+    async def stop(self, name: str, grace: Seconds) -> None:
+        """Stop and remove our container of that name; absent is done."""
+        ...
+
+    async def owned(self, service: ServiceName | None = None) -> list[ReplicaState]:
+        """Every container with this project's label."""
+        ...
+
+    async def logs(self, name: str, tail: int) -> str: ...
+
+    def follow(self, name: str, tail: int) -> AsyncIterator[str]: ...
+
+    async def traffic(self, name: str, port: int) -> Traffic:
+        """Raises Unavailable when the namespace cannot be looked into (not root): then only the deadline drains."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+# --- health -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a probe goes: a replica's address, or through nginx by its control socket."""
+
+    replica: str  # the container's name, for exec and docker checks and for messages
+    address: str = ""  # "172.18.0.2:8000"
+    socket: str = ""  # path of a unix socket; then `prefix` goes before the check's path
+    prefix: str = ""
+    host: str = ""  # Host header when the check names none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    passed: bool
+    reason: str  # "200", "503 instead of 200-299", "connection refused", "no answer in 2 s"
+    elapsed: Seconds
+
+
+class Prober(Protocol):
+    async def probe(self, endpoint: Endpoint, check: HealthCheck) -> ProbeResult:
+        """One probe within `check.timeout` in total: connect, headers and at most 64 KiB of body. Never raises for
+        what the application does."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+# --- nginx ------------------------------------------------------------------------------------------------------
+
+
+class ProxyState(StrEnum):
+    RUNNING = "running"
+    STOPPED = "stopped"
+    ORPHANED = "orphaned"  # the master died, workers serve on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyStatus:
+    state: ProxyState
+    version: str  # "1.22.1", "" when the binary cannot be asked
+    pid: int | None
+    generation: int | None  # what `current` names
+    observed: int | None  # what a worker answered just now
+    draining: int  # old workers still alive
+
+
+class Proxy(Protocol):
+    async def start(self) -> ProxyStatus:
+        """nginx with what `current` names, observed; running already is done. Raises NginxUnavailable."""
+        ...
+
+    async def stop(self) -> None:
+        """Graceful; open requests end or are cut at the shutdown timeout."""
+        ...
+
+    async def publish(self, topology: Topology, number: int, fence: int) -> None:
+        """Render, validate, rename, HUP (or start), observe. Returns only once observed; the same content again
+        under a number already current is only observed. Raises PublishRefused (the old generation serves) or
+        Degraded."""
+        ...
+
+    async def check(self, topology: Topology) -> list[str]:
+        """What nginx itself says against this topology; no effect. Empty: nothing."""
+        ...
+
+    def diff(self, topology: Topology) -> str:
+        """Unified diff from the current generation's text to what this topology renders."""
+        ...
+
+    async def status(self) -> ProxyStatus: ...
+
+    def endpoint(self, route: Route, colour: Colour) -> Endpoint:
+        """Through nginx, over the control server, to this colour's plain upstream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What the flag files of one service say."""
+
+    split: Split
+    cover: bool
+
+
+class Splits(Protocol):
+    """Who gets traffic. One rename per move, for every worker from its very next request."""
+
+    def read(self, service: ServiceName) -> Flags | None:
+        """As the files say; None where nothing serves."""
+        ...
+
+    async def move(self, service: ServiceName, flags: Flags | None) -> None:
+        """Rename, fsync, then ask nginx which pool a set of buckets gets. Returns only when it answers as the flags
+        say. Raises SplitNotSeen with the first refused path component, NginxUnavailable when nothing answers."""
+        ...
+
+
+# --- time -------------------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    boot: str  # id of this boot: a monotonic instant means nothing in another one
+
+    def now(self) -> Seconds:
+        """Monotonic, the same for every process of this boot, counting while suspended."""
+        ...
+
+    def wall(self) -> float:
+        """Unix time. Displayed, never decided on."""
+        ...
+
+    async def sleep(self, seconds: Seconds) -> None: ...
