@@ -7,30 +7,109 @@ raises `OutcomeUnknown` (or the error named) when it passes. Every effect is ide
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from proxyctl.domain.model import Colour, Incarnation, Release, Replica, Route, Seconds, ServiceName, Topology
+from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxyctl.domain.events import Event
     from proxyctl.domain.model import HealthCheck
+    from proxyctl.domain.state import ServiceState
+
+
+# --- what is remembered ------------------------------------------------------------------------------------------
+
+
+class Entry(Record):
+    """One line of the journal."""
+
+    seq: int  # rises over all services
+    service: ServiceName
+    rollout: str  # id of the rollout it belongs to, "" outside of one
+    at: float  # unix time, displayed only
+    fence: int
+    event: Event
+
+
+class Verb(StrEnum):
+    """What another process can ask of the one that drives a service."""
+
+    ABORT = "abort"
+    ROLLBACK = "rollback"
+    SWITCH = "switch"
+    WEIGHT = "weight"
+
+
+class Request(Record):
+    id: int
+    verb: Verb
+    share: int  # hundredths of a percent, for WEIGHT
+    actor: str
+    reason: str
+
+
+class Store(Protocol):
+    """The journal and its snapshots. Calls block until the commit is on disk: nothing may be done before (ADR 0004).
+    Every call raises StateUnusable when the file cannot be read or written."""
+
+    def services(self) -> list[ServiceName]: ...
+
+    def load(self, service: ServiceName) -> ServiceState:
+        """The snapshot; a fresh state for a service never seen."""
+        ...
+
+    def raise_fence(self, service: ServiceName) -> int:
+        """A token higher than every one before; older ones are refused from now on."""
+        ...
+
+    def append(self, events: Sequence[Event], state: ServiceState, rollout: str, fence: int, at: float) -> None:
+        """All events of one rollout and the state that they lead to, in one commit. Raises Fenced."""
+        ...
+
+    def entries(self, service: ServiceName | None = None, after: int = 0, limit: int = -1) -> list[Entry]:
+        """In order of their seq, the oldest first."""
+        ...
+
+    def last_seq(self) -> int: ...
+
+    def claim_generation(self) -> int:
+        """A number never given before, higher than all."""
+        ...
+
+    def burn_generations(self, upto: int) -> None:
+        """No number up to this one is given again."""
+        ...
+
+    def lease_slots(self, service: ServiceName, colour: Colour, count: int, free: Sequence[str]) -> tuple[str, ...]:
+        """The first `count` addresses of this slot, the same ones every time; new ones are taken from `free`. Raises
+        AddressTaken when it runs out."""
+        ...
+
+    def ask(self, service: ServiceName, request: Request) -> int:
+        """Leave a request; returns its id."""
+        ...
+
+    def take(self, service: ServiceName) -> list[Request]:
+        """The open requests, oldest first; from now on they are taken."""
+        ...
+
+    def taken(self, request: int) -> bool: ...
 
 
 # --- containers -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(Record):
     reference: str
     digest: str  # the id that containers are created from: "sha256:..."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class Network(Record):
     """The slot network: slots are numbered addresses of its lower half."""
 
     name: str
@@ -46,8 +125,7 @@ class Life(StrEnum):
     ABSENT = "absent"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaState:
+class ReplicaState(Record):
     """What the engine says of one container, now."""
 
     name: str
@@ -60,8 +138,7 @@ class ReplicaState:
     health: str = ""  # the engine's own HEALTHCHECK: "", "starting", "healthy", "unhealthy"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
+class Traffic(Record):
     """Established connections to a replica's port, seen from inside its network namespace."""
 
     connections: int
@@ -118,8 +195,7 @@ class Runtime(Inspector, Protocol):
 # --- health -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(Record):
     """Where a probe goes: a replica's address, or through nginx by its control socket."""
 
     replica: str  # the container's name, for exec and docker checks and for messages
@@ -129,8 +205,7 @@ class Endpoint:
     host: str = ""  # Host header when the check names none
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeResult:
+class ProbeResult(Record):
     passed: bool
     reason: str  # "200", "503 instead of 200-299", "connection refused", "no answer in 2 s"
     elapsed: Seconds
@@ -154,8 +229,7 @@ class ProxyState(StrEnum):
     ORPHANED = "orphaned"  # the master died, workers serve on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyStatus:
+class ProxyStatus(Record):
     state: ProxyState
     version: str  # "1.22.1", "" when the binary cannot be asked
     pid: int | None
@@ -194,8 +268,7 @@ class Proxy(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flags:
+class Flags(Record):
     """What the flag files of one service say."""
 
     split: Split

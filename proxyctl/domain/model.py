@@ -6,9 +6,10 @@ Pure and frozen: nothing here does I/O, reads a clock or validates a file. The f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
+
+from proxyctl.domain.record import Record
 
 ServiceName = NewType("ServiceName", str)
 ReleaseId = NewType("ReleaseId", str)  # "web-3": service, then a number that only rises
@@ -59,8 +60,7 @@ class Strategy(StrEnum):
     BLUE_GREEN = "blue-green"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthCheck:
+class HealthCheck(Record):
     """How one replica is asked whether it is healthy."""
 
     kind: HealthKind
@@ -81,8 +81,7 @@ class HealthCheck:
     deadline: Seconds = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DockerHealth:
+class DockerHealth(Record):
     """The `healthcheck` of a Compose service, given to the engine as it stands."""
 
     test: tuple[str, ...] = ()  # ("CMD", ...), ("CMD-SHELL", text) or ("NONE",)
@@ -92,8 +91,7 @@ class DockerHealth:
     retries: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class Container(Record):
     """A container definition. Values may be secret references (`env:NAME`, `file:PATH`), never secrets."""
 
     image: str
@@ -113,15 +111,13 @@ class Container:
     restart: str = "unless-stopped"  # given at promotion; a candidate runs with "no"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(Record):
     connect: Seconds = 1.0
     read: Seconds = 60.0
     send: Seconds = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class Service(Record):
     """What clients address, as the file defines it. Part of every release, so a release can be started again."""
 
     name: ServiceName
@@ -138,7 +134,7 @@ class Service:
     readiness_delay: Seconds = 0.0  # health `none`: running this long is the gate
     balance: Balance = Balance.LEAST_CONN
     sticky: Sticky = Sticky.NONE
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = Timeouts()
     body_limit: int = 1 << 20  # bytes of a request body, 0: unlimited
 
     @property
@@ -146,8 +142,7 @@ class Service:
         return self.port is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxySettings:
+class ProxySettings(Record):
     """What all services of one nginx share."""
 
     http: tuple[str, ...] = ("80",)  # "80", "127.0.0.1:8080", "[::]:80"
@@ -163,8 +158,7 @@ class ProxySettings:
     access_log: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Record):
     """What nginx must know of one service: matching, tuning and the fixed addresses of both colours."""
 
     service: ServiceName
@@ -174,7 +168,7 @@ class Route:
     green: tuple[str, ...]
     balance: Balance = Balance.LEAST_CONN
     sticky: Sticky = Sticky.NONE
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = Timeouts()
     body_limit: int = 1 << 20
     drain: Seconds = 30.0
 
@@ -182,8 +176,7 @@ class Route:
         return self.blue if colour is Colour.BLUE else self.green
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topology:
+class Topology(Record):
     """All that a generation of nginx configuration is rendered from. Holds no split: that moves without one."""
 
     project: str
@@ -191,16 +184,14 @@ class Topology:
     routes: tuple[Route, ...]  # sorted by service name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incarnation:
+class Incarnation(Record):
     """One life of one container. A restart makes another, which has passed no gate."""
 
     container: str  # full id
     started_at: str  # the engine's own text, compared for equality only
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replica:
+class Replica(Record):
     """One container of a release: name and address are chosen before it exists."""
 
     name: str  # "shop-web-3-1"
@@ -212,8 +203,7 @@ class Replica:
         return self.address.partition(":")[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class Release(Record):
     """Immutable: image digest, container definition, config digest. It can be started again from this alone."""
 
     id: ReleaseId

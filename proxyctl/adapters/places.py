@@ -1,0 +1,95 @@
+"""Where everything of one project lies on disk. The one home of the state folder's layout. Start at Places.
+
+    public/    0755  what nginx's workers read: generations/, the symlink current, splits/
+    private/   0700  the store, locks, sockets, pid file and logs
+
+Knows names and modes, never contents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PUBLIC_MODE = 0o755
+PRIVATE_MODE = 0o700
+
+
+@dataclass(frozen=True)
+class Places:
+    """The layout below one state folder."""
+
+    root: Path
+
+    @property
+    def public(self) -> Path:
+        return self.root / "public"
+
+    @property
+    def generations(self) -> Path:
+        return self.public / "generations"
+
+    @property
+    def current(self) -> Path:
+        """The symlink that names the generation in force."""
+        return self.public / "current"
+
+    @property
+    def splits(self) -> Path:
+        return self.public / "splits"
+
+    @property
+    def private(self) -> Path:
+        return self.root / "private"
+
+    @property
+    def store(self) -> Path:
+        return self.private / "proxyctl.db"
+
+    @property
+    def locks(self) -> Path:
+        return self.private / "locks"
+
+    @property
+    def run(self) -> Path:
+        """Sockets of the processes that drive a service."""
+        return self.private / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.private / "logs"
+
+    @property
+    def access_log(self) -> Path:
+        return self.logs / "access.log"
+
+    @property
+    def error_log(self) -> Path:
+        return self.logs / "error.log"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.private / "control.sock"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.private / "nginx.pid"
+
+    @property
+    def temp(self) -> Path:
+        """Where nginx puts bodies that do not fit into memory."""
+        return self.private / "tmp"
+
+    def create(self) -> None:
+        """Make every folder, with its mode whatever the umask. May be repeated."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        for folder in (self.public, self.generations, self.splits):
+            _folder(folder, PUBLIC_MODE)
+        for folder in (self.private, self.locks, self.run, self.logs, self.temp):
+            _folder(folder, PRIVATE_MODE)
+
+
+def _folder(path: Path, mode: int) -> None:
+    path.mkdir(exist_ok=True)
+    if path.stat().st_mode & 0o777 != mode:
+        path.chmod(mode)

@@ -1,0 +1,226 @@
+"""The journal in one SQLite file: WAL, synchronous=FULL, one commit per append. Start at SqliteStore.
+
+Snapshots are a cache of the fold of the journal, written in the same commit. The fence is checked in that commit too,
+so a writer that was replaced while it slept writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from proxyctl.domain.codec import DecodeError, decode, encode
+from proxyctl.domain.events import Event
+from proxyctl.domain.model import Colour, ServiceName
+from proxyctl.domain.state import ServiceState
+from proxyctl.errors import AddressTaken, Fenced, StateUnusable
+from proxyctl.ports import Entry, Request, Verb
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 5.0
+
+SCHEMA = """
+CREATE TABLE journal (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL, rollout TEXT NOT NULL,
+    at REAL NOT NULL, fence INTEGER NOT NULL, event TEXT NOT NULL);
+CREATE INDEX journal_by_service ON journal (service, seq);
+CREATE TABLE snapshots (service TEXT PRIMARY KEY, seq INTEGER NOT NULL, state TEXT NOT NULL);
+CREATE TABLE fences (service TEXT PRIMARY KEY, fence INTEGER NOT NULL);
+CREATE TABLE generations (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL);
+INSERT INTO generations VALUES (1, 0);
+CREATE TABLE slots (
+    address TEXT PRIMARY KEY, service TEXT NOT NULL, colour TEXT NOT NULL, ordinal INTEGER NOT NULL,
+    UNIQUE (service, colour, ordinal));
+CREATE TABLE requests (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL, verb TEXT NOT NULL, share INTEGER NOT NULL,
+    actor TEXT NOT NULL, reason TEXT NOT NULL, taken INTEGER NOT NULL DEFAULT 0);
+"""
+
+
+class SqliteStore:
+    """Implements `Store`. Safe to open from many processes; each service has one writer, held to it by its fence."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._named_errors():
+            self._db = _open(path)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def services(self) -> list[ServiceName]:
+        return [ServiceName(row[0]) for row in self._rows("SELECT service FROM snapshots ORDER BY service")]
+
+    def load(self, service: ServiceName) -> ServiceState:
+        rows = self._rows("SELECT state FROM snapshots WHERE service = ?", service)
+        if not rows:
+            return ServiceState(service=service)
+        state: ServiceState = self._decoded(ServiceState, rows[0][0])
+        return state
+
+    def raise_fence(self, service: ServiceName) -> int:
+        with self._commit() as db:
+            db.execute(
+                "INSERT INTO fences VALUES (?, 1) ON CONFLICT (service) DO UPDATE SET fence = fence + 1", (service,)
+            )
+            return int(db.execute("SELECT fence FROM fences WHERE service = ?", (service,)).fetchone()[0])
+
+    def append(self, events: Sequence[Event], state: ServiceState, rollout: str, fence: int, at: float) -> None:
+        with self._commit() as db:
+            self._check_fence(db, state.service, fence)
+            for event in events:
+                db.execute(
+                    "INSERT INTO journal (service, rollout, at, fence, event) VALUES (?, ?, ?, ?, ?)",
+                    (state.service, rollout, at, fence, _json(event)),
+                )
+            db.execute(
+                "INSERT INTO snapshots VALUES (?, last_insert_rowid(), ?)"
+                " ON CONFLICT (service) DO UPDATE SET seq = excluded.seq, state = excluded.state",
+                (state.service, _json(state)),
+            )
+
+    def entries(self, service: ServiceName | None = None, after: int = 0, limit: int = -1) -> list[Entry]:
+        which, values = ("AND service = ?", [service]) if service else ("", [])
+        columns = "seq, service, rollout, at, fence, event"
+        rows = self._rows(
+            f"SELECT {columns} FROM journal WHERE seq > ? {which} ORDER BY seq LIMIT ?", after, *values, limit
+        )
+        return [
+            Entry(seq=seq, service=name, rollout=rollout, at=at, fence=fence, event=self._decoded(Event, event))
+            for seq, name, rollout, at, fence, event in rows
+        ]
+
+    def last_seq(self) -> int:
+        return int(self._rows("SELECT coalesce(max(seq), 0) FROM journal")[0][0])
+
+    def claim_generation(self) -> int:
+        with self._commit() as db:
+            db.execute("UPDATE generations SET last = last + 1")
+            return int(db.execute("SELECT last FROM generations").fetchone()[0])
+
+    def burn_generations(self, upto: int) -> None:
+        with self._commit() as db:
+            db.execute("UPDATE generations SET last = max(last, ?)", (upto,))
+
+    def lease_slots(self, service: ServiceName, colour: Colour, count: int, free: Sequence[str]) -> tuple[str, ...]:
+        with self._commit() as db:
+            held = db.execute(
+                "SELECT address FROM slots WHERE service = ? AND colour = ? ORDER BY ordinal", (service, colour)
+            ).fetchall()
+            addresses = [str(row[0]) for row in held][:count]
+            used = {row[0] for row in db.execute("SELECT address FROM slots")}
+            left = (address for address in free if address not in used)
+            while len(addresses) < count:
+                address = next(left, None)
+                if address is None:
+                    raise AddressTaken(
+                        f"the slot network has no address left for {service} {colour}",
+                        next_step="lower `replicas`, or remove services that are gone with `proxyctl prune`",
+                    )
+                db.execute("INSERT INTO slots VALUES (?, ?, ?, ?)", (address, service, colour, len(addresses)))
+                addresses.append(address)
+        return tuple(addresses)
+
+    def ask(self, service: ServiceName, request: Request) -> int:
+        with self._commit() as db:
+            cursor = db.execute(
+                "INSERT INTO requests (service, verb, share, actor, reason) VALUES (?, ?, ?, ?, ?)",
+                (service, request.verb, request.share, request.actor, request.reason),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def take(self, service: ServiceName) -> list[Request]:
+        query = "SELECT id, verb, share, actor, reason FROM requests WHERE service = ? AND taken = 0 ORDER BY id"
+        if not self._rows(query, service):
+            return []
+        with self._commit() as db:
+            rows = db.execute(query, (service,)).fetchall()
+            db.execute("UPDATE requests SET taken = 1 WHERE service = ? AND taken = 0", (service,))
+        return [Request(id=i, verb=Verb(v), share=s, actor=a, reason=r) for i, v, s, a, r in rows]
+
+    def taken(self, request: int) -> bool:
+        return bool(self._rows("SELECT taken FROM requests WHERE id = ?", request)[0][0])
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._named_errors():
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _commit(self) -> Iterator[sqlite3.Connection]:
+        with self._named_errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _check_fence(self, db: sqlite3.Connection, service: ServiceName, fence: int) -> None:
+        row = db.execute("SELECT fence FROM fences WHERE service = ?", (service,)).fetchone()
+        if row is None or row[0] != fence:
+            raise Fenced(
+                f"another process took over {service} (fence {row[0] if row else 0}, ours is {fence})",
+                serving="unchanged by this process",
+                next_step=f"proxyctl status {service}",
+            )
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StateUnusable(
+                f"the state file {self._path} cannot be used: {error}",
+                serving="traffic stays as it is",
+                next_step="check the file's folder: free space, owner, read-only mount",
+            ) from error
+
+    def _decoded(self, hint: Any, text: str) -> Any:
+        try:
+            return decode(hint, json.loads(text))
+        except DecodeError as error:
+            raise StateUnusable(
+                f"the state file {self._path} holds what this version cannot read: {error}",
+                serving="traffic stays as it is",
+                next_step="use the version of proxyctl that wrote it",
+            ) from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    db.execute("PRAGMA synchronous = FULL")
+    if version == SCHEMA_VERSION:
+        return db
+    if version > SCHEMA_VERSION:
+        db.close()
+        raise StateUnusable(
+            f"the state file {path} was written by a newer proxyctl (schema {version}, not {SCHEMA_VERSION})",
+            serving="traffic stays as it is",
+            next_step="use the newer proxyctl",
+        )
+    _create(db)
+    return db
+
+
+def _create(db: sqlite3.Connection) -> None:
+    """Two processes may come here at once: the second finds the work done."""
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("BEGIN IMMEDIATE")
+    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+        for statement in SCHEMA.split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    db.execute("COMMIT")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(encode(value), separators=(",", ":"))

@@ -1,0 +1,132 @@
+"""What `decide` can ask for. A command says what shall be true afterwards, so that repeating it is safe."""
+
+from __future__ import annotations
+
+from proxyctl.domain.model import Colour, ProxySettings, ReleaseId, Route, Seconds
+from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.record import Record
+from proxyctl.domain.split import Split
+
+
+class Moment(Record):
+    """A monotonic instant; it means nothing in another boot."""
+
+    boot: str
+    at: Seconds
+
+    def elapsed(self, now: Moment) -> Seconds:
+        """After a reboot nothing is known to have passed, so the whole window counts again."""
+        return max(0.0, now.at - self.at) if now.boot == self.boot else 0.0
+
+
+# --- with an effect: journaled before they are carried out -----------------------------------------------------
+
+
+class Publish(Record):
+    """nginx knows this route of the service, under these settings; None: it knows none."""
+
+    route: Route | None
+    settings: ProxySettings
+    generation: int = 0  # chosen before the act; 0 until then
+
+
+class Start(Record):
+    """Every replica of the placement in this slot runs."""
+
+    colour: Colour
+
+
+class Move(Record):
+    """Traffic is split like this."""
+
+    split: Split | None
+    cover: bool
+
+
+class AdoptPolicy(Record):
+    """The replicas in this slot are restarted by the engine as their definition says."""
+
+    colour: Colour
+
+
+class Retire(Record):
+    """The release in this slot is drained, stopped and removed."""
+
+    release: ReleaseId
+    colour: Colour
+
+
+EFFECTS = (Publish, Start, Move, AdoptPolicy, Retire)
+
+# --- without: looking, waiting, noting -------------------------------------------------------------------------
+
+
+class Observe(Record):
+    """Which replicas of this slot run, in which incarnation?"""
+
+    colour: Colour
+
+
+class Gate(Record):
+    """Does every replica of this slot pass its health check, several times in a row and then through nginx?"""
+
+    colour: Colour
+
+
+class Recheck(Record):
+    """The same incarnation passed its gate before: does every replica pass one probe now?"""
+
+    colour: Colour
+
+
+class Watch(Record):
+    """Probe the candidate until it fails, or the window passed."""
+
+    colour: Colour
+    since: Moment | None = None
+    window: Seconds | None = None  # None: until a request comes
+
+
+class Stand(Record):
+    """Keep the standby warm until its window passed."""
+
+    colour: Colour
+    since: Moment | None
+    window: Seconds
+
+
+class Hold(Record):
+    """The plan says pause."""
+
+
+class StartBake(Record): ...
+
+
+class EndBake(Record): ...
+
+
+class Promote(Record): ...
+
+
+class Close(Record):
+    outcome: Outcome
+    reason: str
+
+
+Command = (
+    Publish
+    | Start
+    | Move
+    | AdoptPolicy
+    | Retire
+    | Observe
+    | Gate
+    | Recheck
+    | Watch
+    | Stand
+    | Hold
+    | StartBake
+    | EndBake
+    | Promote
+    | Close
+)

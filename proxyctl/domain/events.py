@@ -1,0 +1,168 @@
+"""Facts. Durable ones are the journal: written before anybody hears of them, never edited. Pure data."""
+
+from __future__ import annotations
+
+from proxyctl.domain.commands import Command, Moment
+from proxyctl.domain.model import Colour, Incarnation, ProxySettings, ReleaseId, Replica, Route
+from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.plan import Plan
+from proxyctl.domain.record import Record
+from proxyctl.domain.split import Split
+from proxyctl.domain.state import Placement, Rollout
+
+
+class Intended(Record):
+    """This is about to be done. What came of it is another entry."""
+
+    command: Command
+
+
+class RolloutOpened(Record):
+    rollout: Rollout
+    placement: Placement | None  # None: the release stands warm in its slot
+
+
+class RoutePublished(Record):
+    """A worker of this generation answered, and no older one takes requests."""
+
+    generation: int
+    route: Route | None
+    settings: ProxySettings
+
+
+class ReplicasStarted(Record):
+    """Every replica runs, in these incarnations."""
+
+    replicas: tuple[Replica, ...]
+
+
+class ReplicasMissing(Record):
+    """A warm release is not what passed the gate any more: it is started and gated anew."""
+
+    reason: str
+
+
+class GatePassed(Record):
+    incarnations: tuple[Incarnation, ...]
+
+
+class GateFailed(Record):
+    reason: str
+    detail: str = ""  # exit code, last log lines
+
+
+class StepFailed(Record):
+    """Starting, publishing or moving did not come true."""
+
+    reason: str
+    detail: str = ""
+    in_doubt: bool = False  # it may have happened all the same: the way back undoes it
+
+
+class SplitMoved(Record):
+    """The workers answered as these flags say."""
+
+    split: Split | None
+    cover: bool
+
+
+class StepHeld(Record): ...
+
+
+class PlanChanged(Record):
+    """A person told a waiting rollout how to go on."""
+
+    plan: Plan
+    actor: str
+    reason: str
+
+
+class BakeStarted(Record):
+    since: Moment
+
+
+class BakePassed(Record): ...
+
+
+class CandidateFailed(Record):
+    """It died, restarted or failed its probes while it was watched."""
+
+    reason: str
+    detail: str = ""
+
+
+class AbortRequested(Record):
+    actor: str
+    reason: str
+    outcome: Outcome  # aborted, rolled-back or superseded
+
+
+class Interrupted(Record):
+    """Whoever drove the rollout died before traffic moved."""
+
+    reason: str
+
+
+class PolicyAdopted(Record): ...
+
+
+class Promoted(Record):
+    since: Moment
+
+
+class Retired(Record):
+    release: ReleaseId
+    colour: Colour
+    cut: int  # connections with traffic in the last seconds when the drain deadline passed; -1: could not be seen
+
+
+class StandbyEnded(Record):
+    reason: str
+
+
+class StandbyLost(Record):
+    """The standby is not in the incarnation that passed the gate."""
+
+    reason: str
+
+
+class RolloutEnded(Record):
+    outcome: Outcome
+    reason: str
+
+
+class SafetyLost(Record):
+    """Traffic could not be put, or not be seen, on the safe side."""
+
+    reason: str
+
+
+class RecoveryStarted(Record): ...
+
+
+Event = (
+    Intended
+    | RolloutOpened
+    | RoutePublished
+    | ReplicasStarted
+    | ReplicasMissing
+    | GatePassed
+    | GateFailed
+    | StepFailed
+    | SplitMoved
+    | StepHeld
+    | PlanChanged
+    | BakeStarted
+    | BakePassed
+    | CandidateFailed
+    | AbortRequested
+    | Interrupted
+    | PolicyAdopted
+    | Promoted
+    | Retired
+    | StandbyEnded
+    | StandbyLost
+    | RolloutEnded
+    | SafetyLost
+    | RecoveryStarted
+)

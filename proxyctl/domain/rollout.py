@@ -1,0 +1,401 @@
+"""Decide what a service's rollout does next. Pure: no I/O, no clock, no chance.
+
+State is the fold of the journal: `advance(state, event)` applies one fact, lawful only if MOVES lists it for the
+phase. `decide(state)` names the next command; None means that nothing is left to do. Every command is idempotent, so
+after a crash anywhere the way on is the same: fold, decide, perform. There is no stack of undo closures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import reduce
+from typing import Final, TypeVar
+
+from proxyctl.domain import commands as do
+from proxyctl.domain import events as ev
+from proxyctl.domain.model import Colour, Role
+from proxyctl.domain.plan import Pause, Weight
+from proxyctl.domain.split import Split
+from proxyctl.domain.state import Kind, Outcome, Phase, Placement, Rollout, ServiceState
+
+T = TypeVar("T")
+
+RETAINED = 10  # releases that `rollback --to` can start again
+
+ABORTABLE: Final = (Phase.STARTING, Phase.GATING, Phase.SHIFTING, Phase.PAUSED, Phase.BAKING)
+
+MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
+    Phase.IDLE: {
+        ev.RolloutOpened: Phase.STARTING,
+        ev.StandbyEnded: Phase.DRAINING,
+        ev.StandbyLost: Phase.IDLE,
+        ev.SplitMoved: Phase.IDLE,
+    },
+    Phase.STARTING: {
+        ev.SplitMoved: Phase.STARTING,
+        ev.Retired: Phase.STARTING,
+        ev.RoutePublished: Phase.STARTING,
+        ev.ReplicasMissing: Phase.STARTING,
+        ev.ReplicasStarted: Phase.GATING,
+        ev.StepFailed: Phase.ABORTING,
+        ev.Interrupted: Phase.ABORTING,
+    },
+    Phase.GATING: {
+        ev.GatePassed: Phase.SHIFTING,
+        ev.GateFailed: Phase.ABORTING,
+        ev.StepFailed: Phase.ABORTING,
+        ev.Interrupted: Phase.ABORTING,
+    },
+    Phase.SHIFTING: {
+        ev.SplitMoved: Phase.SHIFTING,
+        ev.StepHeld: Phase.PAUSED,
+        ev.BakeStarted: Phase.BAKING,
+        ev.StepFailed: Phase.ABORTING,
+        ev.Interrupted: Phase.ABORTING,
+    },
+    Phase.PAUSED: {
+        ev.PlanChanged: Phase.SHIFTING,
+        ev.CandidateFailed: Phase.ABORTING,
+    },
+    Phase.BAKING: {
+        ev.BakePassed: Phase.PROMOTING,
+        ev.CandidateFailed: Phase.ABORTING,
+    },
+    Phase.PROMOTING: {
+        ev.PolicyAdopted: Phase.PROMOTING,
+        ev.Promoted: Phase.PROMOTING,
+        ev.RolloutEnded: Phase.IDLE,
+    },
+    Phase.ABORTING: {
+        ev.SplitMoved: Phase.ABORTING,
+        ev.Retired: Phase.ABORTING,
+        ev.RoutePublished: Phase.ABORTING,
+        ev.SafetyLost: Phase.DEGRADED,
+        ev.RolloutEnded: Phase.IDLE,
+    },
+    Phase.DRAINING: {
+        ev.SplitMoved: Phase.DRAINING,
+        ev.Retired: Phase.IDLE,
+    },
+    Phase.DEGRADED: {
+        ev.RecoveryStarted: Phase.ABORTING,
+    },
+}
+for _phase in ABORTABLE:
+    MOVES[_phase][ev.AbortRequested] = Phase.ABORTING
+
+
+class UnlawfulEvent(Exception):
+    """An event that MOVES does not list for the phase: a bug, never a state to live with."""
+
+
+def fold(state: ServiceState, events: Iterable[ev.Event]) -> ServiceState:
+    return reduce(advance, events, state)
+
+
+def advance(state: ServiceState, event: ev.Event) -> ServiceState:
+    """The state after this fact. Raises UnlawfulEvent."""
+    if isinstance(event, ev.Intended):
+        return state.replace(intent=event.command)
+    try:
+        phase = MOVES[state.phase][type(event)]
+    except KeyError:
+        raise UnlawfulEvent(f"{type(event).__name__} in phase {state.phase}") from None
+    return _apply(state, event).replace(phase=phase, intent=None)
+
+
+def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
+    match event:
+        case ev.RolloutOpened():
+            return _opened(state, event.rollout, event.placement)
+        case ev.RoutePublished():
+            return state.replace(route=event.route, settings=event.settings)
+        case ev.ReplicasMissing():
+            return _placed(state, _candidate(state).replace(gated=()))
+        case ev.ReplicasStarted():
+            return _placed(state, _candidate(state).replace(replicas=event.replicas))
+        case ev.GatePassed():
+            return _placed(state, _candidate(state).replace(gated=event.incarnations))
+        case ev.SplitMoved():
+            return _moved(state, event)
+        case ev.BakeStarted():
+            return _rolled(state, bake_since=event.since)
+        case ev.PlanChanged():
+            return _rolled(state, plan=event.plan, cursor=0)
+        case ev.GateFailed():
+            return _failed(state, Outcome.FAILED, event.reason)
+        case ev.StepFailed():
+            return _failed(_as_if_done(state) if event.in_doubt else state, Outcome.FAILED, event.reason)
+        case ev.Interrupted():
+            return _failed(_as_if_done(state), Outcome.FAILED, event.reason)
+        case ev.CandidateFailed():
+            return _failed(state, _way_back(state), event.reason)
+        case ev.AbortRequested():
+            return _rolled(state, outcome=event.outcome, why=event.reason)
+        case ev.PolicyAdopted():
+            return _placed(state, _candidate(state).replace(keeps_running=True))
+        case ev.Promoted():
+            return _promoted(state, event)
+        case ev.Retired():
+            return _retired(state, event)
+        case ev.StandbyLost():
+            standby = _standing(state)
+            return _placed(state, standby.replace(gated=()))
+        case ev.RolloutEnded():
+            return _ended(state)
+        case ev.SafetyLost():
+            return state.replace(trouble=event.reason)
+        case ev.RecoveryStarted():
+            return state.replace(trouble="")
+        case ev.StepHeld() | ev.BakePassed() | ev.StandbyEnded() | ev.Intended():
+            return state
+
+
+def _opened(state: ServiceState, rollout: Rollout, placement: Placement | None) -> ServiceState:
+    """A fresh release gets its placement once its slot is free; a warm one changes only its role."""
+    state = state.replace(rollout=rollout, next_rollout=state.next_rollout + 1)
+    if placement is None:
+        return _placed(state, _must(state.at(rollout.colour)).replace(role=Role.CANDIDATE))
+    known = tuple(r for r in state.releases if r.id != placement.release.id)
+    state = state.replace(
+        arriving=placement,
+        releases=(*known, placement.release)[-RETAINED:],
+        next_release=max(state.next_release, _number(placement.release.id) + 1),
+    )
+    return _settle(state)
+
+
+def _settle(state: ServiceState) -> ServiceState:
+    """Put the arriving release into its slot as soon as nobody stands there."""
+    if state.arriving is None or state.at(state.arriving.colour) is not None:
+        return state
+    return _placed(state, state.arriving).replace(arriving=None)
+
+
+def _moved(state: ServiceState, event: ev.SplitMoved) -> ServiceState:
+    state = state.replace(split=event.split, cover=event.cover)
+    if state.phase is not Phase.SHIFTING:
+        return state
+    rollout = _rollout(state)
+    return _rolled(state, cursor=rollout.cursor + 1) if _reached(state, rollout) else state
+
+
+def _reached(state: ServiceState, rollout: Rollout) -> bool:
+    step = rollout.step
+    return isinstance(step, Weight) and Split(rollout.colour, step.share).same_traffic(state.split)
+
+
+def _as_if_done(state: ServiceState) -> ServiceState:
+    """An intent whose outcome is unknown counts as done, so that the way back undoes it."""
+    match state.intent:
+        case do.Move(split=split, cover=cover):
+            return state.replace(split=split, cover=cover)
+        case do.Publish(route=route, settings=settings):
+            return state.replace(route=route, settings=settings)
+        case _:
+            return state
+
+
+def _failed(state: ServiceState, outcome: Outcome, reason: str) -> ServiceState:
+    """The candidate is not to be trusted any more: its gate is void, so that it covers nobody."""
+    state = _rolled(state, outcome=outcome, why=reason)
+    candidate = state.candidate
+    return state if candidate is None else _placed(state, candidate.replace(gated=()))
+
+
+def _way_back(state: ServiceState) -> Outcome:
+    candidate = _candidate(state)
+    had_traffic = state.split is not None and state.split.serves(candidate.colour)
+    return Outcome.ROLLED_BACK if had_traffic else Outcome.FAILED
+
+
+def _promoted(state: ServiceState, event: ev.Promoted) -> ServiceState:
+    candidate, live = _candidate(state), state.live
+    if live is not None:
+        state = _placed(state, live.replace(role=Role.STANDBY))
+    state = _placed(state, candidate.replace(role=Role.LIVE))
+    state = _rolled(state, outcome=Outcome.PROMOTED)
+    return state.replace(standby_since=event.since if live else None)
+
+
+def _retired(state: ServiceState, event: ev.Retired) -> ServiceState:
+    state = state.without(event.colour)
+    if state.standby is None:
+        state = state.replace(standby_since=None)
+    return _settle(state)
+
+
+def _ended(state: ServiceState) -> ServiceState:
+    """A warm candidate that was not promoted goes back to being the standby."""
+    candidate = state.candidate
+    if candidate is not None:
+        state = _placed(state, candidate.replace(role=Role.STANDBY))
+    return state.replace(rollout=None, arriving=None)
+
+
+# --- what next --------------------------------------------------------------------------------------------------
+
+
+def decide(state: ServiceState) -> do.Command | None:
+    """The next command, or None when the service is at rest."""
+    return NEXT[state.phase](state)
+
+
+def _starting(state: ServiceState) -> do.Command:
+    rollout = _rollout(state)
+    if state.arriving is not None:
+        return _make_room(state, _must(state.at(state.arriving.colour)))
+    if rollout.route is not None and (state.route, state.settings) != (rollout.route, rollout.settings):
+        return do.Publish(route=rollout.route, settings=rollout.settings)
+    candidate = _candidate(state)
+    if candidate.gated:  # it was warm: look before anything is done
+        return do.Observe(colour=candidate.colour)
+    return do.Start(colour=candidate.colour)
+
+
+def _make_room(state: ServiceState, occupant: Placement) -> do.Command:
+    """Nobody may be covered by a release that is about to stop."""
+    if state.cover:
+        return do.Move(split=state.split, cover=False)
+    return do.Retire(release=occupant.release.id, colour=occupant.colour)
+
+
+def _gating(state: ServiceState) -> do.Command:
+    candidate = _candidate(state)
+    if candidate.gated and candidate.gated == candidate.incarnations:
+        return do.Recheck(colour=candidate.colour)
+    return do.Gate(colour=candidate.colour)
+
+
+def _shifting(state: ServiceState) -> do.Command:
+    rollout = _rollout(state)
+    match rollout.step:
+        case Weight(share=share):
+            target = Split(rollout.colour, share)
+            cover = _coverable(state)
+            if cover and not state.cover:  # up before the move: a request in flight keeps the pool that it chose
+                return do.Move(split=state.split, cover=True)
+            return do.Move(split=target, cover=cover)
+        case Pause():
+            return do.Hold()
+        case None:
+            return do.StartBake()
+
+
+def _paused(state: ServiceState) -> do.Command:
+    return do.Watch(colour=_candidate(state).colour)
+
+
+def _baking(state: ServiceState) -> do.Command:
+    """A rollback does not bake: there is nothing better to go back to."""
+    candidate, rollout = _candidate(state), _rollout(state)
+    bake = candidate.release.service.bake
+    if bake == 0 or rollout.kind is Kind.ROLLBACK:
+        return do.EndBake()
+    return do.Watch(colour=candidate.colour, since=rollout.bake_since, window=bake)
+
+
+def _promoting(state: ServiceState) -> do.Command:
+    candidate = state.candidate
+    if candidate is None:
+        return do.Close(outcome=Outcome.PROMOTED, reason="")
+    if not candidate.keeps_running:
+        return do.AdoptPolicy(colour=candidate.colour)
+    return do.Promote()
+
+
+def _aborting(state: ServiceState) -> do.Command:
+    """Traffic first, then the candidate, then the route: each only if it is not where it was."""
+    rollout = _rollout(state)
+    safe = safe_split(state)
+    doomed = state.candidate if rollout.fresh and state.candidate and state.arriving is None else None
+    cover = state.cover and doomed is None and _coverable(state)
+    if not _same(state.split, safe) or state.cover != cover:
+        return do.Move(split=safe, cover=cover)
+    if doomed is not None:
+        return do.Retire(release=doomed.release.id, colour=doomed.colour)
+    if state.route != rollout.before:
+        return do.Publish(route=rollout.before, settings=rollout.settings)
+    return do.Close(outcome=rollout.outcome or Outcome.FAILED, reason=rollout.why)
+
+
+def _idle(state: ServiceState) -> do.Command | None:
+    cover = _coverable(state)
+    if state.cover != cover:
+        return do.Move(split=state.split, cover=cover)
+    standby = state.standby
+    if standby is None:
+        return None
+    service = standby.release.service
+    window = service.standby if service.routed else 0.0  # an unrouted release would do its work twice
+    return do.Stand(colour=standby.colour, since=state.standby_since, window=window)
+
+
+def _draining(state: ServiceState) -> do.Command:
+    return _make_room(state, _standing(state))
+
+
+def _degraded(state: ServiceState) -> None:
+    """A person is needed; `recover` starts the way back."""
+
+
+NEXT: Final[dict[Phase, Callable[[ServiceState], do.Command | None]]] = {
+    Phase.IDLE: _idle,
+    Phase.STARTING: _starting,
+    Phase.GATING: _gating,
+    Phase.SHIFTING: _shifting,
+    Phase.PAUSED: _paused,
+    Phase.BAKING: _baking,
+    Phase.PROMOTING: _promoting,
+    Phase.ABORTING: _aborting,
+    Phase.DRAINING: _draining,
+    Phase.DEGRADED: _degraded,
+}
+
+
+def safe_split(state: ServiceState) -> Split | None:
+    """Where traffic is safe: the live release. Before the first promotion that is nobody."""
+    live = state.live
+    return None if live is None else Split.all_to(live.colour)
+
+
+def _coverable(state: ServiceState) -> bool:
+    """Each colour may back the other only while both passed a gate in their present incarnation."""
+    return all(placed is not None and bool(placed.gated) for placed in (state.blue, state.green))
+
+
+def _same(a: Split | None, b: Split | None) -> bool:
+    return b is None if a is None else a.same_traffic(b)
+
+
+# --- small words ------------------------------------------------------------------------------------------------
+
+
+def _rolled(state: ServiceState, **changes: object) -> ServiceState:
+    return state.replace(rollout=_rollout(state).replace(**changes))
+
+
+def _placed(state: ServiceState, placement: Placement) -> ServiceState:
+    return state.replace(blue=placement) if placement.colour is Colour.BLUE else state.replace(green=placement)
+
+
+def _rollout(state: ServiceState) -> Rollout:
+    return _must(state.rollout)
+
+
+def _candidate(state: ServiceState) -> Placement:
+    return _must(state.candidate)
+
+
+def _standing(state: ServiceState) -> Placement:
+    return _must(state.standby)
+
+
+def _must(thing: T | None) -> T:
+    if thing is None:
+        raise UnlawfulEvent("the state lacks what this phase always has")
+    return thing
+
+
+def _number(release: str) -> int:
+    return int(release.rpartition("-")[2])

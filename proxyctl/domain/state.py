@@ -1,0 +1,133 @@
+"""What is known of one service: the fold of its journal. Pure data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from proxyctl.domain.commands import Command, Moment
+from proxyctl.domain.model import (
+    Colour,
+    Incarnation,
+    ProxySettings,
+    Release,
+    ReleaseId,
+    Replica,
+    Role,
+    RolloutId,
+    Route,
+    ServiceName,
+)
+from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.plan import Plan, Step
+from proxyctl.domain.record import Record
+from proxyctl.domain.split import Split
+
+__all__ = ["Kind", "Outcome", "Phase", "Placement", "Rollout", "ServiceState"]
+
+
+class Phase(StrEnum):
+    IDLE = "idle"  # no rollout; perhaps a warm standby
+    STARTING = "starting"  # making room, publishing the route, starting replicas
+    GATING = "gating"  # probing; no traffic
+    SHIFTING = "shifting"  # moving traffic by the plan
+    PAUSED = "paused"  # waiting to be told, watching
+    BAKING = "baking"  # the candidate has all traffic and is watched
+    PROMOTING = "promoting"  # roles change hands
+    DRAINING = "draining"  # the standby window passed; the old release leaves
+    ABORTING = "aborting"  # going to the safe side
+    HELD = "held"  # a person decides
+    DEGRADED = "degraded"  # safety itself failed
+
+
+class Kind(StrEnum):
+    """What was asked for; every one of them is a rollout and goes the same way."""
+
+    DEPLOY = "deploy"
+    STAGE = "stage"
+    SWITCH = "switch"
+    WEIGHT = "weight"
+    ROLLBACK = "rollback"
+
+
+class Placement(Record):
+    """A release in a slot."""
+
+    release: Release
+    colour: Colour
+    role: Role
+    replicas: tuple[Replica, ...]
+    gated: tuple[Incarnation, ...] = ()  # the lives that passed the gate; empty: none did
+    keeps_running: bool = False  # its containers have the restart policy of their definition
+
+    @property
+    def incarnations(self) -> tuple[Incarnation, ...]:
+        return tuple(r.incarnation for r in self.replicas if r.incarnation is not None)
+
+
+class Rollout(Record):
+    """One attempt to make a release live."""
+
+    id: RolloutId
+    kind: Kind
+    release: ReleaseId
+    colour: Colour  # the slot of the release: the lead of every split of this rollout
+    replaces: ReleaseId | None  # the live release when it was opened
+    plan: Plan
+    fresh: bool  # this rollout starts the containers, so its abort removes them
+    route: Route | None  # what nginx must know while it runs
+    before: Route | None  # what nginx knew before it
+    settings: ProxySettings
+    actor: str
+    reason: str
+    opened: float  # unix time
+    cursor: int = 0
+    bake_since: Moment | None = None
+    outcome: Outcome | None = None  # set when the end is known, before it is reached
+    why: str = ""
+
+    @property
+    def step(self) -> Step | None:
+        return self.plan[self.cursor] if self.cursor < len(self.plan) else None
+
+
+class ServiceState(Record):
+    service: ServiceName
+    phase: Phase = Phase.IDLE
+    split: Split | None = None  # None: nothing serves
+    cover: bool = False
+    route: Route | None = None  # as published
+    settings: ProxySettings | None = None  # as published with it
+    blue: Placement | None = None
+    green: Placement | None = None
+    arriving: Placement | None = None  # waits for its slot to be free
+    rollout: Rollout | None = None
+    intent: Command | None = None  # journaled and not yet observed
+    standby_since: Moment | None = None
+    trouble: str = ""  # why the service is degraded
+    releases: tuple[Release, ...] = ()  # oldest first; `rollback --to` can start these again
+    next_release: int = 1
+    next_rollout: int = 1
+
+    def at(self, colour: Colour) -> Placement | None:
+        return self.blue if colour is Colour.BLUE else self.green
+
+    def without(self, colour: Colour) -> ServiceState:
+        return self.replace(blue=None) if colour is Colour.BLUE else self.replace(green=None)
+
+    def holding(self, role: Role) -> Placement | None:
+        for placed in (self.blue, self.green):
+            if placed is not None and placed.role is role:
+                return placed
+        return None
+
+    @property
+    def live(self) -> Placement | None:
+        return self.holding(Role.LIVE)
+
+    @property
+    def candidate(self) -> Placement | None:
+        return self.holding(Role.CANDIDATE)
+
+    @property
+    def standby(self) -> Placement | None:
+        return self.holding(Role.STANDBY)
