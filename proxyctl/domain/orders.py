@@ -1,0 +1,198 @@
+"""What a person may ask of a service, and what it means in its present state. Pure.
+
+Every order becomes one event: it opens a rollout, or steers the one that runs. What the state does not allow is
+refused with Conflict, in words.
+"""
+
+from __future__ import annotations
+
+from proxyctl.domain import events as ev
+from proxyctl.domain.model import (
+    Colour,
+    ProxySettings,
+    Release,
+    ReleaseId,
+    Replica,
+    Role,
+    RolloutId,
+    Route,
+)
+from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.plan import Plan
+from proxyctl.domain.record import Record
+from proxyctl.domain.rollout import ABORTABLE
+from proxyctl.domain.state import Kind, Phase, Placement, Rollout, ServiceState
+from proxyctl.errors import Conflict, UsageError
+
+
+class Signed(Record):
+    """Who asks, why and when: it goes into the journal."""
+
+    actor: str
+    reason: str
+    wall: float  # unix time, displayed only
+
+
+def next_release_id(state: ServiceState) -> ReleaseId:
+    return ReleaseId(f"{state.service}-{state.next_release}")
+
+
+def free_colour(state: ServiceState) -> Colour:
+    """The slot that a new release starts into: never the live one's."""
+    return Colour.BLUE if state.live is None else state.live.colour.other
+
+
+def open_fresh(
+    state: ServiceState,
+    kind: Kind,
+    plan: Plan,
+    release: Release,
+    replicas: tuple[Replica, ...],
+    route: Route | None,
+    settings: ProxySettings,
+    signed: Signed,
+) -> ev.RolloutOpened:
+    """Start this release and go by the plan."""
+    refuse_while_running(state)
+    colour = free_colour(state)
+    placement = Placement(release=release, colour=colour, role=Role.CANDIDATE, replicas=replicas)
+    rollout = _rollout(state, kind, release.id, colour, plan, settings, signed).replace(fresh=True, route=route)
+    return ev.RolloutOpened(rollout=rollout, placement=placement)
+
+
+def open_warm(state: ServiceState, kind: Kind, plan: Plan, standby: Placement, signed: Signed) -> ev.RolloutOpened:
+    """Go by the plan with the release that stands warm."""
+    refuse_while_running(state)
+    settings = state.settings or ProxySettings()
+    rollout = _rollout(state, kind, standby.release.id, standby.colour, plan, settings, signed)
+    return ev.RolloutOpened(rollout=rollout, placement=None)
+
+
+def _rollout(
+    state: ServiceState,
+    kind: Kind,
+    release: ReleaseId,
+    colour: Colour,
+    plan: Plan,
+    settings: ProxySettings,
+    signed: Signed,
+) -> Rollout:
+    return Rollout(
+        id=RolloutId(f"{state.service}-r{state.next_rollout}"),
+        kind=kind,
+        release=release,
+        colour=colour,
+        replaces=state.live.release.id if state.live else None,
+        plan=plan,
+        fresh=False,
+        route=state.route,
+        before=state.route,
+        settings=settings,
+        actor=signed.actor,
+        reason=signed.reason,
+        opened=signed.wall,
+    )
+
+
+def refuse_while_running(state: ServiceState) -> None:
+    if state.rollout is None:
+        return
+    rollout = state.rollout
+    raise Conflict(
+        f"rollout {rollout.id} of {rollout.release} is {state.phase}, started by {rollout.actor}",
+        serving=serving(state),
+        next_step=f"proxyctl abort {state.service}, or wait: proxyctl status {state.service} --watch",
+    )
+
+
+# --- steering a rollout that runs -------------------------------------------------------------------------------
+
+
+def abort(state: ServiceState, outcome: Outcome, signed: Signed) -> ev.AbortRequested:
+    """Stop the rollout and go to the safe side."""
+    if state.phase not in ABORTABLE:
+        raise Conflict(
+            f"{state.service} has no rollout to abort: it is {state.phase}",
+            serving=serving(state),
+            next_step=f"proxyctl rollback {state.service}",
+        )
+    return ev.AbortRequested(actor=signed.actor, reason=signed.reason, outcome=outcome)
+
+
+def change_plan(state: ServiceState, plan: Plan, signed: Signed) -> ev.PlanChanged:
+    """Tell a paused rollout how to go on."""
+    if state.phase is not Phase.PAUSED:
+        refuse_while_running(state)
+        raise Conflict(f"{state.service} has no paused rollout", serving=serving(state))
+    return ev.PlanChanged(plan=plan, actor=signed.actor, reason=signed.reason)
+
+
+# --- which release is meant -------------------------------------------------------------------------------------
+
+
+def warm(state: ServiceState) -> Placement:
+    """The release that can take traffic at once. Raises Conflict."""
+    if state.standby is None:
+        raise Conflict(
+            f"{state.service} has no warm release beside the live one",
+            serving=serving(state),
+            next_step=_retained_hint(state),
+        )
+    return state.standby
+
+
+def named(state: ServiceState, wanted: str) -> Placement | Release:
+    """The placed or retained release that `--to RELEASE|blue|green` names. Raises UsageError."""
+    for placed in (state.blue, state.green):
+        if placed is not None and wanted in (placed.release.id, placed.colour):
+            return placed
+    for release in state.releases:
+        if release.id == wanted:
+            return release
+    known = ", ".join(release.id for release in state.releases) or "none yet"
+    raise UsageError(
+        f"{state.service} has no release {wanted!r}; it knows: {known}", next_step=f"proxyctl history {state.service}"
+    )
+
+
+def _retained_hint(state: ServiceState) -> str:
+    live = state.live.release.id if state.live else None
+    older = [release.id for release in state.releases if release.id != live]
+    if not older:
+        return f"proxyctl deploy {state.service}"
+    return f"proxyctl rollback {state.service} --to {older[-1]} starts that release again and gates it"
+
+
+# --- words ------------------------------------------------------------------------------------------------------
+
+
+def serving(state: ServiceState) -> str:
+    """What serves now, in one phrase; the same words in every message."""
+    if not state.split:
+        return f"{state.service}: nothing serves"
+    parts = []
+    for colour in Colour:
+        placed = state.at(colour)
+        if state.split.serves(colour) and placed is not None:
+            parts.append(f"{placed.release.id} ({colour}) {state.split.percent(colour):g} %")
+    return f"{state.service}: " + ", ".join(parts)
+
+
+# --- after a crash ----------------------------------------------------------------------------------------------
+
+
+def after_crash(state: ServiceState, candidate_has_traffic: bool) -> ev.Event | None:
+    """What to note before driving on a service whose driver died; None: just drive on.
+
+    Before traffic moved the rollout is undone: nobody wants a cutover as the side effect of a later command. After
+    that it is finished, watched as it would have been.
+    """
+    match state.phase:
+        case Phase.STARTING | Phase.GATING:
+            return ev.Interrupted(reason="the process that drove it died")
+        case Phase.SHIFTING if not candidate_has_traffic:
+            return ev.Interrupted(reason="the process that drove it died before traffic moved")
+        case Phase.DEGRADED:
+            return ev.RecoveryStarted()
+        case _:
+            return None
