@@ -7,6 +7,7 @@ raises `OutcomeUnknown` (or the error named) when it passes. Every effect is ide
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -247,10 +248,10 @@ class Proxy(Protocol):
         """Graceful; open requests end or are cut at the shutdown timeout."""
         ...
 
-    async def publish(self, topology: Topology, number: int, fence: int) -> None:
-        """Render, validate, rename, HUP (or start), observe. Returns only once observed; the same content again
-        under a number already current is only observed. Raises PublishRefused (the old generation serves) or
-        Degraded."""
+    async def publish(self, topology: Topology, fence: int, claim: Callable[[], int]) -> int:
+        """Render under a claimed number, validate, rename, HUP (or start), observe; returns the generation, only once
+        observed. What is current already is only observed. The caller holds the publishing lock. Raises PublishRefused
+        (the last good content serves again, observed, under the next number if need be) or Degraded."""
         ...
 
     async def check(self, topology: Topology) -> list[str]:
@@ -285,6 +286,62 @@ class Splits(Protocol):
     async def move(self, service: ServiceName, flags: Flags | None) -> None:
         """Rename, fsync, then ask nginx which pool a set of buckets gets. Returns only when it answers as the flags
         say. Raises SplitNotSeen with the first refused path component, NginxUnavailable when nothing answers."""
+        ...
+
+
+# --- locks ------------------------------------------------------------------------------------------------------
+
+
+class Holder(Record):
+    """Who holds a lock; it explains, it never decides: the kernel frees the lock of a dead process."""
+
+    pid: int
+    started: str  # the kernel's start time of that process: a pid alone may be somebody else's by now
+    purpose: str
+    since: float  # unix time
+
+
+class Lock(Protocol):
+    def fileno(self) -> int:
+        """To hand the lock over to a child process."""
+        ...
+
+    def release(self) -> None: ...
+
+
+class Locks(Protocol):
+    """Kernel locks, freed by a crash. One driver per service; one publisher per host."""
+
+    def acquire(self, service: ServiceName, purpose: str) -> Lock:
+        """Raises Locked, naming the holder."""
+        ...
+
+    def holder(self, service: ServiceName) -> Holder | None:
+        """Who drives the service now; None when nobody does."""
+        ...
+
+    def publishing(self) -> AbstractAsyncContextManager[None]:
+        """Waits for its turn, at most 30 s. Raises Locked."""
+        ...
+
+
+class Processes(Protocol):
+    """Other proxyctl processes of this project."""
+
+    def drive(self, service: ServiceName, lock: Lock) -> None:
+        """A detached driver goes on with the service, holding the same lock without a gap."""
+        ...
+
+    def guard(self, service: ServiceName) -> None:
+        """A detached guard stands over the standby; one that stands already is enough."""
+        ...
+
+    async def wake(self, service: ServiceName) -> None:
+        """There is a request in the store."""
+        ...
+
+    def end(self, holder: Holder) -> None:
+        """Kill this process if it still is the one that signed the lock."""
         ...
 
 

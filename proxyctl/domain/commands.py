@@ -27,7 +27,6 @@ class Publish(Record):
 
     route: Route | None
     settings: ProxySettings
-    generation: int = 0  # chosen before the act; 0 until then
 
 
 class Start(Record):

@@ -1,0 +1,129 @@
+"""Kernel file locks: one driver per service, one publisher per host. Start at FileLocks.
+
+flock belongs to the open file, not to the process: a child that inherits the descriptor holds the same lock, so it can
+be handed over without a gap. What is written into the file only explains who holds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from proxyctl.domain.codec import DecodeError, decode, encode
+from proxyctl.domain.model import Seconds, ServiceName
+from proxyctl.errors import Locked
+from proxyctl.ports import Holder
+
+PUBLISH_WAIT: Seconds = 30.0
+HOST_LOCK = Path("/run/lock/proxyctl.lock")
+
+
+class FileLock:
+    """Held until released, or until the last process that has the descriptor dies."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def release(self) -> None:
+        os.close(self._fd)
+
+    def sign(self, purpose: str) -> None:
+        holder = Holder(pid=os.getpid(), started=start_time(os.getpid()), purpose=purpose, since=time.time())
+        text = json.dumps(encode(holder)).encode()
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, text, 0)
+
+
+class FileLocks:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def acquire(self, service: ServiceName, purpose: str) -> FileLock:
+        fd = os.open(self._path(service), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not _try_lock(fd):
+            os.close(fd)
+            holder = self._read(service)
+            who = f"{holder.purpose} (pid {holder.pid})" if holder else "another process"
+            raise Locked(
+                f"{service} is being driven by {who}",
+                serving="unchanged by this command",
+                next_step=f"proxyctl status {service} --watch",
+            )
+        lock = FileLock(fd)
+        lock.sign(purpose)
+        return lock
+
+    def adopt(self, fd: int, purpose: str) -> FileLock:
+        """The lock that a parent process handed over."""
+        os.set_inheritable(fd, False)
+        lock = FileLock(fd)
+        lock.sign(purpose)
+        return lock
+
+    def holder(self, service: ServiceName) -> Holder | None:
+        try:
+            fd = os.open(self._path(service), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            return None if _try_lock(fd) else self._read(service)
+        finally:
+            os.close(fd)
+
+    @asynccontextmanager
+    async def publishing(self) -> AsyncIterator[None]:
+        fd = self._open_host_lock()
+        try:
+            deadline = time.monotonic() + PUBLISH_WAIT
+            while not _try_lock(fd):
+                if time.monotonic() > deadline:
+                    raise Locked(
+                        f"another proxyctl has been publishing on this host for over {PUBLISH_WAIT:g} s",
+                        serving="unchanged by this command",
+                        next_step="proxyctl proxy status",
+                    )
+                await asyncio.sleep(0.02)
+            yield
+        finally:
+            os.close(fd)
+
+    def _open_host_lock(self) -> int:
+        """Host-wide where it may be written, else at least for this state folder."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        with suppress(OSError):
+            return os.open(HOST_LOCK, flags, 0o666)
+        return os.open(self._folder / "publishing", flags, 0o600)
+
+    def _path(self, service: ServiceName) -> Path:
+        return self._folder / f"{service}.lock"
+
+    def _read(self, service: ServiceName) -> Holder | None:
+        with suppress(OSError, ValueError, DecodeError):
+            holder: Holder = decode(Holder, json.loads(self._path(service).read_text()))
+            return holder
+        return None
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def start_time(pid: int) -> str:
+    """The kernel's start time of a process, in ticks since boot; empty when there is none (proc(5), field 22)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""

@@ -1,0 +1,63 @@
+"""The line to the process that drives a service: it is woken here, and tells what happens right now.
+
+One unix socket per service in the state folder. A client that connects wakes the driver and reads ticks, one JSON line
+each, as long as it likes. Requests themselves lie in the store; the socket only saves polling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from proxyctl.domain.codec import DecodeError, decode, encode
+from proxyctl.domain.model import ServiceName
+from proxyctl.engine.bus import Bus, Tick
+
+
+def socket_path(folder: Path, service: ServiceName) -> Path:
+    return folder / f"{service}.sock"
+
+
+@asynccontextmanager
+async def listening(path: Path, woken: asyncio.Event, bus: Bus) -> AsyncIterator[None]:
+    """Answer on this socket for as long as the block runs. A socket left by a dead driver is replaced."""
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        woken.set()
+        with bus.listen() as ticks, suppress(ConnectionError):
+            while True:
+                tick = await ticks.get()
+                writer.write(json.dumps(encode(tick)).encode() + b"\n")
+                await writer.drain()
+
+    path.unlink(missing_ok=True)
+    server = await asyncio.start_unix_server(serve, path)
+    try:
+        yield
+    finally:
+        server.close()
+        path.unlink(missing_ok=True)
+
+
+async def wake(path: Path) -> None:
+    """Poke the driver; nobody listening is no error, the request is in the store."""
+    with suppress(OSError):
+        _, writer = await asyncio.open_unix_connection(path)
+        writer.close()
+
+
+async def ticks(path: Path) -> AsyncIterator[Tick]:
+    """What the driver tells from now on; ends when it does."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        return
+    try:
+        while line := await reader.readline():
+            with suppress(DecodeError, ValueError):
+                yield decode(Tick, json.loads(line))
+    finally:
+        writer.close()

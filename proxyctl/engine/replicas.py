@@ -1,0 +1,128 @@
+"""The hands that start, publish, drain and remove. They need the engine and nginx; a warm rollback does not."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from proxyctl.domain import commands as do
+from proxyctl.domain import events as ev
+from proxyctl.domain.model import ProxySettings, Replica, Route, Seconds, ServiceName, Topology
+from proxyctl.domain.state import Placement, ServiceState
+from proxyctl.engine.bus import Bus, Drained
+from proxyctl.engine.gate import Gate
+from proxyctl.engine.runner import Facts, Hands
+from proxyctl.engine.traffic import placement
+from proxyctl.engine.watch import Watch
+from proxyctl.errors import Unavailable
+from proxyctl.ports import Clock, Locks, Prober, Proxy, Runtime, Store
+
+LOOK_EVERY: Seconds = 0.25
+UNSEEN = -1
+
+
+class ReplicaHands:
+    def __init__(
+        self,
+        *,
+        project: str,
+        runtime: Runtime,
+        prober: Prober,
+        proxy: Proxy,
+        store: Store,
+        locks: Locks,
+        clock: Clock,
+        bus: Bus,
+        fence: int,
+    ) -> None:
+        self._project = project
+        self._runtime = runtime
+        self._proxy = proxy
+        self._store = store
+        self._locks = locks
+        self._clock = clock
+        self._bus = bus
+        self._fence = fence
+        self._gate = Gate(runtime=runtime, prober=prober, proxy=proxy, clock=clock, bus=bus)
+        self._watch = Watch(runtime=runtime, prober=prober, clock=clock, bus=bus)
+
+    def hands(self) -> Hands:
+        return {
+            do.Publish: self._publish,
+            do.Start: self._start,
+            do.Gate: self._gate.verdict,
+            do.Watch: self._watch.candidate,
+            do.AdoptPolicy: self._adopt_policy,
+            do.Retire: self._retire,
+        }
+
+    async def _publish(self, state: ServiceState, command: do.Publish) -> Facts:
+        """One publisher per host at a time; nothing is reloaded when nginx knows all of it already."""
+        async with self._locks.publishing():
+            topology = self._topology(state.service, command.route, command.settings)
+            generation = await self._proxy.publish(topology, self._fence, self._store.claim_generation)
+        return [ev.RoutePublished(generation=generation, route=command.route, settings=command.settings)]
+
+    def _topology(self, service: ServiceName, route: Route | None, settings: ProxySettings) -> Topology:
+        """This service's route as commanded, every other one's as it was published, or is being published."""
+        routes = {other: known_route(self._store.load(other)) for other in self._store.services()}
+        routes[service] = route
+        return Topology(
+            project=self._project,
+            settings=settings,
+            routes=tuple(known for _, known in sorted(routes.items()) if known is not None),
+        )
+
+    async def _start(self, state: ServiceState, command: do.Start) -> Facts:
+        placed = placement(state, command.colour)
+        rollout = state.rollout.id if state.rollout else ""
+        replicas = await asyncio.gather(
+            *(self._runtime.start(placed.release, replica, placed.colour, rollout) for replica in placed.replicas)
+        )
+        return [ev.ReplicasStarted(replicas=tuple(replicas))]
+
+    async def _adopt_policy(self, state: ServiceState, command: do.AdoptPolicy) -> Facts:
+        placed = placement(state, command.colour)
+        await self._runtime.adopt_restart_policy(placed.release, [replica.name for replica in placed.replicas])
+        return [ev.PolicyAdopted()]
+
+    async def _retire(self, state: ServiceState, command: do.Retire) -> Facts:
+        placed = placement(state, command.colour)
+        grace = placed.release.service.container.stop_grace_period
+        cut = await self._drain(placed)
+        await asyncio.gather(*(self._runtime.stop(replica.name, grace) for replica in placed.replicas))
+        return [ev.Retired(release=command.release, colour=command.colour, cut=cut)]
+
+    async def _drain(self, placed: Placement) -> int:
+        """Wait until nothing can reach the release, or its drain deadline. Returns the connections that are cut."""
+        if not placed.release.service.routed:
+            return 0
+        deadline = self._clock.now() + placed.release.service.drain
+        counts = await asyncio.gather(*(self._drain_replica(placed, replica, deadline) for replica in placed.replicas))
+        return UNSEEN if UNSEEN in counts else sum(counts)
+
+    async def _drain_replica(self, placed: Placement, replica: Replica, deadline: Seconds) -> int:
+        """Idle upstream connections are closed by nginx after its keep-alive time; only traffic counts."""
+        idle = self._idle_time()
+        port = placed.release.service.port or 0
+        while True:
+            try:
+                traffic = await self._runtime.traffic(replica.name, port)
+            except Unavailable:
+                traffic = None
+            left = deadline - self._clock.now()
+            if traffic is not None and (traffic.connections == 0 or traffic.quiet_for > idle):
+                return 0
+            if left <= 0:
+                return UNSEEN if traffic is None else traffic.connections
+            connections = UNSEEN if traffic is None else traffic.connections
+            self._bus.tell(Drained(replica=replica.name, connections=connections, left=left))
+            await self._clock.sleep(min(LOOK_EVERY, left))
+
+    def _idle_time(self) -> Seconds:
+        settings = [s.settings for s in map(self._store.load, self._store.services()) if s.settings is not None]
+        return max((s.upstream_keepalive_timeout for s in settings), default=math.inf)
+
+
+def known_route(state: ServiceState) -> Route | None:
+    return state.intent.route if isinstance(state.intent, do.Publish) else state.route

@@ -1,0 +1,160 @@
+"""Carry out an order of a person: drive the service ourselves, or ask the process that drives it. Start at Steering.
+
+A driver that has not taken a request within 200 ms is ended (it is proxyctl's own process, verified by its start time)
+and its lock is taken: a stuck driver never delays a rollback, and ending it anywhere is safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxyctl.domain import commands as do
+from proxyctl.domain import events as ev
+from proxyctl.domain import orders
+from proxyctl.domain.model import Seconds, ServiceName
+from proxyctl.domain.rollout import decide
+from proxyctl.domain.state import Phase, ServiceState
+from proxyctl.engine.runner import Hands, Runner
+from proxyctl.errors import Locked, NginxUnavailable
+from proxyctl.ports import Clock, Lock, Locks, Processes, Request, Splits, Store
+
+TAKEN_WITHIN: Seconds = 0.2
+FREED_WITHIN: Seconds = 3.0
+ANSWERED_WITHIN: Seconds = 15.0
+LOOK_EVERY: Seconds = 0.005
+
+MakeHands = Callable[[int], Hands]  # for a fence
+Order = Callable[[ServiceState], ev.Event]
+
+
+class Steering:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        locks: Locks,
+        clock: Clock,
+        splits: Splits,
+        processes: Processes,
+        hands: MakeHands,
+    ) -> None:
+        self._store = store
+        self._locks = locks
+        self._clock = clock
+        self._splits = splits
+        self._processes = processes
+        self._hands = hands
+
+    async def act(self, service: ServiceName, order: Order, purpose: str) -> ServiceState:
+        """Take the lock, mend what a crash left, carry out the order as far as these hands reach, and leave the rest to
+        a driver. Raises Locked when the service is driven, Conflict when its state does not allow the order."""
+        lock = self._locks.acquire(service, purpose)
+        try:
+            runner = self._runner(service)
+            self._mend(runner)
+            runner.note(order(runner.state))
+            state = await runner.run()
+            self._leave_rest(state, lock)
+        finally:
+            lock.release()
+        return state
+
+    async def ask(
+        self, service: ServiceName, request: Request, order: Order, answered: Callable[[ServiceState], bool]
+    ) -> ServiceState:
+        """Act, or have the driver act: returns once the state shows it. Raises Conflict like act()."""
+        try:
+            return await self.act(service, order, request.verb)
+        except Locked:
+            order(self._store.load(service))  # refused in words before anybody is disturbed
+        asked = self._store.ask(service, request)
+        await self._processes.wake(service)
+        if not await self._becomes(lambda: self._store.taken(asked), TAKEN_WITHIN):
+            await self._end_driver(service)
+            return await self.act(service, order, request.verb)
+        if not await self._becomes(lambda: answered(self._store.load(service)), ANSWERED_WITHIN):
+            raise Locked(
+                f"the driver of {service} took the request but has not carried it out yet",
+                serving=orders.serving(self._store.load(service)),
+                next_step=f"proxyctl status {service} --watch",
+            )
+        return self._store.load(service)
+
+    async def recover(self, service: ServiceName) -> ServiceState:
+        """Finish or undo what a crash left; nothing to mend is done. Twice changes nothing."""
+        lock = self._locks.acquire(service, "recover")
+        try:
+            runner = self._runner(service)
+            self._mend(runner)
+            await self._flags_follow_the_journal(runner.state)
+            state = await runner.run()
+            self._leave_rest(state, lock)
+        finally:
+            lock.release()
+        return state
+
+    def open(self, service: ServiceName, order: Order, purpose: str) -> ServiceState:
+        """Journal the order and leave all of it to a driver, that holds the lock from the same instant."""
+        lock = self._locks.acquire(service, purpose)
+        try:
+            runner = self._runner(service)
+            runner.note(order(runner.state))
+            runner.commit()
+            self._leave_rest(runner.state, lock)
+        finally:
+            lock.release()
+        return runner.state
+
+    def _runner(self, service: ServiceName) -> Runner:
+        fence = self._store.raise_fence(service)
+        return Runner(service=service, store=self._store, clock=self._clock, hands=self._hands(fence), fence=fence)
+
+    def _mend(self, runner: Runner) -> None:
+        if (event := orders.after_crash(runner.state, self._candidate_has_traffic(runner.state))) is not None:
+            runner.note(event)
+
+    def _candidate_has_traffic(self, state: ServiceState) -> bool:
+        """As the flag files say, not as the journal hoped."""
+        flags = self._splits.read(state.service) if state.route is not None else None
+        split = flags.split if flags is not None else state.split
+        return bool(split and state.candidate and split.serves(state.candidate.colour))
+
+    async def _flags_follow_the_journal(self, state: ServiceState) -> None:
+        """Flags moved by somebody else's hand go back to what was journaled."""
+        if state.rollout is not None or state.route is None or state.phase is not Phase.IDLE:
+            return
+        flags = self._splits.read(state.service)
+        seen = (flags.split, flags.cover) if flags else (None, False)
+        if seen != (state.split, state.cover):
+            try:
+                await self._hands(0)[do.Move](state, do.Move(split=state.split, cover=state.cover))
+            except NginxUnavailable:
+                return  # nginx reads the flags when it starts
+
+    def _leave_rest(self, state: ServiceState, lock: Lock) -> None:
+        match decide(state):
+            case None:
+                return
+            case do.Stand():
+                self._processes.guard(state.service)
+            case _:
+                self._processes.drive(state.service, lock)
+
+    async def _end_driver(self, service: ServiceName) -> None:
+        holder = self._locks.holder(service)
+        if holder is not None:
+            self._processes.end(holder)
+        if not await self._becomes(lambda: self._locks.holder(service) is None, FREED_WITHIN):
+            raise Locked(
+                f"the driver of {service} neither answers nor can be ended",
+                serving=orders.serving(self._store.load(service)),
+                next_step=f"end process {holder.pid if holder else '?'} and repeat the command",
+            )
+
+    async def _becomes(self, true: Callable[[], bool], within: Seconds) -> bool:
+        deadline = self._clock.now() + within
+        while not true():
+            if self._clock.now() > deadline:
+                return False
+            await self._clock.sleep(LOOK_EVERY)
+        return True

@@ -1,0 +1,145 @@
+"""The hands that move traffic between warm releases. Light: a warm rollback needs these and nothing heavier."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from proxyctl.domain import commands as do
+from proxyctl.domain import events as ev
+from proxyctl.domain.commands import Moment
+from proxyctl.domain.model import Colour, HealthKind, Incarnation, Replica
+from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.state import Placement, ServiceState
+from proxyctl.engine.runner import Facts, Hands
+from proxyctl.errors import DockerUnavailable
+from proxyctl.ports import Clock, Endpoint, Flags, Inspector, Life, Prober, ProbeResult, ReplicaState, Splits
+
+
+class TrafficHands:
+    """Observe, recheck, move; and the notes that need no more than a clock."""
+
+    def __init__(self, *, inspector: Inspector, prober: Prober, splits: Splits, clock: Clock) -> None:
+        self._inspector = inspector
+        self._prober = prober
+        self._splits = splits
+        self._clock = clock
+
+    def hands(self) -> Hands:
+        return {
+            do.Observe: self._observe,
+            do.Recheck: self._recheck,
+            do.Move: self._move,
+            do.Hold: self._hold,
+            do.StartBake: self._start_bake,
+            do.EndBake: self._end_bake,
+            do.Promote: self._promote,
+            do.Close: self._close,
+        }
+
+    async def _observe(self, state: ServiceState, command: do.Observe) -> Facts:
+        """A hung engine does not stop a rollback: then the probes alone decide, of the incarnation last seen."""
+        placed = placement(state, command.colour)
+        try:
+            states = await self._inspector.inspect([replica.name for replica in placed.replicas])
+        except DockerUnavailable:
+            return [ev.ReplicasStarted(replicas=placed.replicas)]
+        gone = [f"{s.name} is {s.life}" for s in states if s.life is not Life.RUNNING]
+        if gone:
+            return [ev.ReplicasMissing(reason=", ".join(gone))]
+        return [ev.ReplicasStarted(replicas=as_observed(placed, states))]
+
+    async def _recheck(self, state: ServiceState, command: do.Recheck) -> Facts:
+        placed = placement(state, command.colour)
+        results = await asyncio.gather(*(self._passes(placed, replica) for replica in placed.replicas))
+        sick = [
+            f"{replica.name}: {result.reason}"
+            for replica, result in zip(placed.replicas, results, strict=True)
+            if not result.passed
+        ]
+        if sick:
+            return [ev.GateFailed(reason=f"{placed.release.id} stands warm but is not healthy: {', '.join(sick)}")]
+        return [ev.GatePassed(incarnations=placed.incarnations)]
+
+    async def _passes(self, placed: Placement, replica: Replica) -> ProbeResult:
+        """One pass is enough; it has as many tries as a watched replica has."""
+        check = placed.release.service.health
+        if check.kind is HealthKind.NONE:
+            return ProbeResult(passed=True, reason="runs", elapsed=0.0)
+        for _ in range(check.unhealthy - 1):
+            result = await self._prober.probe(endpoint(placed, replica), check)
+            if result.passed:
+                return result
+            await self._clock.sleep(min(check.interval, 0.1))
+        return await self._prober.probe(endpoint(placed, replica), check)
+
+    async def _move(self, state: ServiceState, command: do.Move) -> Facts:
+        if state.route is not None:
+            flags = None if command.split is None else Flags(split=command.split, cover=command.cover)
+            await self._splits.move(state.service, flags)
+        return [ev.SplitMoved(split=command.split, cover=command.cover)]
+
+    async def _hold(self, _state: ServiceState, _command: do.Hold) -> Facts:
+        return [ev.StepHeld()]
+
+    async def _start_bake(self, _state: ServiceState, _command: do.StartBake) -> Facts:
+        return [ev.BakeStarted(since=moment(self._clock))]
+
+    async def _end_bake(self, _state: ServiceState, _command: do.EndBake) -> Facts:
+        return [ev.BakePassed()]
+
+    async def _promote(self, _state: ServiceState, _command: do.Promote) -> Facts:
+        promoted = ev.Promoted(since=moment(self._clock))
+        return [promoted, ev.RolloutEnded(outcome=Outcome.PROMOTED, reason="")]
+
+    async def _close(self, _state: ServiceState, command: do.Close) -> Facts:
+        return [ev.RolloutEnded(outcome=command.outcome, reason=command.reason)]
+
+
+def placement(state: ServiceState, colour: Colour) -> Placement:
+    placed = state.at(colour)
+    if placed is None:
+        raise LookupError(f"{state.service} has nothing in {colour}")
+    return placed
+
+
+def endpoint(placed: Placement, replica: Replica) -> Endpoint:
+    """Straight at the replica, by its slot address."""
+    service = placed.release.service
+    port = service.health.port or service.port
+    return Endpoint(
+        replica=replica.name,
+        address=f"{replica.ip}:{port}" if port else replica.ip,
+        host=service.hosts[0] if service.hosts else "",
+    )
+
+
+def as_observed(placed: Placement, states: Sequence[ReplicaState]) -> tuple[Replica, ...]:
+    return tuple(
+        replica.replace(incarnation=seen.incarnation) for replica, seen in zip(placed.replicas, states, strict=True)
+    )
+
+
+def why_not_running(seen: ReplicaState) -> str:
+    """How a container ended, in the engine's terms."""
+    if seen.life is Life.ABSENT:
+        return f"{seen.name} is gone"
+    if seen.oom_killed:
+        return f"{seen.name} was killed for want of memory (OOM, exit code {seen.exit_code})"
+    if seen.life is Life.EXITED:
+        return f"{seen.name} exited with code {seen.exit_code}"
+    return f"{seen.name} is {seen.life}"
+
+
+def changed(replica: Replica, seen: ReplicaState) -> str:
+    """Why this container is not the one that was observed; empty when it is."""
+    if seen.life is not Life.RUNNING:
+        return why_not_running(seen)
+    known: Incarnation | None = replica.incarnation
+    if known is not None and seen.incarnation != known:
+        return f"{seen.name} restarted"
+    return ""
+
+
+def moment(clock: Clock) -> Moment:
+    return Moment(boot=clock.boot, at=clock.now())
