@@ -262,6 +262,10 @@ class Proxy(Protocol):
         """Unified diff from the current generation's text to what this topology renders."""
         ...
 
+    def topology(self) -> Topology | None:
+        """What the current generation was rendered from; None before the first."""
+        ...
+
     async def status(self) -> ProxyStatus: ...
 
     def endpoint(self, route: Route, colour: Colour) -> Endpoint:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 from proxyctl.domain.codec import DecodeError, decode, encode
 from proxyctl.domain.model import ServiceName
-from proxyctl.engine.bus import Bus, Tick
+from proxyctl.domain.ticks import Tick
+
+Listen = Callable[[], AbstractContextManager[asyncio.Queue[Tick]]]
 
 
 def socket_path(folder: Path, service: ServiceName) -> Path:
@@ -22,12 +24,12 @@ def socket_path(folder: Path, service: ServiceName) -> Path:
 
 
 @asynccontextmanager
-async def listening(path: Path, woken: asyncio.Event, bus: Bus) -> AsyncIterator[None]:
+async def listening(path: Path, woken: asyncio.Event, listen: Listen) -> AsyncIterator[None]:
     """Answer on this socket for as long as the block runs. A socket left by a dead driver is replaced."""
 
     async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         woken.set()
-        with bus.listen() as ticks, suppress(ConnectionError):
+        with listen() as ticks, suppress(ConnectionError):
             while True:
                 tick = await ticks.get()
                 writer.write(json.dumps(encode(tick)).encode() + b"\n")

@@ -9,7 +9,8 @@ from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain.model import ProxySettings, Replica, Route, Seconds, ServiceName, Topology
 from proxyctl.domain.state import Placement, ServiceState
-from proxyctl.engine.bus import Bus, Drained
+from proxyctl.domain.ticks import Drained
+from proxyctl.engine.bus import Bus
 from proxyctl.engine.gate import Gate
 from proxyctl.engine.runner import Facts, Hands
 from proxyctl.engine.traffic import placement

@@ -19,7 +19,8 @@ from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.rollout import MOVES, advance, decide
 from proxyctl.domain.state import ServiceState
-from proxyctl.engine.bus import Bus, Waiting
+from proxyctl.domain.ticks import Waiting
+from proxyctl.engine.bus import Bus
 from proxyctl.errors import Conflict, Degraded, OutcomeUnknown, Unavailable
 from proxyctl.ports import Clock, Request, Store, Verb
 

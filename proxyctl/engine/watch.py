@@ -13,7 +13,8 @@ from proxyctl.domain import events as ev
 from proxyctl.domain.model import HealthKind, Replica, Seconds
 from proxyctl.domain.probe import Tally
 from proxyctl.domain.state import Placement, ServiceState
-from proxyctl.engine.bus import Bus, Probed, Watched
+from proxyctl.domain.ticks import Probed, Watched
+from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Facts
 from proxyctl.engine.traffic import changed, endpoint, moment, placement
 from proxyctl.errors import DockerUnavailable, OutcomeUnknown

@@ -1,0 +1,354 @@
+"""Every port in memory: for tests of the engine, held to the same contract suites as the real adapters.
+
+A MemoryWorld is what the adapters see: containers, the published topology, the flags, the clock. A test breaks it by
+hand: `world.kill("shop-web-2-1")`, `world.sick.add(image)`, `world.engine_hangs = True`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+
+from proxyctl.domain.events import Event
+from proxyctl.domain.model import (
+    Colour,
+    HealthCheck,
+    Incarnation,
+    Release,
+    Replica,
+    Route,
+    Seconds,
+    ServiceName,
+    Topology,
+)
+from proxyctl.domain.state import ServiceState
+from proxyctl.errors import (
+    AddressTaken,
+    DockerUnavailable,
+    Fenced,
+    ImageUnavailable,
+    Locked,
+    NameTaken,
+    NginxUnavailable,
+    PublishRefused,
+)
+from proxyctl.ports import (
+    Endpoint,
+    Entry,
+    Flags,
+    Holder,
+    Image,
+    Life,
+    Lock,
+    Network,
+    ProbeResult,
+    ProxyState,
+    ProxyStatus,
+    ReplicaState,
+    Request,
+    Traffic,
+)
+
+
+class MemoryWorld:
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.containers: dict[str, ReplicaState] = {}
+        self.owner: dict[str, ServiceName] = {}
+        self.image_of: dict[str, str] = {}
+        self.policies: dict[str, str] = {}
+        self.missing_images: set[str] = set()
+        self.foreign_names: set[str] = set()
+        self.sick: set[str] = set()  # images that never pass a probe
+        self.dies_at_start: set[str] = set()  # images that exit as soon as they run
+        self.refused_hosts: set[str] = set()  # a topology with this host is refused by nginx
+        self.engine_hangs = False
+        self.nginx_down = False
+        self.published: list[tuple[int, Topology]] = []
+        self.flags: dict[ServiceName, Flags] = {}
+        self.moves: list[tuple[ServiceName, Flags | None]] = []
+        self._lives = count(1)
+
+    def run(self, name: str, address: str, image: str, service: ServiceName) -> ReplicaState:
+        life = Life.EXITED if image in self.dies_at_start else Life.RUNNING
+        incarnation = Incarnation(container=f"c-{name}", started_at=str(next(self._lives)))
+        state = ReplicaState(
+            name=name,
+            life=life,
+            incarnation=incarnation,
+            address=address,
+            exit_code=3 if life is Life.EXITED else None,
+            health="healthy",
+        )
+        self.containers[name], self.image_of[name], self.owner[name] = state, image, service
+        return state
+
+    def kill(self, name: str, *, oom: bool = False) -> None:
+        self.containers[name] = self.containers[name].replace(life=Life.EXITED, exit_code=137, oom_killed=oom)
+
+    def restart(self, name: str) -> None:
+        old = self.containers[name]
+        self.run(name, old.address, self.image_of[name], self.owner[name])
+
+    def engine(self) -> None:
+        if self.engine_hangs:
+            raise DockerUnavailable("the engine did not answer", next_step="start the engine")
+
+
+class MemoryInspector:
+    def __init__(self, world: MemoryWorld) -> None:
+        self._world = world
+
+    async def inspect(self, names: Sequence[str]) -> list[ReplicaState]:
+        self._world.engine()
+        return [self._world.containers.get(name, ReplicaState(name=name, life=Life.ABSENT)) for name in names]
+
+
+class MemoryRuntime(MemoryInspector):
+    async def resolve(self, image: str, progress: Callable[[str], None]) -> Image:
+        self._world.engine()
+        if image in self._world.missing_images:
+            raise ImageUnavailable(f"no image {image}", next_step="build or push it")
+        progress(f"{image} is here")
+        return Image(reference=image, digest=f"sha256:{image}")
+
+    async def network(self) -> Network:
+        self._world.engine()
+        slots = tuple(f"172.30.0.{n}" for n in range(2, 128))
+        return Network(name="slots", gateway="172.30.0.1", slots=slots)
+
+    async def start(self, release: Release, replica: Replica, colour: Colour, rollout: str) -> Replica:
+        world = self._world
+        world.engine()
+        if release.image in world.missing_images:
+            raise ImageUnavailable(f"no image {release.image}")
+        if replica.name in world.foreign_names:
+            raise NameTaken(f"{replica.name} is not ours")
+        running = world.containers.get(replica.name)
+        if running is None or running.life is not Life.RUNNING:
+            for other in world.containers.values():
+                if other.address == replica.ip and other.life is Life.RUNNING:
+                    raise AddressTaken(f"{other.name} has {replica.ip}")
+            running = world.run(replica.name, replica.ip, release.image, release.service.name)
+            world.policies[replica.name] = "no"
+        return replica.replace(incarnation=running.incarnation)
+
+    async def adopt_restart_policy(self, release: Release, names: Sequence[str]) -> None:
+        self._world.engine()
+        self._world.policies.update(dict.fromkeys(names, release.service.container.restart))
+
+    async def stop(self, name: str, grace: Seconds) -> None:
+        self._world.engine()
+        self._world.containers.pop(name, None)
+
+    async def owned(self, service: ServiceName | None = None) -> list[ReplicaState]:
+        self._world.engine()
+        return [s for n, s in self._world.containers.items() if service in (None, self._world.owner[n])]
+
+    async def logs(self, name: str, tail: int) -> str:
+        return f"last words of {name}"
+
+    async def follow(self, name: str, tail: int) -> AsyncIterator[str]:
+        yield await self.logs(name, tail)
+
+    async def traffic(self, name: str, port: int) -> Traffic:
+        return Traffic(connections=0, quiet_for=float("inf"))
+
+    async def close(self) -> None: ...
+
+
+class MemoryProber:
+    """A replica passes when its container runs and its image is not sick."""
+
+    def __init__(self, world: MemoryWorld) -> None:
+        self._world = world
+
+    async def probe(self, endpoint: Endpoint, check: HealthCheck) -> ProbeResult:
+        await asyncio.sleep(0)
+        if endpoint.socket:
+            return ProbeResult(passed=not self._world.nginx_down, reason="200", elapsed=0.0)
+        state = self._world.containers.get(endpoint.replica)
+        if state is None or state.life is not Life.RUNNING:
+            return ProbeResult(passed=False, reason="connection refused", elapsed=0.0)
+        if self._world.image_of[endpoint.replica] in self._world.sick:
+            return ProbeResult(passed=False, reason="503 instead of 200-299", elapsed=0.0)
+        return ProbeResult(passed=True, reason="200", elapsed=0.0)
+
+    async def close(self) -> None: ...
+
+
+class MemoryProxy:
+    def __init__(self, world: MemoryWorld) -> None:
+        self._world = world
+
+    async def start(self) -> ProxyStatus:
+        self._world.nginx_down = False
+        return await self.status()
+
+    async def stop(self) -> None:
+        self._world.nginx_down = True
+
+    async def publish(self, topology: Topology, fence: int, claim: Callable[[], int]) -> int:
+        world = self._world
+        if world.published and world.published[-1][1] == topology:
+            return world.published[-1][0]
+        if any(host in world.refused_hosts for route in topology.routes for host in route.hosts):
+            raise PublishRefused("nginx refused the new generation", detail="[emerg] no")
+        world.published.append((claim(), topology))
+        world.nginx_down = False
+        return world.published[-1][0]
+
+    async def check(self, topology: Topology) -> list[str]:
+        return []
+
+    def diff(self, topology: Topology) -> str:
+        return "" if self.topology() == topology else "+ a new topology"
+
+    def topology(self) -> Topology | None:
+        return self._world.published[-1][1] if self._world.published else None
+
+    async def status(self) -> ProxyStatus:
+        number = self._world.published[-1][0] if self._world.published else None
+        down = self._world.nginx_down
+        state = ProxyState.STOPPED if down or number is None else ProxyState.RUNNING
+        observed = None if down else number
+        return ProxyStatus(state=state, version="0", pid=None, generation=number, observed=observed, draining=0)
+
+    def endpoint(self, route: Route, colour: Colour) -> Endpoint:
+        return Endpoint(replica=f"nginx {colour}", socket="memory", prefix=f"/upstream/{route.service}/{colour}")
+
+
+class MemorySplits:
+    def __init__(self, world: MemoryWorld) -> None:
+        self._world = world
+
+    def read(self, service: ServiceName) -> Flags | None:
+        return self._world.flags.get(service)
+
+    async def move(self, service: ServiceName, flags: Flags | None) -> None:
+        self._world.flags.pop(service, None)
+        if flags is not None:
+            self._world.flags[service] = flags
+        self._world.moves.append((service, flags))
+        if self._world.nginx_down:
+            raise NginxUnavailable("nginx does not answer", next_step="proxyctl proxy start")
+
+
+class MemoryStore:
+    def __init__(self) -> None:
+        self.journal: list[Entry] = []
+        self._states: dict[ServiceName, ServiceState] = {}
+        self._fences: dict[ServiceName, int] = {}
+        self._generation = 0
+        self._slots: dict[tuple[ServiceName, Colour], list[str]] = {}
+        self._requests: list[tuple[ServiceName, Request]] = []
+        self._taken: set[int] = set()
+
+    def services(self) -> list[ServiceName]:
+        return sorted(self._states)
+
+    def load(self, service: ServiceName) -> ServiceState:
+        return self._states.get(service) or ServiceState(service=service)
+
+    def raise_fence(self, service: ServiceName) -> int:
+        self._fences[service] = self._fences.get(service, 0) + 1
+        return self._fences[service]
+
+    def append(self, events: Sequence[Event], state: ServiceState, rollout: str, fence: int, at: float) -> None:
+        if self._fences.get(state.service) != fence:
+            raise Fenced(f"another process took over {state.service}")
+        for event in events:
+            seq = len(self.journal) + 1
+            entry = Entry(seq=seq, service=state.service, rollout=rollout, at=at, fence=fence, event=event)
+            self.journal.append(entry)
+        self._states[state.service] = state
+
+    def entries(self, service: ServiceName | None = None, after: int = 0, limit: int = -1) -> list[Entry]:
+        found = [e for e in self.journal if e.seq > after and service in (None, e.service)]
+        return found if limit < 0 else found[:limit]
+
+    def last_seq(self) -> int:
+        return len(self.journal)
+
+    def claim_generation(self) -> int:
+        self._generation += 1
+        return self._generation
+
+    def burn_generations(self, upto: int) -> None:
+        self._generation = max(self._generation, upto)
+
+    def lease_slots(self, service: ServiceName, colour: Colour, count: int, free: Sequence[str]) -> tuple[str, ...]:
+        mine = self._slots.setdefault((service, colour), [])
+        used = {address for leased in self._slots.values() for address in leased}
+        left = [address for address in free if address not in used]
+        if len(mine) + len(left) < count:
+            raise AddressTaken(f"no address left for {service} {colour}")
+        mine += left[: max(0, count - len(mine))]
+        return tuple(mine[:count])
+
+    def ask(self, service: ServiceName, request: Request) -> int:
+        asked = request.replace(id=len(self._requests) + 1)
+        self._requests.append((service, asked))
+        return asked.id
+
+    def take(self, service: ServiceName) -> list[Request]:
+        mine = [r for s, r in self._requests if s == service and r.id not in self._taken]
+        self._taken |= {r.id for r in mine}
+        return mine
+
+    def taken(self, request: int) -> bool:
+        return request in self._taken
+
+    def close(self) -> None: ...
+
+
+class MemoryLock:
+    def __init__(self, locks: MemoryLocks, service: ServiceName) -> None:
+        self._locks, self._service = locks, service
+
+    def fileno(self) -> int:
+        return -1
+
+    def release(self) -> None:
+        self._locks.held.pop(self._service, None)
+
+
+class MemoryLocks:
+    def __init__(self) -> None:
+        self.held: dict[ServiceName, Holder] = {}
+        self._one = asyncio.Lock()
+
+    def acquire(self, service: ServiceName, purpose: str) -> Lock:
+        if service in self.held:
+            raise Locked(f"{service} is being driven by {self.held[service].purpose}")
+        self.held[service] = Holder(pid=1, started="0", purpose=purpose, since=0.0)
+        return MemoryLock(self, service)
+
+    def holder(self, service: ServiceName) -> Holder | None:
+        return self.held.get(service)
+
+    @asynccontextmanager
+    async def publishing(self) -> AsyncIterator[None]:
+        async with self._one:
+            yield
+
+
+class ManualClock:
+    """Time passes when somebody sleeps, and only then."""
+
+    boot = "memory"
+
+    def __init__(self, world: MemoryWorld) -> None:
+        self._world = world
+
+    def now(self) -> Seconds:
+        return self._world.time
+
+    def wall(self) -> float:
+        return self._world.time
+
+    async def sleep(self, seconds: Seconds) -> None:
+        self._world.time += max(seconds, 0.001)
+        await asyncio.sleep(0)
