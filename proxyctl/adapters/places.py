@@ -1,6 +1,6 @@
 """Where everything of one project lies on disk. The one home of the state folder's layout. Start at Places.
 
-    public/    0755  what nginx's workers read: generations/, the symlink current, splits/
+    public/    0755  what nginx's workers reach: generations/, the symlink current, splits/, temp/
     private/   0700  the store, locks, sockets, pid file and logs
 
 Knows names and modes, never contents.
@@ -77,15 +77,17 @@ class Places:
 
     @property
     def temp(self) -> Path:
-        """Where nginx puts bodies that do not fit into memory."""
-        return self.private / "tmp"
+        """Where workers put bodies that do not fit into memory, in folders of their own user."""
+        return self.public / "temp"
 
     def create(self) -> None:
-        """Make every folder, with its mode whatever the umask. May be repeated."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        for folder in (self.public, self.generations, self.splits):
+        """Make every folder, with its mode whatever the umask. May be repeated. Leaves the mode of a root that stands."""
+        if not self.root.exists():
+            self.root.mkdir(parents=True)
+            self.root.chmod(PUBLIC_MODE)
+        for folder in (self.public, self.generations, self.splits, self.temp):
             _folder(folder, PUBLIC_MODE)
-        for folder in (self.private, self.locks, self.run, self.logs, self.temp):
+        for folder in (self.private, self.locks, self.run, self.logs):
             _folder(folder, PRIVATE_MODE)
 
 

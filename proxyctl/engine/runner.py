@@ -28,7 +28,7 @@ Facts = Sequence[ev.Event]
 Hand = Callable[[ServiceState, Any], Awaitable[Facts]]
 Hands = dict[type[Any], Hand]
 
-INTERRUPTIBLE = (do.Start, do.Gate, do.Watch)
+LONG = (do.Start, do.Gate, do.Watch)
 RETRY_EVERY = 2.0
 RETRY_FOR = 600.0
 
@@ -90,9 +90,10 @@ class Runner:
         if isinstance(command, do.EFFECTS):
             self.note(ev.Intended(command=command))
             self.commit()
+        if isinstance(command, LONG):
+            self.commit()
         try:
-            if self._woken is not None and isinstance(command, INTERRUPTIBLE):
-                self.commit()
+            if self._woken is not None and isinstance(command, LONG):
                 return await self._interruptible(command, hand)
             return await hand(self.state, command)
         except (Unavailable, Degraded) as error:

@@ -1,0 +1,77 @@
+"""Make a release out of a service's definition, and open its rollout. Start at Opening.
+
+Everything is chosen before anything exists: the image digest, the release's number, container names, slot addresses.
+Pulling the image is the only effect, and it changes nothing that serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxyctl.domain import events as ev
+from proxyctl.domain import orders
+from proxyctl.domain.model import Colour, ProxySettings, Release, Replica, Route, Service
+from proxyctl.domain.orders import Signed
+from proxyctl.domain.plan import Plan
+from proxyctl.domain.state import Kind, Placement, ServiceState
+from proxyctl.ports import Runtime, Store
+
+
+class Opening:
+    def __init__(self, *, runtime: Runtime, store: Store, project: str, settings: ProxySettings) -> None:
+        self._runtime = runtime
+        self._store = store
+        self._project = project
+        self._settings = settings
+
+    async def release(
+        self, service: Service, state: ServiceState, wall: float, config_digest: str, progress: Callable[[str], None]
+    ) -> Release:
+        """The next release of the service, pinned to the image's digest. Raises ImageUnavailable."""
+        image = await self._runtime.resolve(service.container.image, progress)
+        return Release(
+            id=orders.next_release_id(state),
+            service=service,
+            image=image.reference,
+            digest=image.digest,
+            config_digest=config_digest,
+            created=wall,
+        )
+
+    async def fresh(
+        self, kind: Kind, plan: Plan, release: Release, state: ServiceState, signed: Signed
+    ) -> ev.RolloutOpened:
+        """The event that opens a rollout of this release into the free slot."""
+        service, colour = release.service, orders.free_colour(state)
+        slots = (await self._runtime.network()).slots
+        addresses = {c: self._addresses(state.at(c), service, c, slots, colour) for c in Colour}
+        replicas = tuple(
+            Replica(name=f"{self._project}-{release.id}-{ordinal}", address=address)
+            for ordinal, address in enumerate(addresses[colour], start=1)
+        )
+        route = route_of(service, addresses) if service.routed else None
+        return orders.open_fresh(state, kind, plan, release, replicas, route, self._settings, signed)
+
+    def _addresses(
+        self, placed: Placement | None, service: Service, colour: Colour, slots: tuple[str, ...], idle: Colour
+    ) -> tuple[str, ...]:
+        """What stands in a slot keeps its addresses; the idle one gets as many as the new release has replicas."""
+        if placed is not None and colour is not idle:
+            return tuple(replica.address for replica in placed.replicas)
+        leased = self._store.lease_slots(service.name, colour, service.replicas, slots)
+        return tuple(f"{ip}:{service.port}" if service.port else ip for ip in leased)
+
+
+def route_of(service: Service, addresses: dict[Colour, tuple[str, ...]]) -> Route:
+    return Route(
+        service=service.name,
+        hosts=service.hosts,
+        path=service.path,
+        blue=addresses[Colour.BLUE],
+        green=addresses[Colour.GREEN],
+        balance=service.balance,
+        sticky=service.sticky,
+        timeouts=service.timeouts,
+        body_limit=service.body_limit,
+        drain=service.drain,
+    )
