@@ -324,6 +324,10 @@ class Locks(Protocol):
         """Who drives the service now; None when nobody does."""
         ...
 
+    def end_holder(self, service: ServiceName) -> None:
+        """Kill the holder, if that process still is the one that signed the lock."""
+        ...
+
     def publishing(self) -> AbstractAsyncContextManager[None]:
         """Waits for its turn, at most 30 s. Raises Locked."""
         ...
@@ -341,11 +345,7 @@ class Processes(Protocol):
         ...
 
     async def wake(self, service: ServiceName) -> None:
-        """There is a request in the store."""
-        ...
-
-    def end(self, holder: Holder) -> None:
-        """Kill this process if it still is the one that signed the lock."""
+        """Tell the driver that there is a request in the store."""
         ...
 
 

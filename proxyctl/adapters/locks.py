@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import json
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -78,6 +79,12 @@ class FileLocks:
             return None if _try_lock(fd) else self._read(service)
         finally:
             os.close(fd)
+
+    def end_holder(self, service: ServiceName) -> None:
+        holder = self.holder(service)
+        if holder is not None and start_time(holder.pid) == holder.started:
+            with suppress(ProcessLookupError):
+                os.kill(holder.pid, signal.SIGKILL)
 
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:

@@ -329,6 +329,9 @@ class MemoryLocks:
     def holder(self, service: ServiceName) -> Holder | None:
         return self.held.get(service)
 
+    def end_holder(self, service: ServiceName) -> None:
+        self.held.pop(service, None)
+
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
         async with self._one:

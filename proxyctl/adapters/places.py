@@ -81,10 +81,9 @@ class Places:
         return self.public / "temp"
 
     def create(self) -> None:
-        """Make every folder, with its mode whatever the umask. May be repeated. Leaves the mode of a root that stands."""
-        if not self.root.exists():
-            self.root.mkdir(parents=True)
-            self.root.chmod(PUBLIC_MODE)
+        """Make every folder, with its mode whatever the umask. May be repeated; a root that stands keeps its own."""
+        for folder in reversed([path for path in (self.root, *self.root.parents) if not path.exists()]):
+            _folder(folder, PUBLIC_MODE)
         for folder in (self.public, self.generations, self.splits, self.temp):
             _folder(folder, PUBLIC_MODE)
         for folder in (self.private, self.locks, self.run, self.logs):

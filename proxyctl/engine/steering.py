@@ -142,8 +142,7 @@ class Steering:
 
     async def _end_driver(self, service: ServiceName) -> None:
         holder = self._locks.holder(service)
-        if holder is not None:
-            self._processes.end(holder)
+        self._locks.end_holder(service)
         if not await self._becomes(lambda: self._locks.holder(service) is None, FREED_WITHIN):
             raise Locked(
                 f"the driver of {service} neither answers nor can be ended",

@@ -1,0 +1,88 @@
+"""What the name of a flag file means: the language between a split and nginx. Pure. Start at flag_names() and TESTS.
+
+A flag is an empty file. Its name says which pool serves which requests, and one folder holds the flags of one split:
+
+    all.green            every request goes to green
+    all.green_cover      the same, and blue stands in when green cannot be reached
+    blue.07              whole percent 07 of 00..99 (the first bucket) goes to blue
+    green_cover.12.33    hundredth 33 of the one mixed percent 12 (the second bucket) goes to green
+
+Every request matches exactly one flag of a folder, so whichever flag nginx finds is the whole answer.
+"""
+
+from __future__ import annotations
+
+from proxyctl.domain.model import Colour
+from proxyctl.domain.split import WHOLE, Split
+from proxyctl.ports import Flags
+
+COVER = "_cover"
+NOBODY = "none"  # the folder without flags: nothing serves
+
+
+def pool(colour: Colour, cover: bool) -> str:
+    return colour.value + COVER if cover else colour.value
+
+
+PLAIN = tuple(pool(colour, False) for colour in Colour)
+COVERED = tuple(pool(colour, True) for colour in Colour)
+
+# In the order of nginx's questions, each of which costs a request one stat. A service at rest has one release and no
+# cover, so it asks once or twice; in a split the cover is up.
+TESTS: tuple[tuple[str, str], ...] = tuple(
+    (pattern.format(pool=name, b1="{b1}", b2="{b2}"), name)
+    for pools, patterns in (
+        (PLAIN + COVERED, ("all.{pool}",)),
+        (COVERED, ("{pool}.{b1}", "{pool}.{b1}.{b2}")),
+        (PLAIN, ("{pool}.{b1}", "{pool}.{b1}.{b2}")),
+    )
+    for pattern in patterns
+    for name in pools
+)
+
+
+def flag_names(flags: Flags | None) -> frozenset[str]:
+    """Every file of the folder that says this: one, or at most 199."""
+    if flags is None:
+        return frozenset()
+    sole = flags.split.sole
+    if sole is not None:
+        return frozenset({f"all.{pool(sole, flags.cover)}"})
+    whole, rest = divmod(flags.split.lead_share, 100)
+    mixed = {whole} if rest else set()
+    names = {f"{_owner(flags, b1 * 100)}.{b1:02d}" for b1 in range(100) if b1 not in mixed}
+    names |= {f"{_owner(flags, b1 * 100 + b2)}.{b1:02d}.{b2:02d}" for b1 in mixed for b2 in range(100)}
+    return frozenset(names)
+
+
+def _owner(flags: Flags, bucket: int) -> str:
+    return pool(flags.split.pool(bucket), flags.cover)
+
+
+def folder_name(flags: Flags | None) -> str:
+    """`green-00500-cover`: the lead, its share in hundredths of a percent, and the cover."""
+    if flags is None:
+        return NOBODY
+    return f"{flags.split.lead}-{flags.split.lead_share:05d}" + ("-cover" if flags.cover else "")
+
+
+def parse_folder_name(name: str) -> Flags | None:
+    """The inverse of folder_name(). Raises ValueError for a name that it never gives."""
+    if name == NOBODY:
+        return None
+    lead, _, rest = name.partition("-")
+    share, _, cover = rest.partition("-")
+    flags = Flags(split=Split(Colour(lead), int(share)), cover=cover == "cover")
+    if folder_name(flags) != name:
+        raise ValueError(f"{name!r} names no split")
+    return flags
+
+
+def telling_buckets(flags: Flags | None) -> tuple[int, ...]:
+    """Buckets whose owners together prove this split: both ends, and both sides of the border."""
+    border = flags.split.lead_share if flags else 0
+    return tuple(sorted({bucket for bucket in (0, border - 1, border, WHOLE - 1) if 0 <= bucket < WHOLE}))
+
+
+def expected_pool(flags: Flags | None, bucket: int) -> str:
+    return _owner(flags, bucket) if flags else NOBODY

@@ -1,0 +1,60 @@
+"""Why a worker cannot see a folder: the first refused component of its path. Start at blind_spot(). Only looks."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+TRAVERSE_ALL = 0o001
+
+
+class User(NamedTuple):
+    uid: int
+    groups: frozenset[int]
+
+    @property
+    def name(self) -> str:
+        with suppress(KeyError):
+            return pwd.getpwuid(self.uid).pw_name
+        return f"uid {self.uid}"
+
+
+def user_of(pid: int) -> User:
+    """Raises OSError when the process is gone."""
+    fields = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+    )
+    gids = {int(fields["Gid"].split()[1]), *map(int, fields["Groups"].split())}
+    return User(int(fields["Uid"].split()[1]), frozenset(gids))
+
+
+def blind_spot(folder: Path, pid: int) -> str:
+    """In one clause, what keeps this process from the folder."""
+    user = user_of(pid)
+    for part in reversed([folder, *folder.parents]):
+        if not may_enter(part, user):
+            return f"{part} (mode {part.stat().st_mode & 0o777:04o}) may not be entered by its user {user.name}"
+    if not _same_folder(folder, pid):
+        return f"{folder} is another folder, or none, in its mount namespace (ProtectHome=, PrivateTmp=)"
+    return f"modes allow its user {user.name} to enter {folder}; look at SELinux or AppArmor"
+
+
+def may_enter(folder: Path, user: User) -> bool:
+    """By the mode bits. Access lists and security modules are not asked."""
+    found = folder.stat()
+    if user.uid == 0:
+        return True
+    if user.uid == found.st_uid:
+        return bool(found.st_mode & TRAVERSE_ALL << 6)
+    if found.st_gid in user.groups:
+        return bool(found.st_mode & TRAVERSE_ALL << 3)
+    return bool(found.st_mode & TRAVERSE_ALL)
+
+
+def _same_folder(folder: Path, pid: int) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(folder.stat(), Path(f"/proc/{pid}/root{folder}").stat())
+    return False

@@ -1,0 +1,97 @@
+"""Who gets traffic: folders of flag files, and one symlink per service that says which folder counts.
+
+nginx looks for the flags at every request, so one rename moves a service for all workers from the very next request on.
+The name of a folder says its split, and its files are made complete before anything points to it. Nothing here
+reloads nginx or needs more than the standard library. Start at NginxSplits.move().
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proxyctl.adapters.nginx.control import Control
+from proxyctl.adapters.nginx.durable import repoint, sync_folder
+from proxyctl.adapters.nginx.flags import (
+    NOBODY,
+    expected_pool,
+    flag_names,
+    folder_name,
+    parse_folder_name,
+    telling_buckets,
+)
+from proxyctl.adapters.nginx.sight import blind_spot
+from proxyctl.adapters.places import PUBLIC_MODE, Places
+from proxyctl.domain.model import ServiceName
+from proxyctl.errors import SplitNotSeen, StateUnusable
+from proxyctl.ports import Flags
+
+CURRENT = "current"
+
+
+class NginxSplits:
+    """Implements `Splits`."""
+
+    def __init__(self, places: Places) -> None:
+        self._splits = places.splits
+        self._control = Control(places.control_socket)
+
+    def read(self, service: ServiceName) -> Flags | None:
+        """Raises StateUnusable when the files do not say what the name of their folder says."""
+        link = self._splits / service / CURRENT
+        try:
+            name = str(link.readlink())
+        except FileNotFoundError:
+            return None
+        try:
+            flags = parse_folder_name(name)
+            found = {path.name for path in link.parent.joinpath(name).iterdir()}
+        except (ValueError, OSError) as error:
+            raise _meddled(link, str(error)) from error
+        if found != flag_names(flags):
+            raise _meddled(link, f"the flags in {name} do not say what its name says")
+        return flags
+
+    async def move(self, service: ServiceName, flags: Flags | None) -> None:
+        folder = self._splits / service / folder_name(flags)
+        _make(folder, flag_names(flags))
+        repoint(folder.parent / CURRENT, folder.name)
+        await self._see(service, flags)
+
+    async def _see(self, service: ServiceName, flags: Flags | None) -> None:
+        """The workers decide as the flags say."""
+        for bucket in telling_buckets(flags):
+            seen, expected = await self._control.pool(service, bucket), expected_pool(flags, bucket)
+            if seen != expected:
+                raise await self._not_seen(service, f"bucket {bucket:04d} goes to {seen} instead of {expected}", seen)
+
+    async def _not_seen(self, service: ServiceName, what: str, seen: str) -> SplitNotSeen:
+        folder = self._splits / service / CURRENT
+        worker = await self._control.speaker()
+        why = blind_spot(folder.resolve(), worker.pid) if seen == NOBODY else f"something else changed {folder}"
+        return SplitNotSeen(
+            f"{service}: the flags say one thing and nginx does another: {what}; {why}",
+            next_step=f"let worker {worker.pid} of nginx enter {folder}, then repeat the command",
+            serving=f"{seen} serves, as nginx says" if seen != NOBODY else "nginx answers 503",
+        )
+
+
+def _make(folder: Path, names: frozenset[str]) -> None:
+    """The folder with exactly these flags, on disk. Empty files have nothing to lose but their names."""
+    for path in (folder.parent, folder):
+        path.mkdir(exist_ok=True)
+        path.chmod(PUBLIC_MODE)
+    found = {path.name for path in folder.iterdir()}
+    for name in names - found:
+        folder.joinpath(name).touch(mode=0o444)
+    for name in found - names:
+        folder.joinpath(name).unlink()
+    for path in (folder, folder.parent, folder.parent.parent):
+        sync_folder(path)
+
+
+def _meddled(link: Path, what: str) -> StateUnusable:
+    return StateUnusable(
+        f"{link} was changed by something other than proxyctl: {what}",
+        serving="what nginx finds there",
+        next_step="proxyctl recover",
+    )

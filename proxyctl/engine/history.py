@@ -1,0 +1,113 @@
+"""What happened: the rollouts of the past out of the journal, and one sentence per entry. Pure but for its input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxyctl.domain import commands as do
+from proxyctl.domain import events as ev
+from proxyctl.domain.model import ServiceName
+from proxyctl.domain.record import Record
+from proxyctl.domain.state import Rollout
+from proxyctl.ports import Entry
+
+
+class Chapter(Record):
+    """One rollout, from its opening to its end."""
+
+    service: ServiceName
+    rollout: Rollout
+    started: float  # unix time
+    finished: float | None = None
+    outcome: str = "running"
+    reason: str = ""
+
+
+def chapters(entries: Iterable[Entry]) -> list[Chapter]:
+    """Oldest first."""
+    found: dict[str, Chapter] = {}
+    for entry in entries:
+        match entry.event:
+            case ev.RolloutOpened(rollout=rollout):
+                found[rollout.id] = Chapter(service=entry.service, rollout=rollout, started=entry.at)
+            case ev.RolloutEnded(outcome=outcome, reason=reason) if entry.rollout in found:
+                chapter = found[entry.rollout]
+                why = reason or chapter.rollout.reason
+                found[entry.rollout] = chapter.replace(finished=entry.at, outcome=outcome.value, reason=why)
+    return list(found.values())
+
+
+def sentence(event: ev.Event) -> str:
+    """The same words in progress, events and logs."""
+    match event:
+        case ev.RolloutOpened(rollout=r):
+            over = f" over {r.replaces}" if r.replaces else ""
+            return f"{r.kind} {r.id}: {r.release} into {r.colour}{over}, by {r.actor}"
+        case ev.Intended(command=command):
+            return intent(command)
+        case ev.RoutePublished(generation=n):
+            return f"nginx answers with generation {n}"
+        case ev.ReplicasStarted(replicas=replicas):
+            return f"{len(replicas)} running: {', '.join(f'{r.name} at {r.address}' for r in replicas)}"
+        case ev.ReplicasMissing(reason=reason):
+            return f"not warm any more: {reason}"
+        case ev.GatePassed(incarnations=lives):
+            return f"gate passed by {len(lives)} of {len(lives)}"
+        case ev.GateFailed(reason=reason):
+            return f"gate failed: {reason}"
+        case ev.StepFailed(reason=reason):
+            return f"failed: {reason}"
+        case ev.SplitMoved(split=split, cover=cover):
+            return f"live: {split or 'nobody serves'}{', each colour covers the other' if cover else ''}"
+        case ev.StepHeld():
+            return "paused until told: switch, weight or abort"
+        case ev.PlanChanged(actor=actor):
+            return f"told by {actor} how to go on"
+        case ev.BakeStarted():
+            return "all traffic on the candidate; the bake begins"
+        case ev.BakePassed():
+            return "bake passed"
+        case ev.CandidateFailed(reason=reason):
+            return f"the candidate failed: {reason}"
+        case ev.AbortRequested(actor=actor, outcome=outcome, reason=reason):
+            return f"{outcome} asked by {actor}{': ' + reason if reason else ''}"
+        case ev.Interrupted(reason=reason):
+            return f"interrupted: {reason}"
+        case ev.PolicyAdopted():
+            return "restart policy adopted"
+        case ev.Promoted():
+            return "promoted"
+        case ev.Retired(release=release, cut=cut):
+            return f"{release} drained and removed{_cut(cut)}"
+        case ev.StandbyEnded(reason=reason):
+            return f"standby leaves: {reason}"
+        case ev.StandbyLost(reason=reason):
+            return f"no warm rollback any more: {reason}"
+        case ev.RolloutEnded(outcome=outcome, reason=reason):
+            return f"{outcome}{': ' + reason if reason else ''}"
+        case ev.SafetyLost(reason=reason):
+            return f"DEGRADED: {reason}"
+        case ev.RecoveryStarted():
+            return "recovery started"
+
+
+def intent(command: do.Command) -> str:
+    match command:
+        case do.Publish(route=route):
+            return "publishing the route" if route else "taking the route back"
+        case do.Start(colour=colour):
+            return f"starting {colour}"
+        case do.Move(split=split, cover=cover):
+            return f"moving traffic to {split or 'nobody'}{' with cover' if cover else ''}"
+        case do.AdoptPolicy():
+            return "adopting the restart policy"
+        case do.Retire(release=release):
+            return f"draining {release}"
+        case _:
+            return type(command).__name__.lower()
+
+
+def _cut(cut: int) -> str:
+    if cut < 0:
+        return " at the drain deadline; open connections could not be seen"
+    return f", {cut} connections cut at the drain deadline" if cut else ""

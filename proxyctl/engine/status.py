@@ -1,0 +1,182 @@
+"""The live truth of a project: what is journaled beside what is observed, and where the two differ.
+
+The one home of the status that people and programs read; `as_json` is the contract's shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from proxyctl.domain import plan
+from proxyctl.domain.model import Colour, Replica
+from proxyctl.domain.record import Record
+from proxyctl.domain.split import Split
+from proxyctl.domain.state import Phase, Placement, ServiceState
+from proxyctl.engine.traffic import changed
+from proxyctl.errors import DockerUnavailable
+from proxyctl.ports import Holder, Inspector, Life, Locks, ProxyStatus, ReplicaState, Splits, Store
+
+
+class ReplicaView(Record):
+    name: str
+    container: str
+    address: str
+    health: str  # healthy, starting, unhealthy, restarted, exited, absent, unknown
+
+
+class ReleaseView(Record):
+    placed: Placement
+    replicas: tuple[ReplicaView, ...]
+
+
+class ServiceView(Record):
+    state: ServiceState
+    split: Split | None  # as the flags say, where there are flags
+    releases: tuple[ReleaseView, ...]
+    driver: Holder | None
+    drift: tuple[str, ...]
+
+
+class ProjectView(Record):
+    project: str
+    proxy: ProxyStatus
+    services: tuple[ServiceView, ...]
+
+
+async def service_view(state: ServiceState, splits: Splits, inspector: Inspector, driver: Holder | None) -> ServiceView:
+    seen = await _inspected(state, inspector)
+    releases = tuple(_release_view(placed, seen) for placed in (state.blue, state.green) if placed is not None)
+    flags = splits.read(state.service) if state.route is not None else None
+    observed = flags.split if flags is not None else None
+    return ServiceView(
+        state=state,
+        split=observed if state.route is not None else state.split,
+        releases=releases,
+        driver=driver,
+        drift=tuple(_drift(state, observed, releases, driver)),
+    )
+
+
+async def project_view(
+    project: str, store: Store, splits: Splits, inspector: Inspector, locks: Locks, proxy: ProxyStatus, only: str = ""
+) -> ProjectView:
+    views = [
+        await service_view(store.load(name), splits, inspector, locks.holder(name))
+        for name in store.services()
+        if only in ("", name)
+    ]
+    return ProjectView(project=project, proxy=proxy, services=tuple(views))
+
+
+async def _inspected(state: ServiceState, inspector: Inspector) -> dict[str, ReplicaState] | None:
+    """By name; None where the engine does not say."""
+    names = [replica.name for placed in (state.blue, state.green) if placed for replica in placed.replicas]
+    try:
+        return {seen.name: seen for seen in await inspector.inspect(names)}
+    except DockerUnavailable:
+        return None
+
+
+def _release_view(placed: Placement, seen: dict[str, ReplicaState] | None) -> ReleaseView:
+    return ReleaseView(
+        placed=placed, replicas=tuple(_replica_view(placed, replica, seen) for replica in placed.replicas)
+    )
+
+
+def _replica_view(placed: Placement, replica: Replica, seen: dict[str, ReplicaState] | None) -> ReplicaView:
+    container = replica.incarnation.container if replica.incarnation else ""
+    health = "unknown" if seen is None else _health(placed, replica, seen[replica.name])
+    return ReplicaView(name=replica.name, container=container, address=replica.address, health=health)
+
+
+def _health(placed: Placement, replica: Replica, seen: ReplicaState) -> str:
+    """Healthy is what passed the gate in this incarnation; nothing is probed to print a status."""
+    if seen.life is not Life.RUNNING:
+        return seen.life.value
+    if changed(replica, seen):
+        return "restarted, not gated"
+    return "healthy" if placed.gated else "starting"
+
+
+def _drift(
+    state: ServiceState, observed: Split | None, releases: Sequence[ReleaseView], driver: Holder | None
+) -> list[str]:
+    found = []
+    if state.route is not None and driver is None and not _same(observed, state.split):
+        found.append(f"the flags say {observed or 'nobody serves'}, the journal {state.split or 'nobody serves'}")
+    for release in releases:
+        for replica in release.replicas:
+            if replica.health in ("exited", "absent", "restarted, not gated"):
+                found.append(f"{replica.name} is {replica.health}")
+    if driver is None and state.rollout is not None and state.phase is not Phase.DEGRADED:
+        found.append(f"rollout {state.rollout.id} is {state.phase} and nobody drives it")
+    return found
+
+
+def _same(a: Split | None, b: Split | None) -> bool:
+    return b is None if a is None else a.same_traffic(b)
+
+
+# --- the contract's shape ---------------------------------------------------------------------------------------
+
+
+def as_json(view: ProjectView) -> dict[str, Any]:
+    proxy = view.proxy
+    return {
+        "project": view.project,
+        "proxy": {
+            "mode": "process",
+            "state": proxy.state.value,
+            "nginx": proxy.version,
+            "generation": proxy.generation,
+            "observed": proxy.observed,
+            "draining": proxy.draining,
+        },
+        "services": [_service_json(service) for service in view.services],
+    }
+
+
+def _service_json(view: ServiceView) -> dict[str, Any]:
+    state = view.state
+    return {
+        "name": state.service,
+        "phase": state.phase.value,
+        "split": {colour.value: view.split.percent(colour) if view.split else 0.0 for colour in Colour},
+        "cover": state.cover,
+        "releases": [_release_json(release) for release in view.releases],
+        "rollout": _rollout_json(state),
+        "trouble": state.trouble,
+        "drift": list(view.drift),
+    }
+
+
+def _release_json(view: ReleaseView) -> dict[str, Any]:
+    placed = view.placed
+    return {
+        "id": placed.release.id,
+        "colour": placed.colour.value,
+        "role": placed.role.value,
+        "image": placed.release.image,
+        "digest": placed.release.digest,
+        "replicas": [
+            {"name": r.name, "container": r.container, "address": r.address, "health": r.health} for r in view.replicas
+        ],
+    }
+
+
+def _rollout_json(state: ServiceState) -> dict[str, Any] | None:
+    rollout = state.rollout
+    if rollout is None:
+        return None
+    return {
+        "id": rollout.id,
+        "kind": rollout.kind.value,
+        "release": rollout.release,
+        "replaces": rollout.replaces,
+        "step": rollout.cursor,
+        "steps": [plan.words(step) for step in rollout.plan],
+        "verdict": rollout.outcome.value if rollout.outcome else None,
+        "reason": rollout.why or rollout.reason,
+        "actor": rollout.actor,
+    }

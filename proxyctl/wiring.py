@@ -1,0 +1,195 @@
+"""The composition root: the only file that names concrete adapters.
+
+Light things first: what `rollback`, `switch`, `weight` and `status` need is the standard library and click. Whatever
+imports docker, aiohttp, jinja2 or pydantic is imported inside the function that needs it; a test watches sys.modules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxyctl.adapters.clock import SystemClock
+from proxyctl.adapters.engine_socket import RawProber, SocketInspector
+from proxyctl.adapters.locks import FileLocks
+from proxyctl.adapters.nginx.splits import NginxSplits
+from proxyctl.adapters.places import Places
+from proxyctl.adapters.processes import DetachedProcesses
+from proxyctl.adapters.sqlite import SqliteStore
+from proxyctl.config.places import find_file, project_name, state_dir
+from proxyctl.domain.model import HealthCheck, HealthKind, ServiceName
+from proxyctl.engine.bus import Bus
+from proxyctl.engine.runner import Hands
+from proxyctl.engine.steering import Steering
+from proxyctl.engine.supervisor import Supervisor
+from proxyctl.engine.traffic import TrafficHands
+from proxyctl.ports import Endpoint, ProbeResult
+
+if TYPE_CHECKING:
+    from proxyctl.adapters.docker import DockerRuntime
+    from proxyctl.adapters.nginx.generations import NginxProxy
+    from proxyctl.config.load import Project
+    from proxyctl.engine.releases import Opening
+    from proxyctl.ports import Prober
+
+
+class Workshop:
+    """Everything of one project, made when first asked for."""
+
+    def __init__(self, file: str | None, state: str | None, environment: Mapping[str, str] = os.environ) -> None:
+        self.file = find_file(file, environment, Path.cwd())
+        self.name = project_name(self.file)
+        self.places = Places(root=state_dir(self.name, state, environment))
+        self.places.create()
+        self.clock = SystemClock()
+        self.bus = Bus()
+
+    # --- light ---
+
+    @cached_property
+    def store(self) -> SqliteStore:
+        return SqliteStore(self.places.store)
+
+    @cached_property
+    def locks(self) -> FileLocks:
+        return FileLocks(self.places.locks)
+
+    @cached_property
+    def splits(self) -> NginxSplits:
+        return NginxSplits(self.places, self.name)
+
+    @cached_property
+    def inspector(self) -> SocketInspector:
+        return SocketInspector(self.name)
+
+    @cached_property
+    def processes(self) -> DetachedProcesses:
+        options = ("-f", str(self.file), "--state", str(self.places.root))
+        return DetachedProcesses(self.places, self.locks, options)
+
+    @cached_property
+    def steering(self) -> Steering:
+        return Steering(
+            store=self.store,
+            locks=self.locks,
+            clock=self.clock,
+            splits=self.splits,
+            processes=self.processes,
+            hands=self.light_hands,
+        )
+
+    def light_hands(self, _fence: int) -> Hands:
+        traffic = TrafficHands(
+            inspector=self.inspector, prober=_WarmProbers(self), splits=self.splits, clock=self.clock
+        )
+        return traffic.hands()
+
+    def supervisor(self, woken: asyncio.Event) -> Supervisor:
+        return Supervisor(
+            store=self.store,
+            locks=self.locks,
+            clock=self.clock,
+            inspector=self.inspector,
+            hands=self.all_hands,
+            bus=self.bus,
+            woken=woken,
+        )
+
+    # --- heavy ---
+
+    @cached_property
+    def config(self) -> Project:
+        from proxyctl.config.load import load
+
+        return load(self.file)
+
+    @cached_property
+    def runtime(self) -> DockerRuntime:
+        from proxyctl.adapters.docker import DockerRuntime
+
+        return DockerRuntime(self.name, self.places.root)
+
+    @cached_property
+    def proxy(self) -> NginxProxy:
+        from proxyctl.adapters.nginx.generations import NginxProxy
+
+        return NginxProxy(self.places, self.name)
+
+    @cached_property
+    def prober(self) -> Prober:
+        from proxyctl.adapters.docker import DockerProber
+        from proxyctl.adapters.prober import AiohttpProber
+        from proxyctl.engine.probers import ProberByKind
+
+        network, engine = AiohttpProber(), DockerProber(self.runtime)
+        return ProberByKind(
+            {
+                HealthKind.HTTP: network,
+                HealthKind.TCP: network,
+                HealthKind.EXEC: engine,
+                HealthKind.DOCKER: engine,
+                HealthKind.NONE: engine,
+            }
+        )
+
+    @cached_property
+    def opening(self) -> Opening:
+        from proxyctl.engine.releases import Opening
+
+        return Opening(runtime=self.runtime, store=self.store, project=self.name, settings=self.config.settings)
+
+    def all_hands(self, fence: int) -> Hands:
+        from proxyctl.engine.replicas import ReplicaHands
+
+        replicas = ReplicaHands(
+            project=self.name,
+            runtime=self.runtime,
+            prober=self.prober,
+            proxy=self.proxy,
+            store=self.store,
+            locks=self.locks,
+            clock=self.clock,
+            bus=self.bus,
+            fence=fence,
+        )
+        return self.light_hands(fence) | replicas.hands()
+
+    def known_services(self) -> list[ServiceName]:
+        return self.store.services()
+
+    async def close(self) -> None:
+        """Closes what was made; nothing is made to be closed."""
+        for made in ("prober", "runtime"):
+            if made in self.__dict__:
+                await self.__dict__[made].close()
+        if "store" in self.__dict__:
+            self.store.close()
+
+
+class _WarmProbers:
+    """HTTP and TCP over bare sockets; a check that needs the engine makes the heavy prober."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._raw = RawProber()
+
+    async def probe(self, endpoint: Endpoint, check: HealthCheck) -> ProbeResult:
+        light = check.kind in (HealthKind.HTTP, HealthKind.TCP)
+        prober = self._raw if light else self._workshop.prober
+        return await prober.probe(endpoint, check)
+
+    async def close(self) -> None: ...
+
+
+@asynccontextmanager
+async def workshop(file: str | None, state: str | None) -> AsyncIterator[Workshop]:
+    made = Workshop(file, state)
+    try:
+        yield made
+    finally:
+        await made.close()
