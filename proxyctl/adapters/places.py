@@ -55,6 +55,9 @@ class Places:
         """Sockets of the processes that drive a service."""
         return self.private / "run"
 
+    def driver_socket(self, service: str) -> Path:
+        return self.run / f"{service}.sock"
+
     @property
     def logs(self) -> Path:
         return self.private / "logs"

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import asyncio
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from proxyctl.adapters.locks import FileLocks, guard_of, start_time
 from proxyctl.adapters.places import Places
-from proxyctl.adapters.runner_socket import socket_path, wake
 from proxyctl.domain.model import ServiceName
 from proxyctl.errors import Locked
-from proxyctl.ports import Holder, Lock
+from proxyctl.ports import Lock, Locks
 
 
 class DetachedProcesses:
     """`project_options` name the same project to the child: its file and its state folder."""
 
-    def __init__(self, places: Places, locks: FileLocks, project_options: Sequence[str]) -> None:
+    def __init__(self, places: Places, locks: Locks, project_options: Sequence[str]) -> None:
         self._places = places
         self._locks = locks
         self._project_options = project_options
@@ -31,21 +28,18 @@ class DetachedProcesses:
 
     def guard(self, service: ServiceName) -> None:
         with suppress(Locked):  # one stands already
-            lock = self._locks.acquire(guard_of(service), "guard")
+            lock = self._locks.acquire(_guard_of(service), "guard")
             self._spawn("_guard", service, lock)
             lock.release()
 
     async def wake(self, service: ServiceName) -> None:
-        await wake(socket_path(self._places.run, service))
-
-    def end(self, holder: Holder) -> None:
-        if start_time(holder.pid) == holder.started:
-            with suppress(ProcessLookupError):
-                os.kill(holder.pid, signal.SIGKILL)
+        with suppress(OSError):  # nobody listens: whoever drives next finds the request
+            _, writer = await asyncio.open_unix_connection(self._places.driver_socket(service))
+            writer.close()
 
     def _spawn(self, verb: str, service: ServiceName, lock: Lock) -> None:
         fd = lock.fileno()
-        command = [sys.executable, "-m", "proxyctl", verb, service, "--lock-fd", str(fd), *self._project_options]
+        command = [sys.executable, "-P", "-m", "proxyctl", verb, service, "--lock-fd", str(fd), *self._project_options]
         with self._log(service).open("ab") as log:
             subprocess.Popen(
                 command,
@@ -54,8 +48,12 @@ class DetachedProcesses:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                cwd="/",
             )
 
     def _log(self, service: ServiceName) -> Path:
         return self._places.logs / f"driver-{service}.log"
+
+
+def _guard_of(service: ServiceName) -> ServiceName:
+    """Names the lock of the guard; no service can have this name."""
+    return ServiceName(f"{service}.guard")

@@ -13,14 +13,9 @@ from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 from proxyctl.domain.codec import DecodeError, decode, encode
-from proxyctl.domain.model import ServiceName
 from proxyctl.domain.ticks import Tick
 
 Listen = Callable[[], AbstractContextManager[asyncio.Queue[Tick]]]
-
-
-def socket_path(folder: Path, service: ServiceName) -> Path:
-    return folder / f"{service}.sock"
 
 
 @asynccontextmanager
@@ -42,13 +37,6 @@ async def listening(path: Path, woken: asyncio.Event, listen: Listen) -> AsyncIt
     finally:
         server.close()
         path.unlink(missing_ok=True)
-
-
-async def wake(path: Path) -> None:
-    """Poke the driver; nobody listening is no error, the request is in the store."""
-    with suppress(OSError):
-        _, writer = await asyncio.open_unix_connection(path)
-        writer.close()
 
 
 async def ticks(path: Path) -> AsyncIterator[Tick]:

@@ -1,0 +1,5 @@
+"""`python -m proxyctl`."""
+
+from proxyctl.cli.main import main
+
+main()

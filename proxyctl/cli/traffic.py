@@ -1,0 +1,290 @@
+"""switch, weight, abort, rollback, recover: the hot commands. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import click
+
+from proxyctl.cli.options import actor, json_option, print_json, project_options, quiet_option, reason_option, say
+from proxyctl.domain import events as ev
+from proxyctl.domain import orders, plan
+from proxyctl.domain.model import Colour, Release, ServiceName
+from proxyctl.domain.orders import Signed
+from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.rollout import safe_split
+from proxyctl.domain.split import Split, hundredths
+from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
+from proxyctl.engine.steering import Order
+from proxyctl.errors import Conflict, Degraded, GateFailed, RolloutFailed
+from proxyctl.ports import Request, Verb
+from proxyctl.wiring import Workshop, workshop
+
+
+class Share(click.ParamType):
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else hundredths(value)
+        except ValueError as error:
+            self.fail(f"{error}; write a percentage such as 5 or 12.34", param, ctx)
+
+
+@click.command()
+@click.argument("service")
+@click.option("--to", metavar="RELEASE|blue|green", help="Which release; default: the staged one, else the standby.")
+@reason_option
+@project_options
+@json_option
+@quiet_option
+def switch(service: str, to: str | None, reason: str, file: str, state: str, as_json: bool, quiet: bool) -> None:
+    """All traffic at once to the staged or named release, after probing it. It bakes in the background.
+
+    \b
+    Example:
+      proxyctl stage web --image shop/web:1.5
+      proxyctl switch web
+    """
+
+    def order(known: ServiceState, signed: Signed) -> ev.Event:
+        if known.phase is Phase.PAUSED and (to is None or _names(known.candidate, to)):
+            return orders.change_plan(known, plan.blue_green(), signed)
+        if known.phase is Phase.BAKING and to is not None and _names(known.live, to):
+            return orders.abort(known, Outcome.ROLLED_BACK, signed)
+        target = orders.warm(known) if to is None else orders.named(known, to)
+        return _open_at(known, Kind.SWITCH, plan.blue_green(), target, signed)
+
+    _steer(file, state, service, Verb.SWITCH, reason, order, _all_to_candidate, as_json, quiet)
+
+
+@click.command()
+@click.argument("service")
+@click.argument("percent", type=Share())
+@reason_option
+@project_options
+@json_option
+@quiet_option
+def weight(service: str, percent: int, reason: str, file: str, state: str, as_json: bool, quiet: bool) -> None:
+    """Give the candidate PERCENT of traffic, 0 to 100 with two decimals; the rest stays where it is.
+
+    Without a rollout the standby becomes the candidate. `switch` completes it, `abort` takes it back.
+
+    \b
+    Example:
+      proxyctl weight web 5
+    """
+
+    def order(known: ServiceState, signed: Signed) -> ev.Event:
+        if known.rollout is not None:
+            return orders.change_plan(known, plan.at(percent), signed)
+        return _open_at(known, Kind.WEIGHT, plan.at(percent), orders.warm(known), signed)
+
+    def moved(known: ServiceState) -> bool:
+        candidate = known.candidate
+        wanted = Split(candidate.colour, percent) if candidate else None
+        return known.phase is Phase.PAUSED and wanted is not None and wanted.same_traffic(known.split)
+
+    _steer(file, state, service, Verb.WEIGHT, reason, order, moved, as_json, quiet, percent)
+
+
+@click.command()
+@click.argument("service")
+@click.option("--to", metavar="RELEASE|blue|green", help="A retained release, started and gated again.")
+@reason_option
+@project_options
+@json_option
+@quiet_option
+def rollback(service: str, to: str | None, reason: str, file: str, state: str, as_json: bool, quiet: bool) -> None:
+    """Back to the standby, instantly; while a rollout runs, back to the live release.
+
+    \b
+    Example:
+      proxyctl rollback web
+      proxyctl rollback web --to web-3
+    """
+
+    def order(known: ServiceState, signed: Signed) -> ev.Event:
+        if known.rollout is not None:
+            return orders.abort(known, Outcome.ROLLED_BACK, signed)
+        target = orders.warm(known) if to is None else orders.named(known, to)
+        return _open_at(known, Kind.ROLLBACK, plan.blue_green(), target, signed)
+
+    if to is not None and _is_retained(file, state, service, to):
+        from proxyctl.cli.releases import start_retained
+
+        start_retained(file, state, service, to, reason, as_json, quiet)
+        return
+    _steer(file, state, service, Verb.ROLLBACK, reason, order, _safe, as_json, quiet)
+
+
+@click.command()
+@click.argument("service")
+@reason_option
+@project_options
+@json_option
+@quiet_option
+def abort(service: str, reason: str, file: str, state: str, as_json: bool, quiet: bool) -> None:
+    """Stop the running rollout: traffic goes to the safe side, the candidate is drained and removed.
+
+    \b
+    Example:
+      proxyctl abort web --reason "wrong branch"
+    """
+
+    def order(known: ServiceState, signed: Signed) -> ev.Event:
+        return orders.abort(known, Outcome.ABORTED, signed)
+
+    _steer(file, state, service, Verb.ABORT, reason, order, _safe, as_json, quiet)
+
+
+@click.command()
+@click.argument("service", required=False)
+@project_options
+@json_option
+@quiet_option
+def recover(service: str | None, file: str, state: str, as_json: bool, quiet: bool) -> None:
+    """Finish or undo what a crash left; repeating it changes nothing.
+
+    \b
+    Example:
+      proxyctl recover
+    """
+
+    async def work(shop: Workshop) -> list[ServiceState]:
+        names = [ServiceName(service)] if service else shop.known_services()
+        return [await shop.steering.recover(name) for name in names if shop.locks.holder(name) is None]
+
+    states = _with_workshop(file, state, work)
+    for known in states:
+        say(orders.serving(known), quiet)
+    if as_json:
+        print_json([_result(known) for known in states])
+    _raise_if_degraded(states)
+
+
+# --- how they are carried out -----------------------------------------------------------------------------------
+
+
+def _steer(
+    file: str,
+    state: str,
+    service: str,
+    verb: Verb,
+    reason: str,
+    order: Callable[[ServiceState, Signed], ev.Event],
+    answered: Callable[[ServiceState], bool],
+    as_json: bool,
+    quiet: bool,
+    share: int = 0,
+) -> None:
+    async def work(shop: Workshop) -> ServiceState:
+        signed = Signed(actor=actor(), reason=reason, wall=shop.clock.wall())
+        request = Request(id=0, verb=verb, share=share, actor=signed.actor, reason=reason)
+        signed_order: Order = lambda known: order(known, signed)  # noqa: E731
+        name = known_service(shop, service)
+        before = shop.store.last_seq()
+        known = await shop.steering.ask(name, request, signed_order, answered)
+        _raise_if_it_failed(shop, known, before, verb)
+        return known
+
+    known = _with_workshop(file, state, work)
+    _raise_if_degraded([known])
+    if as_json:
+        print_json(_result(known))
+    else:
+        say(f"live: {orders.serving(known)}", quiet)
+        if known.phase is Phase.BAKING:
+            say(f"the bake goes on in the background: proxyctl status {service} --watch", quiet)
+
+
+def _with_workshop(file: str, state: str, work: Callable[[Workshop], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        async with workshop(file, state) as shop:
+            return await work(shop)
+
+    return asyncio.run(run())
+
+
+def known_service(shop: Workshop, service: str) -> ServiceName:
+    known = shop.known_services()
+    if service in known:
+        return ServiceName(service)
+    names = ", ".join(known) or "none yet"
+    raise Conflict(
+        f"{service!r} was never deployed in project {shop.name}; deployed: {names}",
+        next_step=f"proxyctl deploy {service}",
+    )
+
+
+def _open_at(
+    known: ServiceState, kind: Kind, steps: plan.Plan, target: Placement | Release, signed: Signed
+) -> ev.Event:
+    if isinstance(target, Release):
+        raise Conflict(
+            f"{target.id} is not warm",
+            serving=orders.serving(known),
+            next_step=f"proxyctl rollback {known.service} --to {target.id} starts and gates it again",
+        )
+    if target == known.live:
+        raise Conflict(f"{target.release.id} is live already", serving=orders.serving(known))
+    return orders.open_warm(known, kind, steps, target, signed)
+
+
+def _is_retained(file: str, state: str, service: str, to: str) -> bool:
+    async def look(shop: Workshop) -> bool:
+        return isinstance(orders.named(shop.store.load(known_service(shop, service)), to), Release)
+
+    return bool(_with_workshop(file, state, look))
+
+
+def _raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: Verb) -> None:
+    """An order that ended on the safe side instead of where it should is a failure, with its reason."""
+    for entry in shop.store.entries(known.service, after=before):
+        match entry.event:
+            case ev.GateFailed(reason=reason):
+                raise GateFailed(
+                    reason,
+                    serving=orders.serving(known),
+                    next_step=f"proxyctl logs {known.service}, or deploy another release",
+                )
+            case ev.StepFailed(reason=reason, detail=detail):
+                raise RolloutFailed(f"{verb} did not come true: {reason}", serving=orders.serving(known), detail=detail)
+
+
+def _raise_if_degraded(states: list[ServiceState]) -> None:
+    for known in states:
+        if known.phase is Phase.DEGRADED:
+            raise Degraded(
+                f"{known.service} is degraded: {known.trouble}",
+                serving="not known: nginx did not answer as told",
+                next_step="proxyctl proxy start, then proxyctl recover",
+            )
+
+
+def _names(placed: Placement | None, wanted: str) -> bool:
+    return placed is not None and wanted in (placed.release.id, placed.colour)
+
+
+def _all_to_candidate(known: ServiceState) -> bool:
+    sole = known.split.sole if known.split else None
+    leader = known.candidate or known.live
+    return known.phase in (Phase.BAKING, Phase.PROMOTING, Phase.IDLE) and leader is not None and leader.colour is sole
+
+
+def _safe(known: ServiceState) -> bool:
+    safe = safe_split(known)
+    at_safe = known.split is None if safe is None else safe.same_traffic(known.split)
+    return at_safe and known.phase in (Phase.ABORTING, Phase.IDLE)
+
+
+def _result(known: ServiceState) -> dict[str, Any]:
+    return {
+        "service": known.service,
+        "phase": known.phase.value,
+        "split": {c.value: known.split.percent(c) if known.split else 0.0 for c in Colour},
+        "live": known.live.release.id if known.live else None,
+        "rollout": known.rollout.id if known.rollout else None,
+    }
