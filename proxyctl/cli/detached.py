@@ -1,0 +1,56 @@
+"""The hidden commands of detached processes: drive a rollout, guard a standby. They inherit a lock that is held."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import click
+
+from proxyctl.adapters.runner_socket import listening
+from proxyctl.cli.options import project_options
+from proxyctl.domain import commands as do
+from proxyctl.domain.model import ServiceName
+from proxyctl.domain.rollout import decide
+from proxyctl.wiring import workshop
+
+
+@click.command(hidden=True)
+@click.argument("service")
+@click.option("--lock-fd", type=int, required=True)
+@project_options
+def drive(service: str, lock_fd: int, file: str, state: str) -> None:
+    """Drive SERVICE to the end of its rollout, then leave a guard over its standby."""
+    _outlive_the_terminal()
+
+    async def work() -> None:
+        name, woken = ServiceName(service), asyncio.Event()
+        async with workshop(file, state) as shop:
+            lock = shop.locks.adopt(lock_fd, f"rollout of {service}")
+            async with listening(shop.places.driver_socket(name), woken, shop.bus.listen):
+                rest = await shop.supervisor(woken).drive(name, lock)
+            if isinstance(decide(rest), do.Stand):
+                shop.processes.guard(name)
+
+    asyncio.run(work())
+
+
+@click.command(hidden=True)
+@click.argument("service")
+@click.option("--lock-fd", type=int, required=True)
+@project_options
+def guard(service: str, lock_fd: int, file: str, state: str) -> None:
+    """Stand guard over the standby of SERVICE until its window passed."""
+    _outlive_the_terminal()
+
+    async def work() -> None:
+        async with workshop(file, state) as shop:
+            shop.locks.adopt(lock_fd, "guard")
+            await shop.supervisor(asyncio.Event()).guard(ServiceName(service))
+
+    asyncio.run(work())
+
+
+def _outlive_the_terminal() -> None:
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
