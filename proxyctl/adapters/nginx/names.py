@@ -1,0 +1,32 @@
+"""What things are called inside our nginx configuration. Pure, and light: a warm rollback needs the pool's path.
+
+A project and a service hold no underscore (their grammar has only a-z, 0-9 and -), so these names cannot collide.
+"""
+
+from __future__ import annotations
+
+from proxyctl.domain.model import Colour, ServiceName
+
+CONFIG = "nginx.conf"
+
+
+def pools_prefix(project: str, service: ServiceName) -> str:
+    return f"px_{project}_{service}"
+
+
+def upstream_name(project: str, service: ServiceName, pool: str) -> str:
+    return f"{pools_prefix(project, service)}_{pool}"
+
+
+def log_format(service: ServiceName) -> str:
+    return f"px_{service}"
+
+
+def cookie_name(project: str) -> str:
+    """nginx reads it as $cookie_NAME, and a variable's name has no hyphen."""
+    return f"px_{project.replace('-', '_')}"
+
+
+def prober_prefix(service: ServiceName, colour: Colour) -> str:
+    """On the control server: what follows it is the path that the colour's plain pool gets."""
+    return f"/upstream/{service}/{colour}"

@@ -1,0 +1,356 @@
+"""Turn a topology into the text of an nginx configuration. Pure: the same topology gives the same bytes. Start at render().
+
+Decisions are made here; the templates loop and print. Nothing but Trusted text, which only this file and the templates
+write, reaches the configuration unless it is plain: letters, digits and a few signs that mean nothing to nginx.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup as Trusted
+
+from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN, TESTS
+from proxyctl.adapters.nginx.names import CONFIG, cookie_name, log_format, pools_prefix, upstream_name
+from proxyctl.adapters.places import Places
+from proxyctl.domain.model import Balance, Colour, ProxySettings, Route, Seconds, ServiceName, Sticky, Topology
+
+PLAIN_TEXT = re.compile(r"[A-Za-z0-9_.:/@*~+,=%\[\]-]+", re.ASCII)
+SALTS = 4  # a fixed number: each one costs variables that nginx makes room for in every request
+NAME_OVERHEAD = 18  # bytes that a name takes in nginx's hash beside its own
+LEAST_BUCKET = 128
+LEAST_TABLE = 1024
+
+
+class Unprintable(ValueError):
+    """A value that could mean something to nginx. Whoever validates the file let it pass by mistake."""
+
+
+def render(topology: Topology, number: int, places: Places) -> dict[str, str]:
+    """File name to text. Raises Unprintable, naming the value."""
+    services = {route.service: _service(route, topology, places) for route in topology.routes}
+    settings = topology.settings
+    return {
+        CONFIG: _environment()
+        .get_template("nginx.conf.j2")
+        .render(
+            number=number,
+            project=topology.project,
+            places=places,
+            user=settings.user,
+            workers=settings.workers or "auto",
+            times=_proxy_times(topology),
+            hashes=_hashes({host for route in topology.routes for host in route.hosts}),
+            trusted=settings.trusted,
+            forwarded=_forwarded(settings),
+            cookie=cookie_name(topology.project) if _uses(topology, Sticky.COOKIE) else None,
+            access_log=settings.access_log,
+            log_formats=[LogFormat("px", "-"), *(LogFormat(log_format(name), name) for name in services)],
+            buckets=_buckets(topology),
+            percents=[f"{percent:02d}" for percent in range(99)],
+            listens=settings.http,
+            control=_control(places),
+            services=list(services.values()),
+            servers=_servers(topology.routes, services),
+        )
+    }
+
+
+def renumber(text: str, old: int, new: int) -> str:
+    """The same configuration under another number, whichever version of the templates wrote it."""
+    return text.replace(f'return 200 "{old} $pid', f'return 200 "{new} $pid').replace(
+        f"# Generation {old} ", f"# Generation {new} ", 1
+    )
+
+
+# --- what the templates see --------------------------------------------------------------------------------------
+
+
+class Question(NamedTuple):
+    """Is this flag there? Then this pool answers."""
+
+    flag: Trusted
+    pool: str
+
+
+class Times(NamedTuple):
+    connect: str
+    read: str
+    send: str
+
+
+class Upstream(NamedTuple):
+    name: str
+    servers: tuple[str, ...]
+    backups: tuple[str, ...]
+
+
+class PlainPool(NamedTuple):
+    """A colour's own pool, for the prober."""
+
+    name: str
+    upstream: str
+
+
+class ServiceView(NamedTuple):
+    name: str
+    pools: str
+    folder: str
+    questions: list[Question]
+    times: Times
+    body_limit: int
+    sets_cookie: bool
+    least_conn: bool
+    log_format: str
+    upstreams: list[Upstream]
+    colours: list[PlainPool]
+
+
+class Location(NamedTuple):
+    match: Trusted
+    service: ServiceView
+
+
+class Server(NamedTuple):
+    names: tuple[str, ...]
+    default: bool
+    rooted: bool  # some service has the path /
+    locations: list[Location]
+
+
+class Bucket(NamedTuple):
+    name: str
+    salt: int
+    key: Trusted
+
+
+class LogFormat(NamedTuple):
+    name: str
+    service: str
+
+
+class ControlView(NamedTuple):
+    folder: Trusted
+    questions: list[Question]
+    nobody: str
+
+
+class Forwarded(NamedTuple):
+    """What the application is told of the client."""
+
+    address: Trusted
+    proto: Trusted
+    host: Trusted
+
+
+class ProxyTimes(NamedTuple):
+    client_header: str
+    client_body: str
+    keepalive: str
+    upstream_keepalive: str
+    worker_shutdown: str
+
+
+class Hashes(NamedTuple):
+    names_max: int
+    names_bucket: int
+
+
+# --- services ----------------------------------------------------------------------------------------------------
+
+
+def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
+    bucket = _bucket(route)
+    return ServiceView(
+        name=route.service,
+        pools=pools_prefix(topology.project, route.service),
+        folder=f"{places.splits}/{route.service}/current",
+        questions=_questions(f"$px_b1_{bucket.name}", f"$px_b2_{bucket.name}"),
+        times=Times(*map(nginx_time, (route.timeouts.connect, route.timeouts.read, route.timeouts.send))),
+        body_limit=route.body_limit,
+        sets_cookie=route.sticky is Sticky.COOKIE,
+        least_conn=route.balance is Balance.LEAST_CONN,
+        log_format=log_format(route.service),
+        upstreams=_upstreams(topology.project, route),
+        colours=[PlainPool(colour, upstream_name(topology.project, route.service, colour)) for colour in Colour],
+    )
+
+
+def _upstreams(project: str, route: Route) -> list[Upstream]:
+    plain = [
+        Upstream(upstream_name(project, route.service, name), route.slots(colour), ())
+        for colour, name in zip(Colour, PLAIN, strict=True)
+    ]
+    covered = [
+        Upstream(upstream_name(project, route.service, name), route.slots(colour), route.slots(colour.other))
+        for colour, name in zip(Colour, COVERED, strict=True)
+    ]
+    return plain + covered
+
+
+def _questions(b1: str, b2: str) -> list[Question]:
+    return [Question(Trusted(flag.format(b1=b1, b2=b2)), pool) for flag, pool in TESTS]
+
+
+def _control(places: Places) -> ControlView:
+    """The same questions for literal buckets, of any service."""
+    _plain(str(places.splits))
+    return ControlView(
+        folder=Trusted(f"{places.splits}/${{px_service}}/current"),
+        questions=_questions("$arg_b1", "$arg_b2"),
+        nobody=NOBODY,
+    )
+
+
+# --- buckets -----------------------------------------------------------------------------------------------------
+
+
+def _buckets(topology: Topology) -> list[Bucket]:
+    """Those in use; nginx works a bucket out only for a request that asks for it."""
+    return sorted({_bucket(route) for route in topology.routes})
+
+
+def _bucket(route: Route) -> Bucket:
+    """Services differ in their salt, so that the same clients are not everybody's guinea pigs."""
+    salt = 0 if route.sticky is Sticky.NONE else crc32(route.service.encode()) % SALTS
+    return Bucket(f"{route.sticky}_{salt}", salt, _key(route.sticky))
+
+
+def _key(sticky: Sticky) -> Trusted:
+    match sticky:
+        case Sticky.NONE:
+            return Trusted("$request_id")
+        case Sticky.COOKIE:
+            return Trusted("$px_cookie_key")
+        case Sticky.IP:
+            return Trusted("$remote_addr")
+
+
+def _uses(topology: Topology, sticky: Sticky) -> bool:
+    return any(route.sticky is sticky for route in topology.routes)
+
+
+# --- servers -----------------------------------------------------------------------------------------------------
+
+
+def _servers(routes: tuple[Route, ...], services: dict[ServiceName, ServiceView]) -> list[Server]:
+    """The default server, then one for each set of hosts that have the same services."""
+    named: dict[tuple[Route, ...], list[str]] = {}
+    for host in sorted({host for route in routes for host in route.hosts}):
+        named.setdefault(_routes_of(host, routes), []).append(host)
+    rest = tuple(route for route in routes if not route.hosts)
+    return [
+        _server(("_",), True, rest, services),
+        *(_server(tuple(hosts), False, chosen, services) for chosen, hosts in named.items()),
+    ]
+
+
+def _routes_of(host: str, routes: tuple[Route, ...]) -> tuple[Route, ...]:
+    """Those that name the host, and those that catch all hosts where no named one has the path."""
+    own = [route for route in routes if host in route.hosts]
+    taken = {route.path for route in own}
+    return (*own, *(route for route in routes if not route.hosts and route.path not in taken))
+
+
+def _server(
+    names: tuple[str, ...], default: bool, routes: tuple[Route, ...], services: dict[ServiceName, ServiceView]
+) -> Server:
+    return Server(
+        names=names,
+        default=default,
+        rooted=any(route.path == "/" for route in routes),
+        locations=[Location(match, services[route.service]) for route in routes for match in _matches(route.path)],
+    )
+
+
+def _matches(path: str) -> list[Trusted]:
+    """`/api` is the path itself and all below it, never `/apish`. nginx takes the longest that fits."""
+    _plain(path)
+    if path.endswith("/"):
+        return [Trusted(path)]
+    return [Trusted(f"= {path}"), Trusted(f"{path}/")]
+
+
+# --- settings ----------------------------------------------------------------------------------------------------
+
+
+def _proxy_times(topology: Topology) -> ProxyTimes:
+    settings = topology.settings
+    shutdown = max(settings.worker_shutdown_timeout, *(route.drain for route in topology.routes), 0.0)
+    return ProxyTimes(
+        client_header=nginx_time(settings.client_header_timeout),
+        client_body=nginx_time(settings.client_body_timeout),
+        keepalive=nginx_time(settings.keepalive_timeout),
+        upstream_keepalive=nginx_time(settings.upstream_keepalive_timeout),
+        worker_shutdown=nginx_time(shutdown),
+    )
+
+
+def nginx_time(seconds: Seconds) -> str:
+    """In whole milliseconds, the finest that nginx knows."""
+    milliseconds = round(seconds * 1000)
+    return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
+
+
+def _forwarded(settings: ProxySettings) -> Forwarded:
+    if settings.trusted:
+        return Forwarded(*map(Trusted, ("$px_forwarded_for", "$px_forwarded_proto", "$px_forwarded_host")))
+    return Forwarded(*map(Trusted, ("$remote_addr", "$scheme", "$px_host")))
+
+
+def _hashes(hosts: set[str]) -> Hashes:
+    """Large enough that nginx neither warns nor refuses."""
+    longest = max(map(len, hosts), default=0) + NAME_OVERHEAD
+    return Hashes(
+        names_max=max(LEAST_TABLE, _power_of_two(4 * len(hosts))),
+        names_bucket=max(LEAST_BUCKET, _power_of_two(2 * longest)),
+    )
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << max(least - 1, 0).bit_length()
+
+
+# --- templates ---------------------------------------------------------------------------------------------------
+
+
+@cache
+def _environment() -> Environment:
+    """Autoescape makes Trusted the type of what templates write themselves; all else passes through _plain()."""
+    return Environment(
+        loader=FileSystemLoader(_templates()),
+        undefined=StrictUndefined,
+        autoescape=True,
+        finalize=_plain,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _templates() -> Path:
+    """Beside the package's files when installed, beside the package in a checkout."""
+    package = Path(str(resources.files("proxyctl")))
+    installed = package / "templates" / "nginx"
+    return installed if installed.is_dir() else package.parent / "templates" / "nginx"
+
+
+def _plain(value: object) -> Trusted:
+    if isinstance(value, Trusted):
+        return value
+    text = str(value)
+    if not PLAIN_TEXT.fullmatch(text):
+        raise Unprintable(f"{text!r} cannot be written into an nginx configuration")
+    return Trusted(text)
+
+
+def unprintable(values: Iterable[str]) -> list[str]:
+    """Those that render() would refuse."""
+    return [value for value in values if not PLAIN_TEXT.fullmatch(value)]

@@ -1,0 +1,128 @@
+"""Probe HTTP, HTTPS and TCP with aiohttp: the gate's and the bake's prober. Never raises for what the application does.
+
+No redirects, no decompression, no proxy from the environment; one deadline for all of a probe, 64 KiB of body at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+
+import aiohttp
+from yarl import URL
+
+from proxyctl.domain.model import HealthCheck, HealthKind
+from proxyctl.domain.probe import BODY_LIMIT, HEAD_LIMIT, accepts, unexpected
+from proxyctl.ports import Endpoint, ProbeResult
+
+
+class AiohttpProber:
+    """Implements `Prober`. Every probe opens a connection of its own: a reused one proves less."""
+
+    async def probe(self, endpoint: Endpoint, check: HealthCheck) -> ProbeResult:
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(check.timeout):
+                passed, reason = await self._look(endpoint, check)
+        except TimeoutError:
+            passed, reason = False, f"no answer in {check.timeout:g} s"
+        except aiohttp.ClientConnectorError as error:
+            passed, reason = False, _why(error.os_error)
+        except aiohttp.ServerDisconnectedError:
+            passed, reason = False, "closed without an answer"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            passed, reason = False, _why(error)
+        return ProbeResult(passed=passed, reason=reason, elapsed=time.monotonic() - started)
+
+    async def close(self) -> None: ...
+
+    async def _look(self, endpoint: Endpoint, check: HealthCheck) -> tuple[bool, str]:
+        if check.kind is HealthKind.TCP:
+            return await _connects(endpoint)
+        async with (
+            aiohttp.ClientSession(
+                connector=_connector(endpoint),
+                trust_env=False,
+                auto_decompress=False,
+                max_line_size=HEAD_LIMIT,
+                max_field_size=HEAD_LIMIT,
+                timeout=aiohttp.ClientTimeout(total=None),
+            ) as session,
+            session.request(
+                check.method,
+                _url(endpoint, check),
+                headers=_headers(endpoint, check),
+                allow_redirects=False,
+                ssl=_trust(check),
+                server_hostname=_name(endpoint, check) if check.scheme == "https" else None,
+            ) as answer,
+        ):
+            return await _judge(answer, check)
+
+
+async def _connects(endpoint: Endpoint) -> tuple[bool, str]:
+    host, _, port = endpoint.address.rpartition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.close()
+    return True, "connected"
+
+
+def _connector(endpoint: Endpoint) -> aiohttp.BaseConnector:
+    if endpoint.socket:
+        return aiohttp.UnixConnector(path=endpoint.socket, force_close=True)
+    return aiohttp.TCPConnector(force_close=True)
+
+
+def _url(endpoint: Endpoint, check: HealthCheck) -> URL:
+    """Literal: a path is sent as it was written."""
+    scheme = "http" if endpoint.socket else check.scheme
+    authority = "localhost" if endpoint.socket else endpoint.address
+    return URL(f"{scheme}://{authority}{endpoint.prefix}{check.path}", encoded=True)
+
+
+def _headers(endpoint: Endpoint, check: HealthCheck) -> dict[str, str]:
+    name = check.host or endpoint.host
+    return {"User-Agent": "proxyctl"} | ({"Host": name} if name else {}) | dict(check.headers)
+
+
+def _name(endpoint: Endpoint, check: HealthCheck) -> str:
+    return check.host or endpoint.host or endpoint.address.rpartition(":")[0]
+
+
+def _trust(check: HealthCheck) -> ssl.SSLContext | bool:
+    if check.scheme == "http":
+        return True
+    context = ssl.create_default_context()
+    if not check.verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+async def _judge(answer: aiohttp.ClientResponse, check: HealthCheck) -> tuple[bool, str]:
+    status = answer.status
+    if not accepts(check, status):
+        return False, unexpected(check, status, answer.headers.get("Location", ""))
+    if check.body and check.body.encode() not in await _body(answer):
+        return False, f"{status}, but the body lacks {check.body!r}"
+    return True, str(status)
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    received = bytearray()
+    while len(received) < BODY_LIMIT and (chunk := await answer.content.read(BODY_LIMIT - len(received))):
+        received += chunk
+    return bytes(received)
+
+
+def _why(error: BaseException) -> str:
+    match error:
+        case ConnectionRefusedError():
+            return "connection refused"
+        case ConnectionResetError() | BrokenPipeError():
+            return "connection reset"
+        case aiohttp.ClientConnectorCertificateError() | ssl.SSLError():
+            return f"TLS: {error}"
+        case OSError() if error.strerror:
+            return error.strerror.lower()
+    return f"not an HTTP answer: {str(error)[:120]}"
