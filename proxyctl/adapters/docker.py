@@ -1,8 +1,7 @@
 """Containers by docker-py: the `Runtime` port, and the health checks that need the engine.
 
-SDK types never leave this file. Calls block, so they run on a small pool with one client per thread; a call that is late
-raises OutcomeUnknown, because a thread cannot be cancelled and the effect may have happened: observe, never repeat
-blindly. Containers are found by name and held to our labels; one without them is never touched.
+SDK types never leave this file. Calls block, so they run on a small pool with one client per thread; a late call raises
+OutcomeUnknown, because a thread cannot be cancelled and the effect may have happened: observe, never repeat blindly. Containers are found by name and held to our labels; one without them is never touched.
 """
 
 from __future__ import annotations
@@ -57,6 +56,7 @@ THREADS = 8
 CALL_LIMIT: Seconds = 10.0
 START_LIMIT: Seconds = 60.0
 PULL_LIMIT: Seconds = 1800.0
+FOLLOW_LIMIT = 7 * 24 * 3600  # of a stream of output that says nothing
 NANO = 1_000_000_000
 
 
@@ -136,7 +136,7 @@ class DockerRuntime:
         """Lines as they come, until the container ends; closing the iterator closes the stream."""
         lines: asyncio.Queue[str | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        client = docker.from_env(timeout=None)
+        client = docker.from_env(timeout=FOLLOW_LIMIT)
         stream = client.containers.get(name).logs(stream=True, follow=True, tail=tail)
 
         def pump() -> None:
@@ -283,7 +283,7 @@ class DockerRuntime:
             release.digest,
             name=replica.name,
             labels=labels,
-            restart_policy={"Name": "no"},
+            restart_policy=_restart_policy("no"),
             network=networks[0],
             environment=resolved_environment(definition),
             **_options(definition),
@@ -327,8 +327,8 @@ class DockerRuntime:
                 next_step=f"proxyctl --state {labels.get('proxyctl.state')} ..., or another project name",
             )
         pool = network.attrs["IPAM"]["Config"][0]
-        subnet = ipaddress.ip_network(pool["Subnet"])
-        lower = next(iter(subnet.subnets()))
+        subnet = ipaddress.IPv4Network(pool["Subnet"])
+        lower: ipaddress.IPv4Network = next(iter(subnet.subnets()))
         gateway = pool["Gateway"]
         slots = tuple(str(ip) for _, ip in zip(range(4096), lower.hosts(), strict=False) if str(ip) != gateway)
         return Network(name=self._slot_network, gateway=gateway, slots=slots)
@@ -338,7 +338,7 @@ class DockerRuntime:
         Dynamic addresses come from the upper half and never meet a slot."""
         probe = client.networks.create(self._slot_network, internal=True)
         probe.reload()
-        subnet = ipaddress.ip_network(probe.attrs["IPAM"]["Config"][0]["Subnet"])
+        subnet = ipaddress.IPv4Network(probe.attrs["IPAM"]["Config"][0]["Subnet"])
         probe.remove()
         upper = list(subnet.subnets())[1]
         pool = IPAMPool(subnet=str(subnet), iprange=str(upper), gateway=str(next(subnet.hosts())))
@@ -413,16 +413,16 @@ def _healthcheck(definition: Container) -> Healthcheck | None:
     check = definition.healthcheck
     if check is None:
         return None
-    times = {
+    times: dict[str, Any] = {
         name: int(value * NANO)
         for name in ("interval", "timeout", "start_period")
         if (value := getattr(check, name)) is not None
     }
-    retries = {} if check.retries is None else {"retries": check.retries}
+    retries: dict[str, Any] = {} if check.retries is None else {"retries": check.retries}
     return Healthcheck(test=list(check.test) or None, **times, **retries)
 
 
-def _restart_policy(text: str) -> dict[str, Any]:
+def _restart_policy(text: str) -> Any:
     name, _, count = text.partition(":")
     return {"Name": name, "MaximumRetryCount": int(count)} if count else {"Name": name}
 
@@ -461,7 +461,8 @@ def _pull(client: docker.DockerClient, image: str, progress: Callable[[str], Non
     """One line whenever another layer is there."""
     progress(f"pulling {image}")
     done: set[str] = set()
-    for event in client.api.pull(
+    tag = None if ":" in image.rpartition("/")[2] or "@" in image else "latest"
+    for event in client.api.pull(image, tag=tag, stream=True, decode=True):
         image, tag=None if ":" in image or "@" in image else "latest", stream=True, decode=True
     ):
         if "error" in event:
@@ -497,7 +498,8 @@ def _named(error: Exception, what: str) -> ProxyctlError:
         return NoSpace(f"{what}: no space left on the Docker host", detail=words, next_step="docker system df")
     if "address already in use" in low:
         return AddressTaken(f"{what}: its address is taken", detail=words)
-    if isinstance(error, ImageNotFound) or any(
+    registry_words = ("manifest", "pull access", "registry", "lookup")
+    if isinstance(error, ImageNotFound) or any(word in low for word in registry_words):
         word in low for word in ("manifest", "pull access", "registry", "lookup")
     ):
         return ImageUnavailable(

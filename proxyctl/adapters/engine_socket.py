@@ -1,7 +1,7 @@
 """The hot path's view of containers and health: bare sockets and the standard library. Nothing here changes anything.
 
-`SocketInspector` asks the engine over its unix socket; `RawProber` probes HTTP and TCP. Both keep to the promises of the
-heavy adapters, and to the same contract suites.
+`SocketInspector` asks the engine over its unix socket; `RawProber` probes HTTP and TCP. Both keep to the promises of
+the heavy adapters, and to the same contract suites.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line. Commands are imported when called, so that `rollback` does not pay for `deploy`. Start at main()."""
+"""The command line. A command is imported when called: `rollback` does not pay for `deploy`. Start at main()."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn a topology into the text of an nginx configuration. Pure: the same topology gives the same bytes. Start at render().
+"""Turn a topology into the text of an nginx configuration. Pure: same topology, same bytes. Start at render().
 
 Decisions are made here; the templates loop and print. Nothing but Trusted text, which only this file and the templates
 write, reaches the configuration unless it is plain: letters, digits and a few signs that mean nothing to nginx.
@@ -7,7 +7,6 @@ write, reaches the configuration unless it is plain: letters, digits and a few s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -54,7 +53,7 @@ def render(topology: Topology, number: int, places: Places) -> dict[str, str]:
             access_log=settings.access_log,
             log_formats=[LogFormat("px", "-"), *(LogFormat(log_format(name), name) for name in services)],
             buckets=_buckets(topology),
-            percents=[f"{percent:02d}" for percent in range(99)],
+            percents=_rows([f"{percent:02d}" for percent in range(99)]),
             listens=settings.http,
             control=_control(places),
             services=list(services.values()),
@@ -223,6 +222,11 @@ def _bucket(route: Route) -> Bucket:
     return Bucket(f"{route.sticky}_{salt}", salt, _key(route.sticky))
 
 
+def _rows(items: list[str]) -> list[list[str]]:
+    """Ten to a line, for the reader."""
+    return [items[first : first + 10] for first in range(0, len(items), 10)]
+
+
 def _key(sticky: Sticky) -> Trusted:
     match sticky:
         case Sticky.NONE:
@@ -349,8 +353,3 @@ def _plain(value: object) -> Trusted:
     if not PLAIN_TEXT.fullmatch(text):
         raise Unprintable(f"{text!r} cannot be written into an nginx configuration")
     return Trusted(text)
-
-
-def unprintable(values: Iterable[str]) -> list[str]:
-    """Those that render() would refuse."""
-    return [value for value in values if not PLAIN_TEXT.fullmatch(value)]

@@ -1,0 +1,142 @@
+"""Generations on disk: complete, numbered nginx configurations, and the symlink that names the one in force.
+
+A generation is one folder with one configuration file and a manifest. It is built aside, synced and renamed, never
+changed afterwards, and checked against its manifest whenever it is read: a reader gets the old one or the new one.
+Knows nothing of templates or of nginx. Start at Generations.stage() and Generations.activate().
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from proxyctl.adapters.nginx.durable import repoint, sync_folder, write_synced
+from proxyctl.adapters.nginx.names import CONFIG
+from proxyctl.adapters.places import PUBLIC_MODE, Places
+from proxyctl.domain.codec import DecodeError, decode, encode
+from proxyctl.domain.model import Topology
+from proxyctl.errors import StateUnusable
+
+MANIFEST = "manifest.json"
+KEPT = 20
+UNFINISHED = ".tmp-"
+
+
+class Generation(NamedTuple):
+    number: int
+    fence: int
+    folder: Path
+    topology: Topology
+    text: str
+
+    @property
+    def config(self) -> Path:
+        return self.folder / CONFIG
+
+
+class Generations:
+    """All of one state folder. One writer at a time: the caller holds the publishing lock."""
+
+    def __init__(self, places: Places) -> None:
+        self._folder = places.generations
+        self._current = places.current
+
+    def current_number(self) -> int | None:
+        """What the symlink names, whether it is sound or not."""
+        name = self._current_name()
+        return number_of(name) if name else None
+
+    def current(self) -> Generation | None:
+        """Raises StateUnusable when it is not what its manifest says."""
+        name = self._current_name()
+        return self._read(self._folder / name) if name else None
+
+    def stage(self, number: int, fence: int, topology: Topology, text: str) -> Generation:
+        """A complete generation on disk, not in force."""
+        self._sweep()
+        digest = sha256(text.encode()).hexdigest()
+        folder = self._folder / f"{number}-{digest[:12]}"
+        generation = Generation(number, fence, folder, topology, text)
+        if folder.exists():
+            return generation
+        temp = self._folder / f"{UNFINISHED}{folder.name}"
+        temp.mkdir(mode=PUBLIC_MODE)
+        write_synced(temp / CONFIG, text, 0o444)
+        write_synced(temp / MANIFEST, _manifest(generation, digest), 0o444)
+        temp.chmod(0o555)
+        sync_folder(temp)
+        temp.rename(folder)
+        sync_folder(self._folder)
+        return generation
+
+    def activate(self, generation: Generation) -> None:
+        """In force for the next nginx that reads its configuration."""
+        repoint(self._current, f"{self._folder.name}/{generation.folder.name}")
+
+    def deactivate(self) -> None:
+        """As before the first one."""
+        self._current.unlink(missing_ok=True)
+        sync_folder(self._current.parent)
+
+    def discard(self, generation: Generation) -> None:
+        _remove(generation.folder)
+        sync_folder(self._folder)
+
+    def prune(self) -> None:
+        """Keep the youngest, and the one in force."""
+        current = self._current_name()
+        names = sorted((path.name for path in self._folder.iterdir() if path.name[0] != "."), key=number_of)
+        for name in names[:-KEPT]:
+            if name != current:
+                _remove(self._folder / name)
+
+    def _current_name(self) -> str | None:
+        try:
+            return self._current.readlink().name
+        except FileNotFoundError:
+            return None
+
+    def _sweep(self) -> None:
+        """What a crash left half built."""
+        for path in self._folder.glob(f"{UNFINISHED}*"):
+            _remove(path)
+
+    def _read(self, folder: Path) -> Generation:
+        try:
+            manifest = json.loads(folder.joinpath(MANIFEST).read_text())
+            text = folder.joinpath(CONFIG).read_text()
+            topology: Topology = decode(Topology, manifest["topology"])
+            generation = Generation(manifest["number"], manifest["fence"], folder, topology, text)
+            if manifest["files"][CONFIG] != sha256(text.encode()).hexdigest():
+                raise ValueError(f"{CONFIG} is not the file that was published")
+        except (OSError, ValueError, KeyError, DecodeError) as error:
+            raise StateUnusable(
+                f"the generation {folder} cannot be used: {error}",
+                serving="what nginx has in memory; it must not be restarted",
+                next_step="proxyctl recover",
+            ) from error
+        return generation
+
+
+def number_of(name: str) -> int:
+    return int(name.partition("-")[0])
+
+
+def _manifest(generation: Generation, digest: str) -> str:
+    content: dict[str, Any] = {
+        "number": generation.number,
+        "fence": generation.fence,
+        "project": generation.topology.project,
+        "files": {CONFIG: digest},
+        "topology": encode(generation.topology),
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _remove(folder: Path) -> None:
+    """Its own folder is read-only, against hands; not against us."""
+    folder.chmod(PUBLIC_MODE)
+    shutil.rmtree(folder)

@@ -1,0 +1,152 @@
+"""Our nginx as the kernel shows it: its master, its workers, orphans of a dead master, holders of a port.
+
+Reads /proc and sends signals; never trusts a pid file or an exit code. A process is ours when its command line or its
+open files say so, and is signalled through a descriptor of that very process. Start at find_master().
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from proxyctl.adapters.nginx.names import CONFIG
+from proxyctl.adapters.places import Places
+
+PROC = Path("/proc")
+MASTER = "nginx: master process"
+WORKER = "nginx: worker process"
+LEAVING = "nginx: worker process is shutting down"
+LISTENING = "0A"
+
+
+class Process(NamedTuple):
+    """One life of one process: a pid alone may be somebody else's by now."""
+
+    pid: int
+    started: str
+
+    @property
+    def title(self) -> str:
+        """Empty when this life is over."""
+        return title_of(self.pid) if started_of(self.pid) == self.started else ""
+
+    @property
+    def leaving(self) -> bool:
+        """It accepts no new request: the title is set before the listening sockets close, and then it is gone."""
+        return self.title in ("", LEAVING)
+
+    def send(self, number: signal.Signals) -> None:
+        """To this life only; nothing happens when it is over."""
+        try:
+            fd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if started_of(self.pid) == self.started:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(fd, number)
+        finally:
+            os.close(fd)
+
+
+def find_master(places: Places) -> Process | None:
+    """The master that was started with our configuration. The pid file is only where to look first."""
+    mark = f"-c {places.current / CONFIG}"
+    for pid in (*_noted_pid(places.pid_file), *_all_pids()):
+        process = Process(pid, started_of(pid))
+        title = process.title
+        if title.startswith(MASTER) and title.endswith(mark):
+            return process
+    return None
+
+
+def workers_of(master: Process) -> list[Process]:
+    """Those that serve and those that are leaving."""
+    with suppress(OSError):
+        children = PROC.joinpath(f"{master.pid}/task/{master.pid}/children").read_text().split()
+        return [child for child in map(_process, map(int, children)) if child.title.startswith(WORKER)]
+    return []
+
+
+def find_orphans(places: Places) -> list[Process]:
+    """Workers of ours whose master died: they go on serving, and hold the ports."""
+    return [
+        process
+        for process in map(_process, _all_pids())
+        if process.title.startswith(WORKER)
+        and not title_of(_parent_of(process.pid)).startswith(MASTER)
+        and _writes_below(process.pid, places.logs)
+    ]
+
+
+def holder_of(port: int) -> str:
+    """Who listens on this TCP port, as "pid 4711 (python3)"."""
+    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
+    for pid in _all_pids():
+        if any(link in sockets for link in _open_files(pid)):
+            return f"pid {pid} ({_read(pid, 'comm').strip()})"
+    return "a process that cannot be seen from here"
+
+
+def title_of(pid: int) -> str:
+    return _read(pid, "cmdline").replace("\0", " ").strip()
+
+
+def started_of(pid: int) -> str:
+    """In ticks since boot (proc(5), field 22); empty when there is no such process, or it is a zombie."""
+    fields = _stat(pid)
+    return fields[19] if fields and fields[0] != "Z" else ""
+
+
+def _parent_of(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
+def _stat(pid: int) -> list[str]:
+    return _read(pid, "stat").rpartition(")")[2].split()
+
+
+def _process(pid: int) -> Process:
+    return Process(pid, started_of(pid))
+
+
+def _read(pid: int, name: str) -> str:
+    with suppress(OSError):
+        return PROC.joinpath(str(pid), name).read_text(errors="replace")
+    return ""
+
+
+def _noted_pid(file: Path) -> list[int]:
+    with suppress(OSError, ValueError):
+        return [int(file.read_text())]
+    return []
+
+
+def _all_pids() -> list[int]:
+    return [int(path.name) for path in PROC.iterdir() if path.name.isdigit()]
+
+
+def _writes_below(pid: int, folder: Path) -> bool:
+    return any(link.startswith(f"{folder}/") for link in _open_files(pid))
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    with suppress(OSError):
+        for fd in PROC.joinpath(str(pid), "fd").iterdir():
+            with suppress(OSError):
+                yield str(fd.readlink())
+
+
+def _listening(port: int) -> Iterator[str]:
+    """Inodes of the listening sockets of a TCP port, both families."""
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in PROC.joinpath("net", table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                    yield fields[9]

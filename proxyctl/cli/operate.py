@@ -1,0 +1,106 @@
+"""proxy and prune: operate what runs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from proxyctl.cli.options import json_option, print_json, project_options, quiet_option, say
+from proxyctl.ports import Life, ProxyStatus
+from proxyctl.wiring import workshop
+
+
+@click.group()
+def proxy() -> None:
+    """Start, stop and look at nginx itself.
+
+    \b
+    Example:
+      proxyctl proxy status
+    """
+
+
+@proxy.command()
+@project_options
+@json_option
+def start(file: str, state: str, as_json: bool) -> None:
+    """Start nginx with what it served last; running already is done."""
+
+    async def work() -> None:
+        async with workshop(file, state) as shop, shop.locks.publishing():
+            _show(await shop.proxy.start(), as_json)
+
+    asyncio.run(work())
+
+
+@proxy.command()
+@project_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def stop(file: str, state: str, yes: bool) -> None:
+    """Stop nginx gracefully: nothing serves then."""
+    if not yes:
+        click.confirm("All services of this project stop being served. Go on?", abort=True)
+
+    async def work() -> None:
+        async with workshop(file, state) as shop, shop.locks.publishing():
+            await shop.proxy.stop()
+
+    asyncio.run(work())
+
+
+@proxy.command(name="status")
+@project_options
+@json_option
+def proxy_status(file: str, state: str, as_json: bool) -> None:
+    """Which nginx, which generation is observed, how many old workers drain."""
+
+    async def work() -> None:
+        async with workshop(file, state) as shop:
+            _show(await shop.proxy.status(), as_json)
+
+    asyncio.run(work())
+
+
+def _show(status: ProxyStatus, as_json: bool) -> None:
+    if as_json:
+        print_json({**status.__dict__, "state": status.state.value})
+        return
+    click.echo(
+        f"nginx {status.version} {status.state}, pid {status.pid or '-'}, generation {status.generation or '-'}"
+        f" (observed {status.observed or '-'}), {status.draining} old workers draining"
+    )
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Remove; without it the list is only shown.")
+@project_options
+@json_option
+@quiet_option
+def prune(yes: bool, file: str, state: str, as_json: bool, quiet: bool) -> None:
+    """Remove containers of this project that belong to no release in a slot.
+
+    \b
+    Example:
+      proxyctl prune
+      proxyctl prune --yes
+    """
+
+    async def work() -> None:
+        async with workshop(file, state) as shop:
+            placed = set()
+            for name in shop.known_services():
+                known = shop.store.load(name)
+                for standing in (known.blue, known.green, known.arriving):
+                    placed |= {replica.name for replica in standing.replicas} if standing else set()
+            orphans = [s.name for s in await shop.runtime.owned() if s.name not in placed and s.life is not Life.ABSENT]
+            for orphan in orphans:
+                if yes:
+                    await shop.runtime.stop(orphan, 10.0)
+                say(f"{'removed' if yes else 'would remove'} {orphan}", quiet)
+            if as_json:
+                print_json({"removed" if yes else "orphans": orphans})
+            elif not orphans:
+                say("nothing to remove", quiet)
+
+    asyncio.run(work())

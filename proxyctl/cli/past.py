@@ -1,0 +1,160 @@
+"""history, events, logs: what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+
+import click
+
+from proxyctl.cli.main import printable
+from proxyctl.cli.options import json_option, print_json, project_options
+from proxyctl.cli.traffic import known_service
+from proxyctl.domain.codec import encode
+from proxyctl.domain.model import ServiceName
+from proxyctl.engine.history import Chapter, chapters, sentence
+from proxyctl.errors import Conflict
+from proxyctl.ports import Entry
+from proxyctl.wiring import Workshop, workshop
+
+
+@click.command()
+@click.argument("service", required=False)
+@project_options
+@json_option
+def history(service: str | None, file: str, state: str, as_json: bool) -> None:
+    """Past rollouts, the newest last: from, to, outcome, why, who.
+
+    \b
+    Example:
+      proxyctl history web
+    """
+
+    async def work(shop: Workshop) -> None:
+        name = known_service(shop, service) if service else None
+        told = chapters(shop.store.entries(name))
+        if as_json:
+            print_json([_chapter_json(chapter) for chapter in told])
+            return
+        for chapter in told:
+            click.echo(_chapter_line(chapter))
+        if not told:
+            click.echo("nothing happened yet")
+
+    asyncio.run(_in_workshop(file, state, work))
+
+
+@click.command()
+@click.argument("service", required=False)
+@click.option("-f/-F", "--follow/--no-follow", "following", default=False, help="Go on with what happens from now on.")
+@click.option("--file", metavar="FILE", help="The file. [env: PROXYCTL_FILE; proxyctl.yml]")
+@click.option("--state", metavar="DIR", help="State folder. [env: PROXYCTL_STATE]")
+@json_option
+def events(service: str | None, following: bool, file: str, state: str, as_json: bool) -> None:
+    """Every journaled step, intents and what was observed.
+
+    \b
+    Example:
+      proxyctl events web
+      proxyctl events -f --json
+    """
+
+    async def work(shop: Workshop) -> None:
+        name = known_service(shop, service) if service else None
+        async for entry in _entries(shop, name, following):
+            click.echo(json.dumps(_entry_json(entry)) if as_json else _entry_line(entry))
+
+    asyncio.run(_in_workshop(file, state, work))
+
+
+@click.command()
+@click.argument("service")
+@click.option("-n", "--tail", default=100, type=click.IntRange(0, 100_000), help="Lines of each container.")
+@click.option("--follow", is_flag=True, help="Go on with what they print from now on.")
+@project_options
+def logs(service: str, tail: int, follow: bool, file: str, state: str) -> None:
+    """Output of a service's containers, each line with its replica.
+
+    \b
+    Example:
+      proxyctl logs web --tail 20
+    """
+
+    async def work(shop: Workshop) -> None:
+        owned = await shop.runtime.owned(known_service(shop, service))
+        if not owned:
+            raise Conflict(f"{service} has no containers now", next_step=f"proxyctl history {service}")
+        if follow:
+            await asyncio.gather(*(_follow(shop, seen.name, tail) for seen in owned))
+            return
+        for seen in owned:
+            for line in (await shop.runtime.logs(seen.name, tail)).splitlines():
+                click.echo(f"{seen.name} | {printable(line)}")
+
+    asyncio.run(_in_workshop(file, state, work))
+
+
+async def _follow(shop: Workshop, name: str, tail: int) -> None:
+    async for line in shop.runtime.follow(name, tail):
+        click.echo(f"{name} | {printable(line)}")
+
+
+async def _in_workshop(file: str, state: str, work: object) -> None:
+    async with workshop(file, state) as shop:
+        await work(shop)  # type: ignore[operator]
+
+
+async def _entries(shop: Workshop, service: ServiceName | None, following: bool) -> AsyncIterator[Entry]:
+    after = 0
+    while True:
+        for entry in shop.store.entries(service, after=after):
+            after = entry.seq
+            yield entry
+        if not following:
+            return
+        await shop.clock.sleep(0.1)
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def _chapter_line(chapter: Chapter) -> str:
+    rollout = chapter.rollout
+    took = f"{chapter.finished - chapter.started:6.1f} s" if chapter.finished else "  running"
+    why = f"  {printable(chapter.reason)}" if chapter.reason else ""
+    move = f"{rollout.replaces or 'nothing'} -> {rollout.release}"
+    return f"{_when(chapter.started)}  {rollout.id:10} {rollout.kind:9} {move:24} {chapter.outcome:12} {took}{why}"
+
+
+def _chapter_json(chapter: Chapter) -> dict[str, object]:
+    rollout = chapter.rollout
+    return {
+        "id": rollout.id,
+        "service": chapter.service,
+        "kind": rollout.kind.value,
+        "from": rollout.replaces,
+        "to": rollout.release,
+        "outcome": chapter.outcome,
+        "reason": chapter.reason,
+        "started": chapter.started,
+        "finished": chapter.finished,
+        "actor": rollout.actor,
+    }
+
+
+def _entry_line(entry: Entry) -> str:
+    return f"{_when(entry.at)}  {entry.seq:5}  {entry.service:12} {printable(sentence(entry.event))}"
+
+
+def _entry_json(entry: Entry) -> dict[str, object]:
+    return {
+        "seq": entry.seq,
+        "at": entry.at,
+        "service": entry.service,
+        "rollout": entry.rollout,
+        "event": encode(entry.event),
+        "text": sentence(entry.event),
+    }

@@ -1,0 +1,103 @@
+"""status: the live truth in a screen, or as JSON. A hot command."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from proxyctl.cli.options import json_option, print_json, project_options
+from proxyctl.domain.model import Colour
+from proxyctl.engine.status import ProjectView, ServiceView, as_json, project_view
+from proxyctl.engine.traffic import moment
+from proxyctl.wiring import Workshop, workshop
+
+WATCH_EVERY = 0.5
+
+
+@click.command()
+@click.argument("service", required=False, default="")
+@click.option("--watch", is_flag=True, help="Draw it again twice a second until Ctrl-C.")
+@project_options
+@json_option
+def status(service: str, watch: bool, file: str, state: str, as_json: bool) -> None:
+    """The live truth: who serves, what runs, where the journal and the world differ.
+
+    \b
+    Example:
+      proxyctl status
+      proxyctl status web --watch
+    """
+    asyncio.run(_show(service, watch, file, state, as_json))
+
+
+async def _show(service: str, watch: bool, file: str, state: str, json_wanted: bool) -> None:
+    async with workshop(file, state) as shop:
+        while True:
+            view = await look(shop, service)
+            if json_wanted:
+                print_json(as_json(view))
+            else:
+                if watch and sys.stdout.isatty():
+                    click.clear()
+                click.echo("\n".join(lines(view, shop)))
+            if not watch:
+                return
+            await shop.clock.sleep(WATCH_EVERY)
+
+
+async def look(shop: Workshop, service: str = "") -> ProjectView:
+    proxy = await shop.sight.status()
+    return await project_view(shop.name, shop.store, shop.splits, shop.inspector, shop.locks, proxy, service)
+
+
+def lines(view: ProjectView, shop: Workshop) -> list[str]:
+    proxy = view.proxy
+    draining = f", {proxy.draining} old workers draining" if proxy.draining else ""
+    generation = "no generation yet" if proxy.generation is None else f"generation {proxy.generation}"
+    seen = "" if proxy.observed == proxy.generation else f" (answers: {proxy.observed or 'nothing'})"
+    text = [f"project {view.project}   nginx {proxy.version} {proxy.state}, {generation}{seen}{draining}"]
+    if not view.services:
+        text += ["", "no service was deployed yet: proxyctl deploy"]
+    for service in view.services:
+        text += ["", *_service_lines(service, shop)]
+    return text
+
+
+def _service_lines(view: ServiceView, shop: Workshop) -> list[str]:
+    state = view.state
+    text = [f"{state.service}   {state.phase}{_about_rollout(view)}{_about_standby(view, shop)}"]
+    for release in view.releases:
+        placed = release.placed
+        share = view.split.percent(placed.colour) if view.split else 0.0
+        text.append(
+            f"  {placed.colour:5} {share:6.2f} %  {placed.role:9} {placed.release.id:12} {placed.release.image}"
+        )
+        text += [f"        {r.name:24} {r.address:22} {r.health}" for r in release.replicas]
+    if not view.releases:
+        text.append("  nothing runs")
+    if state.trouble:
+        text.append(f"  DEGRADED: {state.trouble}")
+        text.append("  next: proxyctl proxy start, then proxyctl recover")
+    text += [f"  drift: {drift}" for drift in view.drift]
+    if any("nobody drives" in drift for drift in view.drift):
+        text.append(f"  next: proxyctl recover {state.service}")
+    return text
+
+
+def _about_rollout(view: ServiceView) -> str:
+    rollout = view.state.rollout
+    if rollout is None:
+        return ""
+    return f"   rollout {rollout.id} of {rollout.release}, by {rollout.actor}"
+
+
+def _about_standby(view: ServiceView, shop: Workshop) -> str:
+    state = view.state
+    if state.standby is None or state.standby_since is None or state.rollout is not None:
+        return ""
+    left = state.standby.release.service.standby - state.standby_since.elapsed(moment(shop.clock))
+    if state.standby.colour not in Colour or left <= 0:
+        return ""
+    return f"   rollback is warm for {left:.0f} s more"

@@ -1,0 +1,266 @@
+"""Read YAML into a tree that knows where everything stands. Never guesses what a value means.
+
+The events of libyaml are composed here instead of by PyYAML, because its loaders take the last of two equal keys, run
+out of stack at a few hundred brackets, expand alias bombs and read `yes`, `010` and `1:30` as YAML 1.1 does. Start at
+parse(); place_of() finds a line and column again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from yaml import events
+
+from proxyctl.config.problems import Place, Problem, shown
+from proxyctl.config.source import Unreadable, text_of
+
+MOST_EXPANSIONS = 100
+DEEPEST = 32
+
+Location = tuple[str | int, ...]
+Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
+
+
+class Doubtful(str):
+    """Plain text that YAML readers disagree on: `yes`, `010`, `1:30`, `2024-01-02`, `1.10`, `1e3`. Never taken silently
+    for a value of any type: where text is meant it is to be quoted."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    place: Place
+    value: bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    place: Place
+    items: tuple[Node, ...]
+
+
+class Entry(NamedTuple):
+    place: Place  # of the key
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    place: Place
+    entries: dict[str, Entry]
+
+
+Node = Scalar | Sequence | Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    path: Path
+    root: Mapping
+    problems: tuple[Problem, ...] = ()  # what could be read around: duplicate keys, tags
+
+
+def parse(path: Path) -> Document:
+    """The file as a mapping. Raises Unreadable where nothing after the problem can be trusted."""
+    composer = _Composer(path, text_of(path))
+    root = composer.document()
+    if not isinstance(root, Mapping):
+        what = "the file is empty" if isinstance(root, Scalar) and root.value is None else "the file is not a mapping"
+        raise Unreadable(Problem(path, root.place, "", f"{what}; write keys such as project: shop"))
+    return Document(path=path, root=root, problems=tuple(composer.problems))
+
+
+def value_of(node: Node) -> Value:
+    """The tree as plain values; doubtful text stays Doubtful."""
+    match node:
+        case Scalar():
+            return node.value
+        case Sequence():
+            return [value_of(item) for item in node.items]
+        case Mapping():
+            return {key: value_of(entry.node) for key, entry in node.entries.items()}
+
+
+def place_of(root: Node, location: Location) -> Place:
+    """Where the value at this location stands, else the nearest thing around it."""
+    place, node = root.place, root
+    for part in location:
+        match node:
+            case Mapping() if isinstance(part, str) and part in node.entries:
+                place, node = node.entries[part].node.place, node.entries[part].node
+            case Sequence() if isinstance(part, int) and part < len(node.items):
+                place, node = node.items[part].place, node.items[part]
+            case _:
+                break
+    return place
+
+
+def place_of_key(root: Node, location: Location) -> Place:
+    """Where the last key of this location stands, else the nearest thing around it."""
+    node = root
+    place = root.place
+    for part in location:
+        match node:
+            case Mapping() if isinstance(part, str) and part in node.entries:
+                place, node = node.entries[part]
+            case Sequence() if isinstance(part, int) and part < len(node.items):
+                place, node = node.items[part].place, node.items[part]
+            case _:
+                break
+    return place
+
+
+class _Composer:
+    """Turns the event stream of one file into nodes. Anchors are shared, never copied."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._events = _events(path, text)
+        self._anchors: dict[str, tuple[Node, int]] = {}  # the node and the expansions inside it
+        self._expansions = 0
+        self.problems: list[Problem] = []
+
+    def document(self) -> Node:
+        next(self._events)  # stream start
+        started = next(self._events)
+        if isinstance(started, events.StreamEndEvent):
+            return Scalar(Place(1, 1), None)
+        root = self._node(next(self._events), depth=0)
+        next(self._events)  # document end
+        following = next(self._events)
+        if not isinstance(following, events.StreamEndEvent):
+            raise self._fatal(_place(following), "a second document; keep one document in a file")
+        return root
+
+    def _node(self, event: events.Event, depth: int) -> Node:
+        if isinstance(event, events.AliasEvent):
+            return self._expanded(event)
+        assert isinstance(event, events.NodeEvent)
+        if depth > DEEPEST:
+            raise self._fatal(_place(event), f"more than {DEEPEST} levels of nesting")
+        self._refuse_tag(event)
+        before = self._expansions
+        node = self._content(event, depth)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = (node, self._expansions - before)
+        return node
+
+    def _content(self, event: events.NodeEvent, depth: int) -> Node:
+        match event:
+            case events.ScalarEvent():
+                plain = event.style is None or event.style == ""
+                return Scalar(_place(event), resolved(event.value) if plain else event.value)
+            case events.SequenceStartEvent():
+                return Sequence(_place(event), tuple(self._items(depth)))
+            case _:
+                return self._mapping(event, depth)
+
+    def _items(self, depth: int) -> Iterator[Node]:
+        while not isinstance(event := next(self._events), events.SequenceEndEvent):
+            yield self._node(event, depth + 1)
+
+    def _mapping(self, start: events.Event, depth: int) -> Mapping:
+        own: dict[str, Entry] = {}
+        merged: dict[str, Entry] = {}
+        while not isinstance(event := next(self._events), events.MappingEndEvent):
+            is_merge = isinstance(event, events.ScalarEvent) and event.value == "<<" and not event.style
+            place, key = _place(event), self._node(event, depth + 1)
+            node = self._node(next(self._events), depth + 1)
+            if is_merge:
+                merged = self._merged(place, node) | merged
+            else:
+                self._add(own, place, key, node)
+        return Mapping(_place(start), merged | own)
+
+    def _add(self, entries: dict[str, Entry], place: Place, key: Node, node: Node) -> None:
+        if not isinstance(key, Scalar) or not isinstance(key.value, str) or isinstance(key.value, Doubtful):
+            what = shown(key.value) if isinstance(key, Scalar) else "a list or mapping"
+            self._note(place, f"{what} as a key is not text; write it in double quotes")
+        elif key.value in entries:
+            first = entries[key.value].place
+            self._note(place, f"{shown(key.value)} is written twice, first at line {first.line}; keep one", key.value)
+        else:
+            entries[key.value] = Entry(place, node)
+
+    def _merged(self, place: Place, node: Node) -> dict[str, Entry]:
+        sources = node.items if isinstance(node, Sequence) else (node,)
+        entries: dict[str, Entry] = {}
+        for source in sources:
+            if isinstance(source, Mapping):
+                entries = source.entries | entries  # the first of several wins
+            else:
+                self._note(place, "<< takes a mapping or a list of mappings, such as <<: *common", "<<")
+        return entries
+
+    def _expanded(self, alias: events.AliasEvent) -> Node:
+        if alias.anchor not in self._anchors:
+            raise self._fatal(_place(alias), f"*{alias.anchor[:40]} names no anchor that is complete before it")
+        node, inside = self._anchors[alias.anchor]
+        self._expansions += 1 + inside
+        if self._expansions > MOST_EXPANSIONS:
+            raise self._fatal(_place(alias), f"more than {MOST_EXPANSIONS} alias expansions; write the values out")
+        return node
+
+    def _refuse_tag(self, event: events.NodeEvent) -> None:
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            self._note(_place(event), f"YAML tag {shown(tag)} is not taken; remove it")
+
+    def _note(self, place: Place, wrong: str, key: str = "") -> None:
+        self.problems.append(Problem(self._path, place, key, wrong))
+
+    def _fatal(self, place: Place, wrong: str) -> Unreadable:
+        return Unreadable(Problem(self._path, place, "", wrong))
+
+
+def _events(path: Path, text: str) -> Iterator[events.Event]:
+    try:
+        yield from yaml.parse(text, Loader=yaml.CSafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+        words = " ".join(part for part in (error.context, error.problem) if part)
+        raise Unreadable(Problem(path, place, "", f"not YAML: {words}")) from None
+    except yaml.YAMLError as error:
+        raise Unreadable(Problem(path, Place(1, 1), "", f"not YAML: {shown(str(error))}")) from None
+
+
+def _place(event: events.Event) -> Place:
+    return Place(event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})", re.ASCII)
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,11})\.([0-9]{0,2}[1-9]|0)", re.ASCII)
+_CONSTANTS: dict[str, bool | None] = {"": None, "~": None, "null": None, "true": True, "false": False}
+
+
+def resolved(text: str) -> bool | int | float | str | None:
+    """What a plain scalar means where every YAML reader agrees; Doubtful where they do not."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _DECIMAL.fullmatch(text):
+        return float(text)
+    return text if _is_text_to_all(text) else Doubtful(text)
+
+
+def _is_text_to_all(text: str) -> bool:
+    old = _yaml_1_1().resolve(yaml.ScalarNode, text, (True, False))
+    return old == "tag:yaml.org,2002:str" and not _NUMBER_TO_SOME.fullmatch(text)
+
+
+# Numbers in YAML 1.2 that YAML 1.1 reads as text.
+_NUMBER_TO_SOME = re.compile(r"[-+]?([0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[0-9]*\.?[0-9]+[eE][-+]?[0-9]+)", re.ASCII)
+
+
+@cache
+def _yaml_1_1() -> yaml.resolver.Resolver:
+    return yaml.resolver.Resolver()
