@@ -32,7 +32,7 @@ from proxyctl.ports import Endpoint, ProbeResult
 
 if TYPE_CHECKING:
     from proxyctl.adapters.docker import DockerRuntime
-    from proxyctl.adapters.nginx.generations import NginxProxy
+    from proxyctl.adapters.nginx.proxy import NginxProxy
     from proxyctl.config.load import Project
     from proxyctl.engine.releases import Opening
     from proxyctl.ports import Prober
@@ -61,7 +61,7 @@ class Workshop:
 
     @cached_property
     def splits(self) -> NginxSplits:
-        return NginxSplits(self.places, self.name)
+        return NginxSplits(self.places)
 
     @cached_property
     def inspector(self) -> SocketInspector:
@@ -116,7 +116,7 @@ class Workshop:
 
     @cached_property
     def proxy(self) -> NginxProxy:
-        from proxyctl.adapters.nginx.generations import NginxProxy
+        from proxyctl.adapters.nginx.proxy import NginxProxy
 
         return NginxProxy(self.places, self.name)
 

@@ -1,7 +1,8 @@
 """Containers by docker-py: the `Runtime` port, and the health checks that need the engine.
 
 SDK types never leave this file. Calls block, so they run on a small pool with one client per thread; a late call raises
-OutcomeUnknown, because a thread cannot be cancelled and the effect may have happened: observe, never repeat blindly. Containers are found by name and held to our labels; one without them is never touched.
+OutcomeUnknown, because a thread cannot be cancelled and the effect may have happened: observe, never repeat blindly.
+Containers are found by name and held to our labels; one without them is never touched.
 """
 
 from __future__ import annotations
@@ -463,8 +464,6 @@ def _pull(client: docker.DockerClient, image: str, progress: Callable[[str], Non
     done: set[str] = set()
     tag = None if ":" in image.rpartition("/")[2] or "@" in image else "latest"
     for event in client.api.pull(image, tag=tag, stream=True, decode=True):
-        image, tag=None if ":" in image or "@" in image else "latest", stream=True, decode=True
-    ):
         if "error" in event:
             raise APIError(event["error"])
         if event.get("status") in ("Pull complete", "Already exists") and event.get("id") not in done:
@@ -500,8 +499,6 @@ def _named(error: Exception, what: str) -> ProxyctlError:
         return AddressTaken(f"{what}: its address is taken", detail=words)
     registry_words = ("manifest", "pull access", "registry", "lookup")
     if isinstance(error, ImageNotFound) or any(word in low for word in registry_words):
-        word in low for word in ("manifest", "pull access", "registry", "lookup")
-    ):
         return ImageUnavailable(
             f"{what}: the image cannot be had", detail=words, next_step="docker pull it by hand, or docker login"
         )

@@ -81,7 +81,8 @@ async def _read_to_the_end(
 def failure(story: list[Entry], known: ServiceState) -> ProxyctlError | None:
     """Why the rollout did not end promoted or held; None when it did."""
     serving = orders.serving(known)
-    outcome, reason, detail, gate = None, "", "", False
+    outcome: Outcome | None = None
+    reason, detail, gate = "", "", False
     for entry in story:
         match entry.event:
             case ev.SafetyLost(reason=why):
@@ -90,8 +91,8 @@ def failure(story: list[Entry], known: ServiceState) -> ProxyctlError | None:
                 detail, gate = text, True
             case ev.StepFailed(detail=text) | ev.CandidateFailed(detail=text):
                 detail = text
-            case ev.RolloutEnded(outcome=outcome, reason=reason):
-                pass
+            case ev.RolloutEnded():
+                outcome, reason = entry.event.outcome, entry.event.reason
     if outcome in (None, Outcome.PROMOTED):
         return None
     what = f"{outcome}: {reason or 'no reason given'}"

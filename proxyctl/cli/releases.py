@@ -86,7 +86,7 @@ async def _roll_out(
 ) -> None:
     async with workshop(file, state) as shop:
         done = []
-        for service in _chosen(shop, names, image):
+        for service in chosen_services(shop, names, image):
             if supersede:
                 await _supersede(shop, service.name, reason)
             signed = Signed(actor=actor(), reason=reason, wall=shop.clock.wall())
@@ -95,7 +95,7 @@ async def _roll_out(
             print_json([_result(known) for known in done])
 
 
-def _chosen(shop: Workshop, names: Sequence[str], image: str | None) -> list[Service]:
+def chosen_services(shop: Workshop, names: Sequence[str], image: str | None) -> list[Service]:
     """The services named, else all of the file, in its order."""
     known = {str(service.name): service for service in shop.config.services}
     for name in names:

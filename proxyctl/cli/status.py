@@ -48,7 +48,7 @@ async def _show(service: str, watch: bool, file: str, state: str, json_wanted: b
 
 
 async def look(shop: Workshop, service: str = "") -> ProjectView:
-    proxy = await shop.sight.status()
+    proxy = await shop.proxy.status()
     return await project_view(shop.name, shop.store, shop.splits, shop.inspector, shop.locks, proxy, service)
 
 

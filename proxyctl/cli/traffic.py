@@ -23,7 +23,7 @@ from proxyctl.ports import Request, Verb
 from proxyctl.wiring import Workshop, workshop
 
 
-class Share(click.ParamType):
+class Share(click.ParamType):  # type: ignore[type-arg]
     name = "percent"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:

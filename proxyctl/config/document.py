@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ MOST_EXPANSIONS = 100
 DEEPEST = 32
 
 Location = tuple[str | int, ...]
-Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
+Value = bool | int | float | str | list["Value"] | dict[str, "Value"] | None
 
 
 class Doubtful(str):
@@ -132,92 +133,103 @@ class _Composer:
         started = next(self._events)
         if isinstance(started, events.StreamEndEvent):
             return Scalar(Place(1, 1), None)
-        root = self._node(next(self._events), depth=0)
+        root = self._node(next(self._events), ())
         next(self._events)  # document end
         following = next(self._events)
         if not isinstance(following, events.StreamEndEvent):
             raise self._fatal(_place(following), "a second document; keep one document in a file")
         return root
 
-    def _node(self, event: events.Event, depth: int) -> Node:
+    def _node(self, event: events.Event, trail: Location) -> Node:
         if isinstance(event, events.AliasEvent):
             return self._expanded(event)
         assert isinstance(event, events.NodeEvent)
-        if depth > DEEPEST:
+        if len(trail) > DEEPEST:
             raise self._fatal(_place(event), f"more than {DEEPEST} levels of nesting")
-        self._refuse_tag(event)
+        self._refuse_tag(event, trail)
         before = self._expansions
-        node = self._content(event, depth)
+        node = self._content(event, trail)
         if event.anchor is not None:
             self._anchors[event.anchor] = (node, self._expansions - before)
         return node
 
-    def _content(self, event: events.NodeEvent, depth: int) -> Node:
+    def _content(self, event: events.NodeEvent, trail: Location) -> Node:
         match event:
             case events.ScalarEvent():
                 plain = event.style is None or event.style == ""
                 return Scalar(_place(event), resolved(event.value) if plain else event.value)
             case events.SequenceStartEvent():
-                return Sequence(_place(event), tuple(self._items(depth)))
+                return Sequence(_place(event), tuple(self._items(trail)))
             case _:
-                return self._mapping(event, depth)
+                return self._mapping(event, trail)
 
-    def _items(self, depth: int) -> Iterator[Node]:
-        while not isinstance(event := next(self._events), events.SequenceEndEvent):
-            yield self._node(event, depth + 1)
+    def _items(self, trail: Location) -> Iterator[Node]:
+        for index in count():
+            event = next(self._events)
+            if isinstance(event, events.SequenceEndEvent):
+                return
+            yield self._node(event, (*trail, index))
 
-    def _mapping(self, start: events.Event, depth: int) -> Mapping:
+    def _mapping(self, start: events.Event, trail: Location) -> Mapping:
         own: dict[str, Entry] = {}
         merged: dict[str, Entry] = {}
         while not isinstance(event := next(self._events), events.MappingEndEvent):
-            is_merge = isinstance(event, events.ScalarEvent) and event.value == "<<" and not event.style
-            place, key = _place(event), self._node(event, depth + 1)
-            node = self._node(next(self._events), depth + 1)
-            if is_merge:
-                merged = self._merged(place, node) | merged
+            if isinstance(event, events.ScalarEvent) and event.value == "<<" and not event.style:
+                source = self._node(next(self._events), (*trail, "<<"))
+                merged = self._merged(_place(event), source, trail) | merged
             else:
-                self._add(own, place, key, node)
+                key = self._key(event, trail)
+                self._add(own, key, Entry(_place(event), self._node(next(self._events), (*trail, key))), trail)
         return Mapping(_place(start), merged | own)
 
-    def _add(self, entries: dict[str, Entry], place: Place, key: Node, node: Node) -> None:
-        if not isinstance(key, Scalar) or not isinstance(key.value, str) or isinstance(key.value, Doubtful):
-            what = shown(key.value) if isinstance(key, Scalar) else "a list or mapping"
-            self._note(place, f"{what} as a key is not text; write it in double quotes")
-        elif key.value in entries:
-            first = entries[key.value].place
-            self._note(place, f"{shown(key.value)} is written twice, first at line {first.line}; keep one", key.value)
-        else:
-            entries[key.value] = Entry(place, node)
+    def _key(self, event: events.Event, trail: Location) -> str:
+        """The key as text; noted when it is not written as text."""
+        node = self._node(event, (*trail, ""))
+        value = node.value if isinstance(node, Scalar) else None
+        if isinstance(value, str) and not isinstance(value, Doubtful):
+            return value
+        what = shown(value) if isinstance(node, Scalar) else "a list or mapping"
+        self._note(_place(event), trail, f"{what} as a key is not text; write it in double quotes")
+        return str(value)
 
-    def _merged(self, place: Place, node: Node) -> dict[str, Entry]:
-        sources = node.items if isinstance(node, Sequence) else (node,)
+    def _add(self, entries: dict[str, Entry], key: str, entry: Entry, trail: Location) -> None:
+        first = entries.setdefault(key, entry)
+        if first is not entry:
+            self._note(entry.place, (*trail, key), f"written twice, first at line {first.place.line}; keep one")
+
+    def _merged(self, place: Place, source: Node, trail: Location) -> dict[str, Entry]:
+        sources = source.items if isinstance(source, Sequence) else (source,)
         entries: dict[str, Entry] = {}
-        for source in sources:
-            if isinstance(source, Mapping):
-                entries = source.entries | entries  # the first of several wins
+        for each in sources:
+            if isinstance(each, Mapping):
+                entries = each.entries | entries  # the first of several wins
             else:
-                self._note(place, "<< takes a mapping or a list of mappings, such as <<: *common", "<<")
+                self._note(place, (*trail, "<<"), "takes a mapping or a list of mappings, such as <<: *common")
         return entries
 
     def _expanded(self, alias: events.AliasEvent) -> Node:
-        if alias.anchor not in self._anchors:
-            raise self._fatal(_place(alias), f"*{alias.anchor[:40]} names no anchor that is complete before it")
+        if alias.anchor is None or alias.anchor not in self._anchors:
+            raise self._fatal(_place(alias), f"*{str(alias.anchor)[:40]} names no anchor that is complete before it")
         node, inside = self._anchors[alias.anchor]
         self._expansions += 1 + inside
         if self._expansions > MOST_EXPANSIONS:
             raise self._fatal(_place(alias), f"more than {MOST_EXPANSIONS} alias expansions; write the values out")
         return node
 
-    def _refuse_tag(self, event: events.NodeEvent) -> None:
-        tag = getattr(event, "tag", None)
+    def _refuse_tag(self, event: events.NodeEvent, trail: Location) -> None:
+        tag: str | None = getattr(event, "tag", None)
         if tag is not None:
-            self._note(_place(event), f"YAML tag {shown(tag)} is not taken; remove it")
+            self._note(_place(event), trail, f"YAML tag {shown(tag)} is not taken; remove it")
 
-    def _note(self, place: Place, wrong: str, key: str = "") -> None:
-        self.problems.append(Problem(self._path, place, key, wrong))
+    def _note(self, place: Place, trail: Location, wrong: str) -> None:
+        self.problems.append(Problem(self._path, place, dotted(trail), wrong))
 
     def _fatal(self, place: Place, wrong: str) -> Unreadable:
         return Unreadable(Problem(self._path, place, "", wrong))
+
+
+def dotted(location: Location) -> str:
+    return ".".join(str(part) for part in location)
 
 
 def _events(path: Path, text: str) -> Iterator[events.Event]:
@@ -225,7 +237,7 @@ def _events(path: Path, text: str) -> Iterator[events.Event]:
         yield from yaml.parse(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+        place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
         words = " ".join(part for part in (error.context, error.problem) if part)
         raise Unreadable(Problem(path, place, "", f"not YAML: {words}")) from None
     except yaml.YAMLError as error:
@@ -236,7 +248,7 @@ def _place(event: events.Event) -> Place:
     return Place(event.start_mark.line + 1, event.start_mark.column + 1)
 
 
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})", re.ASCII)
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,11})\.([0-9]{0,2}[1-9]|0)", re.ASCII)
 _CONSTANTS: dict[str, bool | None] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
@@ -253,8 +265,8 @@ def resolved(text: str) -> bool | int | float | str | None:
 
 
 def _is_text_to_all(text: str) -> bool:
-    old = _yaml_1_1().resolve(yaml.ScalarNode, text, (True, False))
-    return old == "tag:yaml.org,2002:str" and not _NUMBER_TO_SOME.fullmatch(text)
+    tag: str = _yaml_1_1().resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    return tag == "tag:yaml.org,2002:str" and not _NUMBER_TO_SOME.fullmatch(text)
 
 
 # Numbers in YAML 1.2 that YAML 1.1 reads as text.

@@ -43,7 +43,8 @@ def shown(value: object) -> str:
         case list() | tuple():
             return "a list"
         case str():
-            return json.dumps(value[:CUT])[:CUT] + '..."' if len(json.dumps(value)) > CUT else json.dumps(value)
+            text = json.dumps(value[: CUT + 1])
+            return text if len(text) <= CUT else text[: CUT - 4] + '..."'
         case bool() | int() | float():
             return json.dumps(value)[:CUT]
         case _:

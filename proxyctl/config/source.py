@@ -14,6 +14,8 @@ from proxyctl.config.problems import Place, Problem
 
 LIMIT = 256 * 1024
 
+_START = Place(1, 1)
+
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\xef\xbb\xbf": "UTF-8 with a byte order mark"}
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
@@ -61,7 +63,7 @@ def bytes_of(path: Path, limit: int = LIMIT) -> bytes:
     return raw
 
 
-def _unreadable(path: Path, wrong: str, place: Place = Place(1, 1)) -> Unreadable:
+def _unreadable(path: Path, wrong: str, place: Place = _START) -> Unreadable:
     return Unreadable(Problem(path, place, "", wrong))
 
 

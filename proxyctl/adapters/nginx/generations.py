@@ -76,10 +76,12 @@ class Generations:
         """In force for the next nginx that reads its configuration."""
         repoint(self._current, f"{self._folder.name}/{generation.folder.name}")
 
-    def deactivate(self) -> None:
-        """As before the first one."""
+    def reactivate(self, before: Generation | None) -> None:
+        """As it was before a generation that nginx never saw."""
+        if before is not None:
+            return self.activate(before)
         self._current.unlink(missing_ok=True)
-        sync_folder(self._current.parent)
+        return sync_folder(self._current.parent)
 
     def discard(self, generation: Generation) -> None:
         _remove(generation.folder)

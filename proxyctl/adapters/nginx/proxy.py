@@ -1,44 +1,33 @@
-"""The nginx of one project: start it, publish generations to it, stop it. Start at NginxProxy.publish().
+"""The nginx of one project: publish generations to it, start it, stop it, say how it is. Start at NginxProxy.publish().
 
-Nothing is believed that was not observed: not a pid file, not an exit code, not a signal that was sent. A generation is
-in force when a worker answers with its number and no older worker accepts. Splits move without any of this.
+A publish changes what nginx knows (services, hosts, addresses), never who gets traffic: splits move without it. It ends
+observed, or with the last good content observed again, or in Degraded.
 """
 
 from __future__ import annotations
 
-import asyncio
-import signal
+import difflib
+import os
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from pathlib import Path
 
+from proxyctl.adapters.nginx.binary import NginxBinary
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.listens import obstacle
-from proxyctl.adapters.nginx.master import Process, find_master, workers_of
-from proxyctl.adapters.nginx.names import CONFIG
+from proxyctl.adapters.nginx.master import Process, workers_of
+from proxyctl.adapters.nginx.names import CONFIG, prober_prefix
+from proxyctl.adapters.nginx.running import NotTaken, RunningNginx
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Seconds, Topology
-from proxyctl.errors import NginxUnavailable
-from proxyctl.ports import ProxyStatus
+from proxyctl.domain.model import Colour, Route, Seconds, Topology
+from proxyctl.errors import Degraded, NginxUnavailable, PublishRefused
+from proxyctl.ports import Endpoint, ProxyState, ProxyStatus
 
-LOOK_EVERY: Seconds = 0.01
-OBSERVE_WITHIN: Seconds = 3.0  # and twice the time of nginx -t: a large configuration is parsed again by the master
-# A master that cannot bind tries five times, half a second apart, and is deaf to signals meanwhile.
-DEAF_FOR: Seconds = 0.7
-LET_GO_WITHIN: Seconds = 2.0
-SOCKET_PATH_LIMIT = 107  # sun_path of unix(7), without its last NUL
-
-
-class Baseline(NamedTuple):
-    """What was there before nginx was asked to change."""
-
-    workers: list[Process]
-    log_offset: int
-
-
-class NotTaken(Exception):
-    """nginx did not take a generation; in its own words."""
+SOCKET_PATH_LIMIT = 107  # bytes of sun_path in unix(7), without its last NUL
+QUITS_WITHIN: Seconds = 5.0  # beyond the workers' shutdown timeout
+LAST_GOOD_SERVES = "the last good configuration, unchanged"
 
 
 class NginxProxy:
@@ -49,6 +38,7 @@ class NginxProxy:
         self._project = project
         self._generations = Generations(places)
         self._control = Control(places.control_socket)
+        self._running = RunningNginx(places)
 
     # --- publish ---------------------------------------------------------------------------------------------------
 
@@ -61,14 +51,18 @@ class NginxProxy:
         number = claim()
         candidate = self._generations.stage(number, fence, topology, self._render(topology, number))
         took = await self._validate(candidate)
-        await self._put_in_force(candidate, current, took, claim)
+        master = self._running.master()
+        if master is None:
+            await self._start_with(candidate, current)
+        else:
+            await self._reload_to(candidate, current, master, took, claim)
         self._generations.prune()
         return number
 
     async def _validate(self, candidate: Generation) -> Seconds:
         """How long nginx takes to read it. A refused candidate leaves nothing behind."""
         try:
-            verdict = await _binary(candidate.topology).test(candidate.config)
+            verdict = await NginxBinary(candidate.topology.settings.binary).test(candidate.config)
         except NginxUnavailable:
             self._generations.discard(candidate)
             raise
@@ -77,145 +71,196 @@ class NginxProxy:
             raise _refused(f"nginx refuses generation {candidate.number}", "\n".join(verdict.objections))
         return verdict.took
 
-    async def _put_in_force(
-        self, candidate: Generation, current: Generation | None, took: Seconds, claim: Callable[[], int]
-    ) -> None:
-        master = find_master(self._places)
-        if master is None:
-            await self._start_with(candidate, current)
-        else:
-            await self._reload_to(candidate, current, master, OBSERVE_WITHIN + 2 * took, claim)
-
     async def _start_with(self, candidate: Generation, current: Generation | None) -> None:
-        """No nginx runs, so none saw the candidate: on failure the link goes back to where it was."""
+        """No nginx runs, so none has seen the candidate: on failure the link goes back to where it was."""
         self._generations.activate(candidate)
         try:
-            await self._start_current(candidate)
+            await self._running.start(candidate)
         except NginxUnavailable as error:
-            if current is None:
-                self._generations.deactivate()
-            else:
-                self._generations.activate(current)
+            self._generations.reactivate(current)
             self._generations.discard(candidate)
-            raise _refused(f"nginx did not start with generation {candidate.number}: {error}", error.detail) from error
+            what = f"nginx did not start with generation {candidate.number}: {error}"
+            raise PublishRefused(
+                what, detail=error.detail, serving="nothing: nginx does not run", next_step=error.next_step
+            ) from error
 
     async def _reload_to(
         self,
         candidate: Generation,
         current: Generation | None,
         master: Process,
-        patience: Seconds,
+        took: Seconds,
         claim: Callable[[], int],
     ) -> None:
+        self._generations.activate(candidate)
         try:
-            await self._reload(candidate, master, patience)
+            await self._running.reload(candidate.number, master, took)
         except NotTaken as reason:
-            await self._restore(current, candidate, master, patience, claim, str(reason))
-            raise _refused(f"nginx did not take generation {candidate.number}", str(reason)) from reason
+            restored = await self._restore(current, master, took, claim, str(reason))
+            self._generations.discard(candidate)
+            what = f"nginx did not take generation {candidate.number}; the content before it serves as {restored}"
+            raise _refused(what, str(reason)) from reason
 
     async def _restore(
-        self,
-        last_good: Generation | None,
-        refused: Generation,
-        master: Process,
-        patience: Seconds,
-        claim: Callable[[], int],
-        reason: str,
-    ) -> None:
-        """The last good content, observed under a number of its own. Raises Degraded when that is not taken either."""
+        self, last_good: Generation | None, master: Process, took: Seconds, claim: Callable[[], int], reason: str
+    ) -> int:
+        """The last good content, observed under a number of its own, for numbers only rise."""
         from proxyctl.adapters.nginx.render import renumber
 
         if last_good is None:
-            raise _degraded("a running nginx did not take its first generation", reason)
+            raise _degraded("nginx runs, but what it runs with is not known", reason)
         number = claim()
         text = renumber(last_good.text, last_good.number, number)
         restored = self._generations.stage(number, last_good.fence, last_good.topology, text)
+        self._generations.activate(restored)
         try:
-            await self._reload(restored, master, patience)
+            await self._running.reload(number, master, took)
         except NotTaken as again:
             raise _degraded(
-                f"nginx took neither generation {refused.number} nor the last good content as {number}",
-                f"{reason}\n{again}",
+                f"nginx did not take the last good content either, as {number}", f"{reason}\n{again}"
             ) from again
-        self._generations.discard(refused)
+        return number
 
-    async def _reload(self, generation: Generation, master: Process, patience: Seconds) -> None:
-        """Raises NotTaken."""
-        before = self._baseline(master)
-        self._generations.activate(generation)
-        master.send(signal.SIGHUP)
-        try:
-            async with asyncio.timeout(patience / 2):
-                await self._until_observed(generation.number, before)
-            return
-        except TimeoutError:
-            master.send(signal.SIGHUP)  # a master that could not fork then may be able to now
-        try:
-            async with asyncio.timeout(patience / 2):
-                await self._until_observed(generation.number, before)
-        except TimeoutError:
-            raise NotTaken(f"not observed within {patience:.1f} s") from None
-
-    # --- observe ---------------------------------------------------------------------------------------------------
-
-    def _baseline(self, master: Process) -> Baseline:
-        return Baseline([worker for worker in workers_of(master) if not worker.leaving], self._log_size())
-
-    async def _until_observed(self, number: int, before: Baseline) -> None:
-        """A new worker answers with this generation or a later one, and no old worker accepts any more."""
-        old = {worker.pid for worker in before.workers}
-        while True:
-            await self._fail_on_emergency(before.log_offset)
-            with suppress(NginxUnavailable):
-                speaker = await self._control.speaker()
-                answered = speaker.generation >= number and speaker.pid not in old
-                if answered and all(worker.leaving for worker in before.workers):
-                    return
-            await asyncio.sleep(LOOK_EVERY)
-
-    async def _fail_on_emergency(self, offset: int) -> None:
-        """Raises NotTaken with the new [emerg] lines, once no more of them come."""
-        words = self._emergencies(offset)
-        if not words:
-            return
-        heard = -1
-        while heard != len(words):
-            heard = len(words)
-            await asyncio.sleep(DEAF_FOR)
-            words = self._emergencies(offset)
-        raise NotTaken("\n".join(dict.fromkeys(words)))
-
-    def _emergencies(self, offset: int) -> list[str]:
-        with suppress(FileNotFoundError), self._places.error_log.open(errors="replace") as log:
-            log.seek(offset)
-            return [line[line.index("[emerg]") :].strip() for line in log if "[emerg]" in line]
-        return []
-
-    def _log_size(self) -> int:
-        with suppress(FileNotFoundError):
-            return self._places.error_log.stat().st_size
-        return 0
-
-    # --- start and stop --------------------------------------------------------------------------------------------
+    # --- start, stop, status ---------------------------------------------------------------------------------------
 
     async def start(self) -> ProxyStatus:
         current = self._generations.current()
         if current is None:
-            raise NginxUnavailable("no generation was published yet", next_step="proxyctl deploy")
-        if find_master(self._places) is None:
-            await self._start_current(current)
-        else:
-            await self._expect(current.number, find_master)
+            raise NginxUnavailable("there is no configuration yet to start nginx with", next_step="proxyctl deploy")
+        master = self._running.master()
+        if master is None:
+            await self._running.start(current)
+        elif not await self._running.answers(current.number):
+            await self._catch_up(current, master)
         return await self.status()
 
-    async def _start_current(self, current: Generation) -> None:
-        await self._release_orphans()
-        self._places.control_socket.unlink(missing_ok=True)
-        self._places.pid_file.unlink(missing_ok=True)
-        taken = [reason for reason in map(obstacle, current.topology.settings.http) if reason]
-        if taken:
-            raise NginxUnavailable("; ".join(taken), next_step="free the port or change proxy.http, then repeat")
-        ended = await _binary(current.topology).start(self._places.current / CONFIG, self._places.error_log)
-        if ended.code != 0:
-            raise NginxUnavailable("nginx did not start", detail=ended.said, next_step=f"see {self._places.error_log}")
-        await self._expect(current.number)
+    async def _catch_up(self, current: Generation, master: Process) -> None:
+        """A publisher died between its rename and its HUP."""
+        verdict = await NginxBinary(current.topology.settings.binary).test(current.config)
+        try:
+            await self._running.reload(current.number, master, verdict.took)
+        except NotTaken as reason:
+            what = f"nginx does not take generation {current.number}, which an interrupted publish left"
+            raise NginxUnavailable(what, detail=str(reason), serving=LAST_GOOD_SERVES) from reason
+
+    async def stop(self) -> None:
+        current = self._generations.current()
+        drains = [route.drain for route in current.topology.routes] if current else []
+        timeout = current.topology.settings.worker_shutdown_timeout if current else 0.0
+        await self._running.stop(max([timeout, *drains]) + QUITS_WITHIN)
+
+    async def status(self) -> ProxyStatus:
+        master, orphans = self._running.master(), self._running.orphans()
+        workers = orphans if master is None else [*orphans, *workers_of(master)]
+        return ProxyStatus(
+            state=_state(master, orphans),
+            version=await self._version(),
+            pid=master.pid if master else None,
+            generation=self._generations.current_number(),
+            observed=await self._observed(),
+            draining=sum(1 for worker in workers if worker.leaving and worker.title),
+        )
+
+    async def _version(self) -> str:
+        topology = self.topology()
+        with suppress(NginxUnavailable):
+            return await NginxBinary(topology.settings.binary if topology else "nginx").version()
+        return ""
+
+    async def _observed(self) -> int | None:
+        with suppress(NginxUnavailable):
+            return (await self._control.speaker()).generation
+        return None
+
+    # --- look without touching -------------------------------------------------------------------------------------
+
+    async def check(self, topology: Topology) -> list[str]:
+        """nginx reads the configuration as it would be, written for a folder that is gone afterwards."""
+        try:
+            self._render(topology, 1)
+            with tempfile.TemporaryDirectory(prefix="proxyctl-check-") as folder:
+                objections = await self._test_in(Path(folder), topology)
+        except (PublishRefused, NginxUnavailable) as error:
+            return [str(error)]
+        return [*objections, *self._taken(topology)]
+
+    async def _test_in(self, folder: Path, topology: Topology) -> list[str]:
+        elsewhere = Places(folder / "state")
+        elsewhere.create()
+        config = folder / CONFIG
+        config.write_text(_text(topology, 1, elsewhere))
+        verdict = await NginxBinary(topology.settings.binary).test(config)
+        return [line.replace(str(elsewhere.root), str(self._places.root)) for line in verdict.objections]
+
+    def _taken(self, topology: Topology) -> list[str]:
+        """Addresses that somebody other than our nginx holds."""
+        current = self.topology() if self._running.master() or self._running.orphans() else None
+        ours = current.settings.http if current else ()
+        return [
+            reason for reason in (obstacle(listen) for listen in topology.settings.http if listen not in ours) if reason
+        ]
+
+    def diff(self, topology: Topology) -> str:
+        current = self._generations.current()
+        before = current.text if current else ""
+        after = self._render(topology, current.number if current else 1)
+        name = str(self._places.current / CONFIG)
+        return "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), name, f"{name} (planned)"))
+
+    def topology(self) -> Topology | None:
+        current = self._generations.current()
+        return current.topology if current else None
+
+    def endpoint(self, route: Route, colour: Colour) -> Endpoint:
+        return Endpoint(
+            replica=f"{route.service} {colour} through nginx",
+            socket=str(self._places.control_socket),
+            prefix=prober_prefix(route.service, colour),
+            host=route.hosts[0] if route.hosts else "",
+        )
+
+    def _render(self, topology: Topology, number: int) -> str:
+        """Raises PublishRefused for what cannot be written."""
+        if len(os.fsencode(self._places.control_socket)) > SOCKET_PATH_LIMIT:
+            raise _refused(f"the path of the state folder {self._places.root} is too long for a unix socket in it")
+        try:
+            return _text(topology, number, self._places)
+        except ValueError as error:
+            raise _refused(str(error)) from error
+
+
+def _text(topology: Topology, number: int, places: Places) -> str:
+    from proxyctl.adapters.nginx.render import render  # Jinja costs 80 ms, and `status` renders nothing
+
+    return render(_for_this_user(topology), number, places)[CONFIG]
+
+
+def _for_this_user(topology: Topology) -> Topology:
+    """nginx warns of a worker user when its master is not root, and a warning is an objection."""
+    if os.geteuid() == 0:
+        return topology
+    return topology.replace(settings=topology.settings.replace(user=None))
+
+
+def _state(master: Process | None, orphans: list[Process]) -> ProxyState:
+    if master is not None:
+        return ProxyState.RUNNING
+    return ProxyState.ORPHANED if any(not orphan.leaving for orphan in orphans) else ProxyState.STOPPED
+
+
+def _refused(what: str, words: str = "") -> PublishRefused:
+    return PublishRefused(
+        f"{what}: {words.splitlines()[0]}" if words else what,
+        detail=words,
+        serving=LAST_GOOD_SERVES,
+        next_step="change proxyctl.yml as nginx asks, then proxyctl check",
+    )
+
+
+def _degraded(what: str, words: str) -> Degraded:
+    return Degraded(
+        what,
+        detail=words,
+        serving="what nginx has in memory; it must not be restarted before its configuration is repaired",
+        next_step="proxyctl proxy status",
+    )

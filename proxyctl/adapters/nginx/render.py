@@ -53,7 +53,7 @@ def render(topology: Topology, number: int, places: Places) -> dict[str, str]:
             access_log=settings.access_log,
             log_formats=[LogFormat("px", "-"), *(LogFormat(log_format(name), name) for name in services)],
             buckets=_buckets(topology),
-            percents=_rows([f"{percent:02d}" for percent in range(99)]),
+            percents=_percents(),
             listens=settings.http,
             control=_control(places),
             services=list(services.values()),
@@ -222,9 +222,10 @@ def _bucket(route: Route) -> Bucket:
     return Bucket(f"{route.sticky}_{salt}", salt, _key(route.sticky))
 
 
-def _rows(items: list[str]) -> list[list[str]]:
-    """Ten to a line, for the reader."""
-    return [items[first : first + 10] for first in range(0, len(items), 10)]
+def _percents() -> list[Trusted]:
+    """A hundred equal buckets, ten to a line. The last takes what is left: split_clients wants an end."""
+    buckets = [f"1% {percent:02d};" for percent in range(99)] + ["*  99;"]
+    return [Trusted(" ".join(buckets[first : first + 10])) for first in range(0, 100, 10)]
 
 
 def _key(sticky: Sticky) -> Trusted:

@@ -1,0 +1,34 @@
+# `make demo` shows it, `make test` proves it; both set the machine up first.
+BIN := .venv/bin
+
+.PHONY: help setup demo test check unit real bench clean
+
+help:            ## this list
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup:           ## Debian packages, a Docker engine that answers, .venv
+	@scripts/setup
+
+demo: setup      ## the whole story on this machine in a minute
+	@$(BIN)/proxyctl demo
+
+test: setup      ## lint, types and every test
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/pytest -q
+
+check:           ## lint and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+unit:            ## the tests that need neither Docker nor nginx
+	@$(BIN)/pytest -q tests/unit tests/crash
+
+real: setup      ## the tests against real dockerd and nginx
+	@$(BIN)/pytest -q tests/contract tests/golden tests/e2e
+
+bench: setup     ## the figures of the README, side by side
+	@for b in bench/[a-z]*.py; do $(BIN)/python $$b || exit 1; done
+
+clean:           ## what the build left
+	@rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,181 @@
+"""Bring the running nginx to a generation, and observe that it is there. Start at RunningNginx.start() and reload().
+
+Nothing is believed that was not seen: not a pid file, not an exit code, not a signal that was sent. A generation is in
+force when a worker answers with its number and no older worker accepts any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from proxyctl.adapters.nginx.binary import NginxBinary
+from proxyctl.adapters.nginx.control import Control
+from proxyctl.adapters.nginx.generations import Generation
+from proxyctl.adapters.nginx.listens import obstacle
+from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, workers_of
+from proxyctl.adapters.nginx.names import CONFIG
+from proxyctl.adapters.places import Places
+from proxyctl.domain.model import Seconds
+from proxyctl.errors import NginxUnavailable
+
+LOOK_EVERY: Seconds = 0.01
+# A master that cannot bind a port tries five times, half a second apart, and is deaf to signals meanwhile.
+TRIES_EVERY: Seconds = 0.5
+OBSERVED_WITHIN: Seconds = 3.0
+LETS_GO_WITHIN: Seconds = 2.0
+EMERGENCY = "[emerg]"
+
+
+Condition = Callable[[], Awaitable[bool]]
+
+
+class NotTaken(Exception):
+    """nginx runs on with what it had; in its own words."""
+
+
+class Baseline(NamedTuple):
+    """What was there before nginx was asked to change."""
+
+    workers: list[Process]
+    log_size: int
+
+
+class RunningNginx:
+    """The master and the workers of one state folder, whoever started them."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._control = Control(places.control_socket)
+
+    def master(self) -> Process | None:
+        return find_master(self._places)
+
+    def orphans(self) -> list[Process]:
+        return find_orphans(self._places)
+
+    # --- start and stop --------------------------------------------------------------------------------------------
+
+    async def start(self, current: Generation) -> None:
+        """With what `current` names, observed. Raises NginxUnavailable."""
+        await self._release_orphans()
+        self._places.control_socket.unlink(missing_ok=True)  # an unclean death leaves it, and then no start succeeds
+        self._places.pid_file.unlink(missing_ok=True)
+        taken = [reason for reason in map(obstacle, current.topology.settings.http) if reason]
+        if taken:
+            raise NginxUnavailable("; ".join(taken), next_step="free the port or change proxy.http, then repeat")
+        binary = NginxBinary(current.topology.settings.binary)
+        ended = await binary.start(self._places.current / CONFIG, self._places.error_log)
+        if ended.code != 0:
+            raise NginxUnavailable("nginx did not start", detail=ended.said)
+        if not await _until(self._answers(current.number), OBSERVED_WITHIN):
+            raise NginxUnavailable(f"nginx started, but generation {current.number} does not answer")
+
+    async def stop(self, patience: Seconds) -> None:
+        """Graceful: nothing new is accepted, and the workers cut what lasts longer than their shutdown timeout."""
+        master = self.master()
+        ours = self.orphans() if master is None else [master, *workers_of(master)]
+        for process in ours if master is None else [master]:
+            process.send(signal.SIGQUIT)
+        if not await _until(_all(ours, lambda process: not process.title), patience):
+            left = ", ".join(str(process.pid) for process in ours if process.title)
+            raise NginxUnavailable(
+                f"nginx did not end within {patience:g} s; still there: {left}",
+                serving="open requests only; nothing new is accepted",
+            )
+
+    async def _release_orphans(self) -> None:
+        """Workers of a dead master hold the ports. They let go at once, and finish what they have open."""
+        orphans = self.orphans()
+        let_go = _all(orphans, lambda orphan: orphan.leaving)
+        for request in (signal.SIGQUIT, signal.SIGKILL):
+            for orphan in orphans:
+                if not orphan.leaving:
+                    orphan.send(request)
+            if await _until(let_go, LETS_GO_WITHIN):
+                return
+
+    # --- reload ----------------------------------------------------------------------------------------------------
+
+    async def answers(self, number: int) -> bool:
+        """Whether some worker runs this generation or a later one. Raises NginxUnavailable."""
+        return (await self._control.speaker()).generation >= number
+
+    async def reload(self, number: int, master: Process, parse: Seconds) -> None:
+        """HUP, then observe; `parse` is how long nginx takes to read the configuration. Raises NotTaken."""
+        before = Baseline([worker for worker in workers_of(master) if not worker.leaving], self._log_size())
+        patience = OBSERVED_WITHIN / 2 + parse
+        for _ in ("first", "again"):  # a master that could not fork the first time may be able to now
+            master.send(signal.SIGHUP)
+            if await _until(self._settled(number, before), patience):
+                break
+        words = await self._last_words(before.log_size)
+        if words:
+            raise NotTaken(words)
+        if not await self._observed(number, before):
+            raise NotTaken(f"generation {number} was not observed within {2 * patience:.1f} s")
+
+    def _settled(self, number: int, before: Baseline) -> Condition:
+        async def settled() -> bool:
+            return bool(self._emergencies(before.log_size)) or await self._observed(number, before)
+
+        return settled
+
+    def _answers(self, number: int) -> Condition:
+        async def answers() -> bool:
+            with suppress(NginxUnavailable):
+                return await self.answers(number)
+            return False
+
+        return answers
+
+    async def _observed(self, number: int, before: Baseline) -> bool:
+        """A new worker answers with this generation or a later one, and no old worker accepts any more."""
+        try:
+            speaker = await self._control.speaker()
+        except NginxUnavailable:
+            return False
+        new = speaker.generation >= number and speaker.pid not in {worker.pid for worker in before.workers}
+        return new and all(worker.leaving for worker in before.workers)
+
+    async def _last_words(self, offset: int) -> str:
+        """The new [emerg] lines, once no more of them come."""
+        words = self._emergencies(offset)
+        heard = 0
+        while heard < len(words):
+            heard = len(words)
+            await asyncio.sleep(1.4 * TRIES_EVERY)
+            words = self._emergencies(offset)
+        return "\n".join(dict.fromkeys(words))
+
+    def _emergencies(self, offset: int) -> list[str]:
+        with suppress(FileNotFoundError), self._places.error_log.open(errors="replace") as log:
+            log.seek(offset)
+            return [line[line.index(EMERGENCY) :].strip() for line in log if EMERGENCY in line]
+        return []
+
+    def _log_size(self) -> int:
+        with suppress(FileNotFoundError):
+            return self._places.error_log.stat().st_size
+        return 0
+
+
+def _all(processes: list[Process], holds: Callable[[Process], bool]) -> Condition:
+    async def condition() -> bool:
+        return all(map(holds, processes))
+
+    return condition
+
+
+async def _until(condition: Condition, patience: Seconds) -> bool:
+    """Whether it came true in time."""
+    deadline = time.monotonic() + patience
+    while not await condition():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(LOOK_EVERY)
+    return True

@@ -1,0 +1,219 @@
+"""init, schema, check, plan, completion: commands about the file; none of them changes what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from pathlib import Path
+
+import click
+
+from proxyctl.cli.main import COMMANDS
+from proxyctl.cli.options import json_option, print_json, project_options, say
+from proxyctl.config.init import commented_file
+from proxyctl.config.load import config_digest
+from proxyctl.config.schema import json_schema
+from proxyctl.domain import plan as plans
+from proxyctl.domain.model import Colour, Route, Service, Topology
+from proxyctl.domain.orders import Signed
+from proxyctl.domain.state import Kind, ServiceState
+from proxyctl.errors import ConfigRejected, ProxyctlError, UsageError
+from proxyctl.wiring import Workshop, workshop
+
+
+@click.command()
+@click.option("--compose", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Take services from it.")
+@click.option("--project", metavar="NAME", help="Its name; default: this folder's.")
+@click.option("-f", "--file", default="proxyctl.yml", show_default=True, metavar="FILE", help="Where to write.")
+def init(compose: Path | None, project: str | None, file: str) -> None:
+    """Write a commented proxyctl.yml.
+
+    \b
+    Example:
+      proxyctl init --compose docker-compose.yml
+    """
+    path = Path(file)
+    name = project or re.sub(r"[^a-z0-9]+", "-", Path.cwd().name.lower()).strip("-") or "shop"
+    try:
+        with path.open("x") as new:
+            new.write(commented_file(name, compose))
+    except FileExistsError:
+        raise UsageError(f"{file} exists already", next_step="name another with -f FILE") from None
+    say(f"wrote {file}; next: proxyctl check")
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of proxyctl.yml, for editors.
+
+    \b
+    Example:
+      proxyctl schema > proxyctl.schema.json
+    """
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@click.command()
+@project_options
+@json_option
+def check(file: str, state: str, as_json: bool) -> None:
+    """Check file, templates, nginx, Docker and ports: all problems at once, no effect.
+
+    \b
+    Example:
+      proxyctl check
+    """
+
+    async def work() -> list[str]:
+        async with workshop(file, state) as shop:
+            return [*await _docker_problems(shop), *await _nginx_problems(shop)]
+
+    problems = asyncio.run(work())
+    if as_json:
+        print_json({"problems": problems})
+    if problems:
+        raise ConfigRejected(f"{len(problems)} problems", tuple(problems), next_step="mend them, then proxyctl check")
+    say("no problem found: the file, nginx, Docker and the ports are fine")
+
+
+async def _docker_problems(shop: Workshop) -> list[str]:
+    try:
+        await shop.runtime.owned()
+    except ProxyctlError as error:
+        return [f"docker: {error}; {error.next_step}"]
+    return []
+
+
+async def _nginx_problems(shop: Workshop) -> list[str]:
+    """The file's services as they would be published; addresses are stand-ins where none is leased yet."""
+    routes = []
+    for service in shop.config.services:
+        if service.routed:
+            routes.append(shop.store.load(service.name).route or _stand_in(service))
+    topology = Topology(project=shop.name, settings=shop.config.settings, routes=tuple(sorted(routes, key=_name)))
+    try:
+        return [f"nginx: {words}" for words in await shop.proxy.check(topology)]
+    except ProxyctlError as error:
+        return [f"nginx: {error}; {error.next_step}"]
+
+
+def _name(route: Route) -> str:
+    return route.service
+
+
+def _stand_in(service: Service) -> Route:
+    from proxyctl.engine.releases import route_of
+
+    addresses = tuple(f"127.0.0.1:{service.port}" for _ in range(service.replicas))
+    return route_of(service, dict.fromkeys(Colour, addresses))
+
+
+@click.command()
+@click.argument("service", required=False)
+@click.option("--image", metavar="REF", help="This image instead of the file's.")
+@project_options
+@json_option
+def plan(service: str | None, image: str | None, file: str, state: str, as_json: bool) -> None:
+    """What `deploy` would do: containers, nginx diff, steps. No effect but a pull of a missing image.
+
+    \b
+    Example:
+      proxyctl plan web --image shop/web:1.5
+    """
+    from proxyctl.cli.releases import chosen_services
+
+    async def work() -> None:
+        async with workshop(file, state) as shop:
+            planned = [await _planned(shop, s) for s in chosen_services(shop, [service] if service else [], image)]
+        if as_json:
+            print_json(planned)
+            return
+        for one in planned:
+            click.echo("\n".join(str(line) for line in _plan_lines(one)))
+
+    asyncio.run(work())
+
+
+async def _planned(shop: Workshop, service: Service) -> dict[str, object]:
+    known = shop.store.load(service.name)
+    idle = known.replace(rollout=None)
+    release = await shop.opening.release(service, known, 0.0, config_digest(service), lambda line: say(f"  {line}"))
+    signed = Signed(actor="plan", reason="", wall=0.0)
+    opened = await shop.opening.fresh(Kind.DEPLOY, plans.blue_green(), release, idle, signed)
+    route = opened.rollout.route
+    replicas = opened.placement.replicas if opened.placement else ()
+    return {
+        "service": service.name,
+        "release": release.id,
+        "image": release.image,
+        "digest": release.digest,
+        "colour": opened.rollout.colour.value,
+        "replaces": opened.rollout.replaces,
+        "replicas": [{"name": r.name, "address": r.address} for r in replicas],
+        "steps": [*_before(known), *(plans.words(step) for step in opened.rollout.plan), *_after(service)],
+        "nginx": _diff(shop, known, route),
+    }
+
+
+def _before(known: ServiceState) -> list[str]:
+    leaving = [f"end the standby {known.standby.release.id}"] if known.standby else []
+    return [*leaving, "start", "gate"]
+
+
+def _after(service: Service) -> list[str]:
+    standby = [f"keep the old release warm for {service.standby:g} s"] if service.routed else []
+    return [f"bake {service.bake:g} s", "promote", *standby]
+
+
+def _diff(shop: Workshop, known: ServiceState, route: Route | None) -> str:
+    if route is None or (route, shop.config.settings) == (known.route, known.settings):
+        return ""
+    others = (s.route for s in map(shop.store.load, shop.known_services()) if s.service != known.service)
+    routes = sorted([r for r in others if r is not None] + [route], key=_name)
+    return shop.proxy.diff(Topology(project=shop.name, settings=shop.config.settings, routes=tuple(routes)))
+
+
+def _plan_lines(one: dict[str, object]) -> list[object]:
+    replicas = one["replicas"]
+    assert isinstance(replicas, list) and isinstance(one["steps"], list)
+    text: list[object] = [
+        f"{one['service']}: {one['release']} from {one['image']} ({str(one['digest'])[:19]}) into {one['colour']}",
+        f"  over {one['replaces'] or 'nothing'}",
+        *(f"  + {replica['name']} at {replica['address']}" for replica in replicas),
+        f"  steps: {', '.join(one['steps'])}",
+    ]
+    if not one["nginx"]:
+        return [*text, "  nginx: no reload, it knows all of it already"]
+    return [*text, "  nginx: one new generation", *(f"    {line}" for line in str(one["nginx"]).splitlines())]
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh"]))
+def completion(shell: str) -> None:
+    """Print the completion script: static words, so that no Python starts at TAB.
+
+    \b
+    Example:
+      source <(proxyctl completion bash)
+    """
+    words = " ".join(COMMANDS)
+    if shell == "bash":
+        click.echo(_BASH.replace("@WORDS@", words))
+    else:
+        click.echo(f"#compdef proxyctl\n_arguments '1: :({words})' '*: :_files'")
+    sys.stdout.flush()
+
+
+_BASH = """_proxyctl() {
+    local word=${COMP_WORDS[COMP_CWORD]}
+    if [ "$COMP_CWORD" = 1 ]; then
+        COMPREPLY=($(compgen -W "@WORDS@" -- "$word"))
+    else  # service names stand two spaces deep in the file
+        local names
+        names=$(sed -n '/^services:/,/^[^ ]/s/^  \\([a-z][a-z0-9-]*\\):.*/\\1/p' proxyctl.yml 2>/dev/null)
+        COMPREPLY=($(compgen -W "$names" -- "$word"))
+    fi
+}
+complete -o default -F _proxyctl proxyctl"""

@@ -1,0 +1,215 @@
+"""A real nginx in a state folder of its own, and tiny applications on loopback addresses behind it. Start at a_bed()."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, workers_of
+from proxyctl.adapters.nginx.proxy import NginxProxy
+from proxyctl.adapters.nginx.splits import NginxSplits
+from proxyctl.adapters.places import Places
+from proxyctl.domain.model import Colour, ProxySettings, Route, ServiceName, Topology
+from proxyctl.domain.split import Split
+from proxyctl.ports import Flags
+
+PROJECT = "bed"
+WEB = ServiceName("web")
+BLUE, GREEN = Colour.BLUE, Colour.GREEN
+
+
+def all_to(colour: Colour, *, cover: bool = False) -> Flags:
+    return Flags(split=Split.all_to(colour), cover=cover)
+
+
+def share(lead: Colour, percent: float, *, cover: bool = True) -> Flags:
+    return Flags(split=Split.of(lead, percent), cover=cover)
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]  # names in lower case
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class Bed:
+    """`ports` are free ones of 127.0.0.1; an application listens only after serve()."""
+
+    def __init__(self, root: Path) -> None:
+        self.places = Places(root)
+        self.proxy = NginxProxy(self.places, PROJECT)
+        self.splits = NginxSplits(self.places)
+        self.port = free_port()
+        self.blue = f"127.0.0.2:{free_port('127.0.0.2')}"
+        self.green = f"127.0.0.3:{free_port('127.0.0.3')}"
+        self.settings = ProxySettings(http=(f"127.0.0.1:{self.port}",), workers=2)
+        self._numbers = count(1)
+        self._servers: dict[str, asyncio.Server] = {}
+
+    def claim(self) -> int:
+        return next(self._numbers)
+
+    def route(self, **changes: object) -> Route:
+        route = Route(service=WEB, hosts=(), path="/", blue=(self.blue,), green=(self.green,))
+        return route.replace(**changes)
+
+    def topology(self, *routes: Route, **settings: object) -> Topology:
+        return Topology(
+            project=PROJECT, settings=self.settings.replace(**settings), routes=routes or (self.route(),)
+        )
+
+    async def publish(self, topology: Topology | None = None) -> int:
+        return await self.proxy.publish(topology or self.topology(), 1, self.claim)
+
+    async def serve(self, address: str, name: str) -> None:
+        host, _, port = address.partition(":")
+        application = Application(name)
+        self._servers[address] = await asyncio.start_server(application.serve, host, int(port))
+
+    async def serve_both(self) -> None:
+        await self.serve(self.blue, "blue")
+        await self.serve(self.green, "green")
+
+    async def withdraw(self, address: str) -> None:
+        self._servers.pop(address).close()
+
+    async def get(self, path: str = "/", **headers: str) -> Answer:
+        client = await self.client()
+        try:
+            return await client.ask("GET", path, headers)
+        finally:
+            client.close()
+
+    async def client(self) -> Client:
+        return Client(*await asyncio.open_connection("127.0.0.1", self.port))
+
+    @property
+    def master(self) -> Process:
+        found = find_master(self.places)
+        assert found is not None, "no nginx runs"
+        return found
+
+    def processes(self) -> list[Process]:
+        master = find_master(self.places)
+        return [*([master, *workers_of(master)] if master else []), *find_orphans(self.places)]
+
+    async def end(self) -> None:
+        for process in self.processes():
+            process.send(signal.SIGKILL)
+        for server in self._servers.values():
+            server.close()
+
+
+@asynccontextmanager
+async def a_bed() -> AsyncIterator[Bed]:
+    root = Path(tempfile.mkdtemp(prefix="proxyctl-bed-", dir="/tmp"))
+    root.chmod(0o755)  # pytest's own folders are closed to nginx's workers
+    bed = Bed(root)
+    try:
+        yield bed
+    finally:
+        await bed.end()
+        shutil.rmtree(root)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Client:
+    """One connection, kept alive. Raises what the connection raises: a lost request is never asked again."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def ask(self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Answer:
+        fields = {"Host": "bed.example.com"} | {k.replace("_", "-"): v for k, v in (headers or {}).items()}
+        if body:
+            fields["Content-Length"] = str(len(body))
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self.writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        status, answered = await self.head()
+        if answered.get("transfer-encoding") == "chunked":
+            return Answer(status, answered, await self._chunks())
+        return Answer(status, answered, await self.reader.readexactly(int(answered.get("content-length", 0))))
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        pairs = (line.partition(": ") for line in lines[1:] if line)
+        return int(lines[0].split()[1]), {name.lower(): value for name, _, value in pairs}
+
+    async def _chunks(self) -> bytes:
+        body = b""
+        while size := int(await self.reader.readline(), 16):
+            body += (await self.reader.readexactly(size + 2))[:-2]
+        await self.reader.readline()
+        return body
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class Application:
+    """Says its name. `/seen` echoes what reached it, `/events` streams, `/slow` takes 0.3 s, `/size` counts a body."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = Client(reader, writer)
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                await self._answer(client)
+        writer.close()
+
+    async def _answer(self, client: Client) -> None:
+        lines = (await client.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        method, path, _ = lines[0].split(" ")
+        headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines[1:] if line)}
+        body = await client.reader.readexactly(int(headers.get("content-length", 0)))
+        if headers.get("upgrade"):
+            await self._echo_frames(client)
+        elif path.startswith("/events"):
+            await self._stream(client)
+        elif path.startswith("/slow"):
+            await asyncio.sleep(0.3)
+            self._write(client, self.name.encode())
+        elif path.startswith("/seen"):
+            self._write(client, json.dumps({"method": method, "path": path, "headers": headers}).encode())
+        elif path.startswith("/size"):
+            self._write(client, str(len(body)).encode())
+        else:
+            self._write(client, self.name.encode())
+        await client.writer.drain()
+
+    def _write(self, client: Client, body: bytes) -> None:
+        client.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    async def _echo_frames(self, client: Client) -> None:
+        client.writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        while frame := await client.reader.read(100):
+            client.writer.write(self.name.encode() + b" " + frame)
+
+    async def _stream(self, client: Client) -> None:
+        client.writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for number in count():
+            client.writer.write(b"9\r\ndata: %d\n\n\r\n" % (number % 10))
+            await client.writer.drain()
+            await asyncio.sleep(0.1)
