@@ -58,6 +58,8 @@ class Bed:
         self.settings = ProxySettings(http=(f"127.0.0.1:{self.port}",), workers=2)
         self._numbers = count(1)
         self._servers: dict[str, asyncio.Server] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._clients: list[Client] = []
 
     def claim(self) -> int:
         return next(self._numbers)
@@ -77,7 +79,13 @@ class Bed:
     async def serve(self, address: str, name: str) -> None:
         host, _, port = address.partition(":")
         application = Application(name)
-        self._servers[address] = await asyncio.start_server(application.serve, host, int(port))
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.ensure_future(application.serve(reader, writer))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        self._servers[address] = await asyncio.start_server(accept, host, int(port))
 
     async def serve_both(self) -> None:
         await self.serve(self.blue, "blue")
@@ -88,13 +96,14 @@ class Bed:
 
     async def get(self, path: str = "/", **headers: str) -> Answer:
         client = await self.client()
-        try:
-            return await client.ask("GET", path, headers)
-        finally:
-            client.close()
+        answer = await client.ask("GET", path, headers)
+        client.close()
+        return answer
 
     async def client(self) -> Client:
-        return Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        self._clients.append(client)
+        return client
 
     @property
     def master(self) -> Process:
@@ -111,6 +120,13 @@ class Bed:
             process.send(signal.SIGKILL)
         for server in self._servers.values():
             server.close()
+        for client in self._clients:
+            client.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # transports close one turn of the loop later
 
 
 @asynccontextmanager
@@ -158,7 +174,8 @@ class Client:
     async def _chunks(self) -> bytes:
         body = b""
         while size := int(await self.reader.readline(), 16):
-            body += (await self.reader.readexactly(size + 2))[:-2]
+            body += await self.reader.readexactly(size)
+            await self.reader.readline()
         await self.reader.readline()
         return body
 
@@ -174,10 +191,12 @@ class Application:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = Client(reader, writer)
-        with suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                await self._answer(client)
-        writer.close()
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                while True:
+                    await self._answer(client)
+        finally:
+            writer.close()
 
     async def _answer(self, client: Client) -> None:
         lines = (await client.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")

@@ -69,6 +69,7 @@ class DockerRuntime:
         self._state_root = state_root
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
         self._local = threading.local()
+        self._making_networks = threading.Lock()  # the engine allows two networks of one name
 
     async def resolve(self, image: str, progress: Callable[[str], None]) -> Image:
         def look(client: docker.DockerClient) -> Image:
@@ -86,6 +87,9 @@ class DockerRuntime:
 
     async def start(self, release: Release, replica: Replica, colour: Colour, rollout: str) -> Replica:
         def work(client: docker.DockerClient) -> Replica:
+            with self._making_networks:
+                self._network(client)
+                self._make_project_network(client)
             return self._start(client, release, replica, colour, rollout)
 
         return await self._call(work, START_LIMIT, f"starting {replica.name}")
@@ -237,7 +241,6 @@ class DockerRuntime:
         running = self._standing(client, release, replica)
         if running is not None:
             return replica.replace(incarnation=running.incarnation)
-        self._network(client)
         container = self._create(client, release, replica, colour, rollout)
         try:
             client.networks.get(self._slot_network).connect(container, ipv4_address=replica.ip)
@@ -271,7 +274,7 @@ class DockerRuntime:
         self, client: docker.DockerClient, release: Release, replica: Replica, colour: Colour, rollout: str
     ) -> Any:
         definition = release.service.container
-        networks = definition.networks or (self._project_network(client),)
+        networks = definition.networks or (self._project_network,)
         labels = dict(definition.labels) | {
             "proxyctl.project": self._project,
             "proxyctl.service": release.service.name,
@@ -313,6 +316,11 @@ class DockerRuntime:
     def _slot_network(self) -> str:
         return f"proxyctl-{self._project}-slots"
 
+    @property
+    def _project_network(self) -> str:
+        """What a container joins whose definition names no network."""
+        return f"proxyctl-{self._project}"
+
     def _network(self, client: docker.DockerClient) -> Network:
         try:
             network = client.networks.get(self._slot_network)
@@ -352,15 +360,12 @@ class DockerRuntime:
         network.reload()
         return network
 
-    def _project_network(self, client: docker.DockerClient) -> str:
-        """What a container joins whose definition names no network."""
-        name = f"proxyctl-{self._project}"
+    def _make_project_network(self, client: docker.DockerClient) -> None:
         try:
-            client.networks.get(name)
+            client.networks.get(self._project_network)
         except NotFound:
-            with suppress(APIError):  # another replica made it meanwhile
-                client.networks.create(name, labels={"proxyctl.project": self._project}, check_duplicate=True)
-        return name
+            labels = {"proxyctl.project": self._project}
+            client.networks.create(self._project_network, labels=labels, check_duplicate=True)
 
 
 class DockerProber:

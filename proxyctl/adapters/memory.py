@@ -281,6 +281,7 @@ class MemoryStore:
 
     def lease_slots(self, service: ServiceName, colour: Colour, count: int, free: Sequence[str]) -> tuple[str, ...]:
         mine = self._slots.setdefault((service, colour), [])
+        mine[:] = mine if all(address in free for address in mine) else []
         used = {address for leased in self._slots.values() for address in leased}
         left = [address for address in free if address not in used]
         if len(mine) + len(left) < count:

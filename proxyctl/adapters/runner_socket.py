@@ -24,7 +24,8 @@ async def listening(path: Path, woken: asyncio.Event, listen: Listen) -> AsyncIt
 
     async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         woken.set()
-        with listen() as ticks, suppress(ConnectionError):
+        # Cancelled when the driver is done; asyncio would print that of a connection's task as an error.
+        with listen() as ticks, suppress(ConnectionError, asyncio.CancelledError):
             while True:
                 tick = await ticks.get()
                 writer.write(json.dumps(encode(tick)).encode() + b"\n")

@@ -111,7 +111,10 @@ class SqliteStore:
             held = db.execute(
                 "SELECT address FROM slots WHERE service = ? AND colour = ? ORDER BY ordinal", (service, colour)
             ).fetchall()
-            addresses = [str(row[0]) for row in held][:count]
+            addresses = [str(row[0]) for row in held if row[0] in free][:count]
+            if len(held) > len(addresses) < count:  # the network was made anew with another subnet
+                db.execute("DELETE FROM slots WHERE service = ? AND colour = ?", (service, colour))
+                addresses = []
             used = {row[0] for row in db.execute("SELECT address FROM slots")}
             left = (address for address in free if address not in used)
             while len(addresses) < count:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -33,7 +34,12 @@ def reason_option(command: F) -> F:
 
 def actor() -> str:
     """Who types: as sudo and the login say it."""
-    return os.environ.get("SUDO_USER") or os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid {os.getuid()}"
+    if login := os.environ.get("SUDO_USER"):
+        return login
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
 
 
 def print_json(value: Any) -> None:

@@ -236,12 +236,17 @@ def _events(path: Path, text: str) -> Iterator[events.Event]:
     try:
         yield from yaml.parse(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
         words = " ".join(part for part in (error.context, error.problem) if part)
-        raise Unreadable(Problem(path, place, "", f"not YAML: {words}")) from None
+        raise Unreadable(Problem(path, _mark(error), "", f"not YAML: {words}")) from None
     except yaml.YAMLError as error:
         raise Unreadable(Problem(path, Place(1, 1), "", f"not YAML: {shown(str(error))}")) from None
+
+
+def _mark(error: yaml.MarkedYAMLError) -> Place:
+    for mark in (error.problem_mark, error.context_mark):
+        if mark is not None:
+            return Place(mark.line + 1, mark.column + 1)
+    return Place(1, 1)
 
 
 def _place(event: events.Event) -> Place:

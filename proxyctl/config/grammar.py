@@ -1,206 +1,414 @@
-"""Allow-lists: what a name, host, path, image, duration may look like. Whole-string ASCII matches; each refusal in words.
+"""Allow-lists: what a name, host, path, image or duration may look like.
 
 Every function takes a value as the file has it and returns the domain's form, or raises ValueError that says what is
-wrong and what to write instead.
+wrong and what to write instead. Matches are of the whole string and ASCII: `$` lets a newline pass, and `\\d` takes
+Arabic digits. Never reads a file or the environment.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 import shlex
+from collections.abc import Callable
 from typing import Any
 
+from proxyctl.config.document import Doubtful
 from proxyctl.config.places import NAME, RESERVED
+from proxyctl.config.problems import shown
 
-_DURATION = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)", re.ASCII)
-_SIZE = re.compile(r"(0|[1-9][0-9]{0,8})([kmg]?)", re.ASCII)
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-_PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,:@%/-]*", re.ASCII)
-_PROBE_PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,:@%/?=-]*", re.ASCII)
-_TOKEN = re.compile(r"[A-Za-z0-9!#%&'*+.^_`|~-]{1,64}", re.ASCII)
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}", re.ASCII)
-_IMAGE = re.compile(
-    r"(?=.{1,255}\Z)(([a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?|\[[0-9a-f:]+\](:[0-9]{1,5})?)/)?"
-    r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
-    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?",
+LONGEST_PATH = 2048
+LARGEST_VALUE = 32 * 1024  # characters of one variable, label or word
+
+DURATION = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)", re.ASCII)
+SIZE = re.compile(r"(0|[1-9][0-9]{0,8})([kmg]?)", re.ASCII)
+PATH = re.compile(r"/[A-Za-z0-9._~@+,=:/-]*", re.ASCII)
+PROBE_PATH = re.compile(r"/[A-Za-z0-9._~@+,=:/-]*(\?[A-Za-z0-9._~@+,=:/&-]*)?", re.ASCII)
+HEADER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,255}", re.ASCII)
+DOCKER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}", re.ASCII)
+IMAGE = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(?::[0-9]{1,5})?/)?"  # registry
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"  # tag
+    r"(?:@sha256:[0-9a-f]{64})?",
     re.ASCII,
 )
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,255}", re.ASCII)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_HEADER_VALUE = re.compile(r"[\x20-\x23\x25-\x7e]*", re.ASCII)
+_COMPOSE_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,3})?(?:us|ms|s|m|h))+", re.ASCII)
+_STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,62})?", re.ASCII)
+_SIGNAL = re.compile(r"(?:SIG)?[A-Z][A-Z0-9+-]{1,11}|[1-9][0-9]?", re.ASCII)
+_RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,3})?", re.ASCII)
+_LABEL = re.compile(r"[\x21-\x3c\x3e-\x7e]{1,255}", re.ASCII)  # printable, no space, no =
+
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_REFUSED_HEADERS = ("host", "content-length", "transfer-encoding", "connection")
-MAX_PATH = 2048
+_SET_BY_US = ("host", "content-length", "transfer-encoding", "connection")
+_NOT_FOR_THE_WEB = {22: "ssh", 2375: "Docker", 2376: "Docker"}
+
+
+# --- text -------------------------------------------------------------------------------------------------------
+
+
+def line(value: Any) -> str:
+    """Text without control characters."""
+    text = block(value)
+    for at, character in enumerate(text, start=1):
+        if not character.isprintable():
+            raise ValueError(f"character {at} is U+{ord(character):04X}, which is not taken here; remove it")
+    return text
+
+
+def block(value: Any) -> str:
+    """Text that may have several lines. A number is taken as it is written, where all YAML readers agree on it."""
+    if isinstance(value, Doubtful):
+        raise ValueError(f'YAML readers disagree on what this is; write it in double quotes: "{value}"')
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise ValueError("this is not text; write it in double quotes")
+    if "\0" in value:
+        raise ValueError("character U+0000 is not taken; remove it")
+    if len(value) > LARGEST_VALUE:
+        raise ValueError(f"this is longer than {LARGEST_VALUE // 1024} Ki characters")
+    return value
 
 
 def name(value: Any) -> str:
-    text = _text(value, "a name such as web")
-    if not NAME.fullmatch(text):
-        raise ValueError("a name has 2 to 40 of a-z, 0-9 and -, begins with a letter and does not end with -")
+    """What projects and services are called."""
+    text = line(value)
     if text in RESERVED:
         raise ValueError(f"{text} is a reserved name; choose another")
+    if not NAME.fullmatch(text):
+        raise ValueError(f"not a name{_offender(text)}; write 2 to 40 of a-z, 0-9 and -, a letter first, no - last")
     return text
+
+
+def _offender(text: str) -> str:
+    for at, character in enumerate(text, start=1):
+        if not re.fullmatch(r"[a-z0-9-]", character, re.ASCII):
+            return f": character {at} is {shown(character)}"
+    return ""
+
+
+def words(value: Any) -> tuple[str, ...]:
+    """A command written as one line, split as a shell would."""
+    try:
+        return tuple(shlex.split(block(value)))
+    except ValueError as error:
+        raise ValueError(f"cannot be split into words ({error}); write a list") from None
+
+
+# --- web --------------------------------------------------------------------------------------------------------
 
 
 def host(value: Any) -> str:
     """Case-folded, IDNA-encoded; one leading `*.` allowed."""
-    text = _text(value, "a host such as shop.example.com").lower()
+    text = line(value).lower()
     bare = text.removeprefix("*.")
-    if not bare.isascii():
-        bare = _idna(bare)
-    labels = bare.split(".")
-    if len(bare) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError("a host is labels of letters, digits and - joined by dots, without scheme, port or path")
+    ascii_ = bare if bare.isascii() and "xn--" not in bare else _idna(bare)
+    labels = ascii_.split(".")
+    if len(ascii_) > 253 or not all(_HOST_LABEL.fullmatch(label) for label in labels):
+        raise ValueError("not a host name; write letters, digits and - between dots, such as shop.example.com")
     if labels[-1].isdigit():
-        raise ValueError("an address is not a host name; leave `hosts` out to catch all")
-    if any(label.startswith("xn--") for label in labels):
-        _decodes(bare)
-    return ("*." if text.startswith("*.") else "") + bare
+        raise ValueError("an address is not a host name; leave hosts out to catch all")
+    return text.removesuffix(bare) + ascii_
+
+
+def plain_host(value: Any) -> str:
+    """A host that a request can name: no wildcard."""
+    text = host(value)
+    if text.startswith("*."):
+        raise ValueError("a wildcard is not one host; write the host that the check is to ask for")
+    return text
 
 
 def _idna(text: str) -> str:
-    import idna
+    import idna  # 20 ms that a file in plain ASCII need not pay
 
     try:
-        return idna.encode(text, uts46=True).decode("ascii")
-    except idna.IDNAError as error:
-        raise ValueError(f"not a host name: {error}") from None
-
-
-def _decodes(text: str) -> None:
-    import idna
-
-    try:
-        idna.decode(text)
-    except idna.IDNAError as error:
-        raise ValueError(f"not a host name: {error}") from None
+        encoded = idna.encode(text, uts46=True).decode("ascii")
+        idna.decode(encoded)
+    except (idna.IDNAError, ValueError) as error:
+        raise ValueError(f"not a host name: {line(str(error))}") from None
+    return encoded
 
 
 def path(value: Any) -> str:
-    return _checked_path(value, _PATH, "a path such as /api/")
+    """What a service answers below."""
+    return _path(value, PATH, "/api")
 
 
 def probe_path(value: Any) -> str:
-    """A path with its query; never a URL: probes go to the replica's own address."""
-    return _checked_path(value, _PROBE_PATH, "a path such as /healthz")
+    """A path and perhaps a query; never a URL: probes go to the replica's own address."""
+    return _path(value, PROBE_PATH, "/healthz")
 
 
-def _checked_path(value: Any, grammar: re.Pattern[str], example: str) -> str:
-    text = _text(value, example)
-    if len(text) > MAX_PATH or not grammar.fullmatch(text):
-        raise ValueError(f"give {example}: it begins with / and has no spaces, quotes or any of ;{{}}$\\#")
+def _path(value: Any, grammar: re.Pattern[str], example: str) -> str:
+    text = line(value)
+    if len(text) > LONGEST_PATH:
+        raise ValueError(f"a path has at most {LONGEST_PATH} characters")
+    if not grammar.fullmatch(text):
+        raise ValueError(f"give a path such as {example}: / first, then letters, digits and . _ ~ @ + , = : -")
     if "//" in text or any(part in (".", "..") for part in text.partition("?")[0].split("/")):
-        raise ValueError("a path has no empty, . or .. parts")
-    if re.search(r"%(?![0-9A-Fa-f]{2})|%(00|0[ad]|2e|2f)", text, re.ASCII | re.IGNORECASE):
-        raise ValueError("percent signs stand before two hex digits, and not for control characters, dots or slashes")
+        raise ValueError(f"a path has no empty, . or .. parts; give a path such as {example}")
     return text
 
 
-def duration(value: Any) -> float:
-    """Seconds."""
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+def header_name(value: Any) -> str:
+    text = line(value)
+    if not HEADER_NAME.fullmatch(text):
+        raise ValueError("not a header name; write letters, digits and -, such as X-Probe")
+    if text.lower() in _SET_BY_US:
+        raise ValueError(f"header {text} is set by the probe itself; for Host write host:")
+    return text
+
+
+def header_value(value: Any) -> str:
+    text = line(value)
+    if len(text) > 8192 or not _HEADER_VALUE.fullmatch(text):
+        raise ValueError("not a header value; write up to 8192 printable ASCII characters without $")
+    return text
+
+
+def method(value: Any) -> str:
+    text = line(value)
+    if text not in ("GET", "HEAD", "POST", "OPTIONS"):
+        raise ValueError("write GET, HEAD, POST or OPTIONS")
+    return text
+
+
+def status(value: Any) -> tuple[int, int]:
+    """`200` or `200-299`, as an inclusive range."""
+    match = _STATUS.fullmatch(line(value))
     if match is None:
-        raise ValueError("a duration is a whole number and a unit: 500ms, 30s, 15m or 2h")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def size(value: Any) -> int:
-    """Bytes."""
-    match = _SIZE.fullmatch(str(value)) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
-    if match is None:
-        raise ValueError("a size is a whole number with k, m or g: 512k, 10m; 0 is unlimited")
-    return int(match[1]) * _SIZES[match[2]]
-
-
-def port(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
-        raise ValueError("a port is a number from 1 to 65535")
-    return value
-
-
-def listen(value: Any) -> str:
-    """`80`, `127.0.0.1:8080`, `[::]:80`."""
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value, "80 or [::]:80")
-    address, _, number = text.rpartition(":")
-    try:
-        port(int(number) if number.isascii() and number.isdigit() and str(int(number)) == number else None)
-        if address:
-            ipaddress.ip_address(address[1:-1] if address.startswith("[") else address)
-    except ValueError:
-        raise ValueError("listen on a port such as 80, or on address:port such as 127.0.0.1:8080 or [::]:80") from None
-    return text
-
-
-def network(value: Any) -> str:
-    text = _text(value, "10.0.0.0/8")
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError as error:
-        raise ValueError(f"a network such as 10.0.0.0/8: {error}") from None
-
-
-def image(value: Any) -> str:
-    text = _text(value, "an image such as shop/web:1.4")
-    if not _IMAGE.fullmatch(text):
-        raise ValueError("an image is [registry/]name[:tag][@sha256:digest], the name in lower case")
-    return text
-
-
-def header(key: Any, value: Any) -> tuple[str, str]:
-    name_, text = _text(key, "a header name"), _text(value, "a header value")
-    if not _TOKEN.fullmatch(name_):
-        raise ValueError("a header name has letters, digits and -")
-    if name_.lower() in _REFUSED_HEADERS:
-        raise ValueError(f"{name_} is set by proxyctl; use `host` for the Host header")
-    if not _HEADER_VALUE.fullmatch(text):
-        raise ValueError("a header value has printable ASCII characters only, at most 1024")
-    return name_, text
-
-
-def status_ranges(value: Any) -> tuple[tuple[int, int], ...]:
-    """`200`, `200-299`, or a list of them."""
-    items = value if isinstance(value, list) else [value]
-    return tuple(_status_range(item) for item in items)
-
-
-def _status_range(item: Any) -> tuple[int, int]:
-    match = re.fullmatch(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", str(item), re.ASCII)
-    if match is None or isinstance(item, bool):
-        raise ValueError("a status is 100 to 599, or a range such as 200-299")
+        raise ValueError("not a status; write 100 to 599, or a range such as 200-299")
     low, high = int(match[1]), int(match[2] or match[1])
     if low > high:
-        raise ValueError(f"{low}-{high} is empty; write {high}-{low}")
+        raise ValueError(f"the range is empty; write {high}-{low}")
     return low, high
 
 
-def environment_name(value: Any) -> str:
-    text = _text(value, "a variable name")
-    if not _ENV_NAME.fullmatch(text):
-        raise ValueError("a variable name has letters, digits and _, and does not begin with a digit")
+# --- numbers ----------------------------------------------------------------------------------------------------
+
+
+def whole(least: int, most: int) -> Callable[[Any], int]:
+    """A whole number in these bounds."""
+
+    def read(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"write a whole number from {least} to {most}")
+        return value
+
+    return read
+
+
+def duration(least: str, most: str) -> Callable[[Any], float]:
+    """Seconds, in these bounds."""
+    low, high = _seconds(least), _seconds(most)
+
+    def read(value: Any) -> float:
+        if not isinstance(value, str) or not DURATION.fullmatch(value):
+            raise ValueError("not a duration; write a whole number and ms, s, m or h, such as 30s")
+        seconds = _seconds(value)
+        if not low <= seconds <= high:
+            raise ValueError(f"write a duration from {least} to {most}")
+        return seconds
+
+    return read
+
+
+def _seconds(text: str) -> float:
+    match = DURATION.fullmatch(text)
+    assert match is not None
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def compose_duration(value: Any) -> float:
+    """Seconds of Compose's form, which may have several units: `1m30s`."""
+    text = line(value)
+    if not _COMPOSE_DURATION.fullmatch(text):
+        raise ValueError("not a duration; write numbers with us, ms, s, m or h, such as 1m30s")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([a-z]+)", text))
+    if seconds > 86400:
+        raise ValueError("write a duration of at most 24h")
+    return math.fsum((seconds,))
+
+
+def size(value: Any) -> int:
+    """Bytes; 0 is unlimited."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not (match := SIZE.fullmatch(str(value))):
+        raise ValueError("not a size; write a whole number and k, m or g, such as 10m; 0 is unlimited")
+    found = int(match[1]) * _SIZES[match[2]]
+    if found > 64 << 30:
+        raise ValueError("write a size of at most 64g; 0 is unlimited")
+    return found
+
+
+def port(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65535:
+        raise ValueError("not a port; write a whole number from 1 to 65535")
+    return value
+
+
+# --- addresses --------------------------------------------------------------------------------------------------
+
+
+def listen(value: Any) -> str:
+    """`80`, `127.0.0.1:8080` or `[::]:80`, the address in its shortest form."""
+    text = line(value)
+    address, _, number = text.rpartition(":")
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", number, re.ASCII) or int(number) > 65535:
+        raise ValueError("nothing to listen on; write a port such as 80, or 127.0.0.1:8080, or [::]:80")
+    if holder := _NOT_FOR_THE_WEB.get(int(number)):
+        raise ValueError(f"port {number} belongs to {holder}; choose another")
+    return f"{_address(address)}:{number}" if address else number
+
+
+def _address(text: str) -> str:
+    bracketed = text.startswith("[") and text.endswith("]")
+    try:
+        if bracketed:
+            return f"[{ipaddress.IPv6Address(text[1:-1].partition('%')[0])}]"
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise ValueError("not an address; write 127.0.0.1:8080, or [::1]:8080 in brackets") from None
+
+
+def network(value: Any) -> str:
+    text = line(value)
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError("not a network; write its first address and length, such as 10.0.0.0/8") from None
+
+
+# --- containers -------------------------------------------------------------------------------------------------
+
+
+def image(value: Any) -> str:
+    text = line(value)
+    if len(text) > 512 or not IMAGE.fullmatch(text):
+        raise ValueError("not an image; write name:tag or name@sha256:digest, the name in lower case: shop/web:1.4")
     return text
 
 
-def words(value: Any) -> tuple[str, ...]:
-    """A command: a list, or one string split as a shell would."""
-    if isinstance(value, str):
-        try:
-            return tuple(shlex.split(value))
-        except ValueError as error:
-            raise ValueError(f"cannot be split into words: {error}; write a list") from None
-    if isinstance(value, list):
-        return tuple(_text(item, "a list of strings") for item in value)
-    raise ValueError("a command is a string or a list of strings")
+def environment_name(value: Any) -> str:
+    text = line(value)
+    if not ENVIRONMENT_NAME.fullmatch(text):
+        raise ValueError("not a variable's name; write letters, digits and _, no digit first, such as LOG_LEVEL")
+    return text
 
 
-def text(value: Any) -> str:
-    return _text(value, "text")
+def environment_value(value: Any) -> str:
+    """Text, or a reference to a secret: `env:NAME`, `file:PATH`."""
+    text = block(value)
+    kind, _, named = text.partition(":")
+    if kind == "env" and not ENVIRONMENT_NAME.fullmatch(named):
+        raise ValueError("env: names a variable of the environment, such as env:DB_PASSWORD")
+    if kind == "file" and not named:
+        raise ValueError("file: names a file, such as file:secrets/db")
+    return text
 
 
-def _text(value: Any, example: str) -> str:
-    """No silent YAML 1.1 surprise: what YAML took for a number, a truth or a date must be quoted."""
-    if not isinstance(value, str):
-        kind = {bool: "true or false", int: "a number", float: "a number", type(None): "nothing"}.get(type(value))
-        raise ValueError(f"YAML reads {kind or 'something else'} here; write {example}, in quotes if need be")
-    if any(ord(c) < 32 or ord(c) == 127 for c in value):
-        raise ValueError("control characters are not allowed")
+def environment_entry(value: Any) -> tuple[str, str]:
+    """`NAME=value`; `NAME` alone takes it from the environment at the start of the container."""
+    named, equals, text = block(value).partition("=")
+    known = environment_name(named)
+    return known, environment_value(text) if equals else f"env:{known}"
+
+
+def label_name(value: Any) -> str:
+    text = line(value)
+    if not _LABEL.fullmatch(text):
+        raise ValueError("not a label; write printable ASCII without spaces or =, such as com.example.team")
+    if text == "proxyctl" or text.startswith("proxyctl."):
+        raise ValueError("labels that begin with proxyctl. are ours; choose another")
+    return text
+
+
+def label_entry(value: Any) -> tuple[str, str]:
+    named, _, text = block(value).partition("=")
+    return label_name(named), text
+
+
+def docker_network(value: Any) -> str:
+    text = line(value)
+    if text in ("host", "none", "container", "bridge"):
+        raise ValueError("a replica needs networks of its own; name a network that you created")
+    return docker_name(text)
+
+
+def docker_name(value: Any) -> str:
+    text = line(value)
+    if not DOCKER_NAME.fullmatch(text):
+        raise ValueError("not a Docker name; write letters, digits and _ . -, such as shop_data")
+    return text
+
+
+def user(value: Any) -> str:
+    return _fullmatch(value, _USER, "not a user; write a name or number, perhaps with a group: app:app")
+
+
+def working_dir(value: Any) -> str:
+    return inside(value)
+
+
+def stop_signal(value: Any) -> str:
+    return _fullmatch(value, _SIGNAL, "not a signal; write its name, such as SIGTERM")
+
+
+def restart(value: Any) -> str:
+    # YAML readers that see a truth value in `no` are known well enough: here it can only be the word.
+    text = str(value) if isinstance(value, Doubtful) else value
+    return _fullmatch(text, _RESTART, 'write "no", always, on-failure, on-failure:3 or unless-stopped')
+
+
+def _fullmatch(value: Any, grammar: re.Pattern[str], wrong: str) -> str:
+    text = line(value)
+    if not grammar.fullmatch(text):
+        raise ValueError(wrong)
+    return text
+
+
+def truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("write true or false")
     return value
+
+
+def file(value: Any) -> str:
+    """A file of this machine; a relative one lies beside the file that names it."""
+    text = line(value)
+    if not text or len(text) > 4096:
+        raise ValueError("not a file's path; write one such as ./web.env")
+    if text.startswith("~"):
+        raise ValueError("~ is not replaced; write the whole path")
+    return text
+
+
+def inside(value: Any) -> str:
+    """A path inside a container."""
+    text = line(value)
+    if not text.startswith("/") or len(text) > 4096 or ":" in text:
+        raise ValueError("not a path inside the container; write one that begins with /, such as /data")
+    if any(part in (".", "..") for part in text.split("/")):
+        raise ValueError("a path inside the container has no . or .. parts")
+    return text
+
+
+def choice(*known: str, later: tuple[str, ...] = ()) -> Callable[[Any], str]:
+    """One of these words; those of `later` are refused as not yet in this version."""
+    listed = " or ".join((", ".join(known[:-1]), known[-1])) if len(known) > 1 else known[0]
+
+    def read(value: Any) -> str:
+        if isinstance(value, str) and str(value) in known:
+            return str(value)
+        if isinstance(value, str) and value in later:
+            raise ValueError(f"{value} is not yet in this version; write {listed}")
+        raise ValueError(f"write {listed}")
+
+    return read

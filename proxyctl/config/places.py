@@ -1,4 +1,7 @@
-"""Which file, which project, which state folder. Standard library only: the hot commands need no more of the file."""
+"""Which file, which project, which state folder. Never more of the file than the hot commands need.
+
+Standard library only: `rollback`, `switch`, `weight` and `status` import no YAML reader. Start at find_file().
+"""
 
 from __future__ import annotations
 
@@ -7,52 +10,75 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from proxyctl.errors import ConfigRejected, UsageError
+from proxyctl.errors import UsageError
 
 FILE = "proxyctl.yml"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]", re.ASCII)
 RESERVED = ("current", "default", "proxyctl")
-_PROJECT_LINE = re.compile(r"project:[ ]*(['\"]?)(?P<name>[a-z][a-z0-9-]{0,38}[a-z0-9])\1[ ]*(#.*)?", re.ASCII)
+
+_LOOK = 64 * 1024  # bytes in which the first key must come
+_NO_KEY = re.compile(rb"\s*(?:#.*)?|---[ ]*", re.ASCII)
+_PROJECT = re.compile(rb"project:[ ]+(['\"]?)(?P<name>[a-z][a-z0-9-]{0,38}[a-z0-9])\1[ ]*(?:[ ]#.*)?\r?", re.ASCII)
 
 
 def find_file(explicit: str | None, environment: Mapping[str, str], here: Path) -> Path:
     """`-f`, else $PROXYCTL_FILE, else proxyctl.yml here or in a parent folder. Raises UsageError."""
     named = explicit or environment.get("PROXYCTL_FILE")
     if named:
-        path = Path(named).absolute()
-        if not path.is_file():
-            raise UsageError(f"there is no file {named}", next_step="proxyctl init, or name it with -f FILE")
-        return path
+        return _named(Path(os.path.normpath(here / named)))
     for folder in (here, *here.parents):
         if (folder / FILE).is_file():
             return folder / FILE
-    raise UsageError(
-        f"there is no {FILE} here or in a parent folder", next_step="proxyctl init, or name it with -f FILE"
-    )
+    raise UsageError(f"there is no {FILE} here or in a parent folder", next_step="proxyctl init, or -f FILE")
+
+
+def _named(path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", next_step="proxyctl init, or name another with -f FILE")
+    return path
 
 
 def project_name(path: Path) -> str:
-    """The project's name by its line in the file; a file that hides it from a plain look is loaded whole."""
+    """The project's name by a look at the first key; a file that hides it there is loaded whole. Raises ConfigRejected
+    only then: what else the file says is not looked at."""
+    return _first_key(path) or _loaded(path)
+
+
+def _first_key(path: Path) -> str | None:
+    """The name, only where it is surely what a full load would find: nothing but comments stand before it."""
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        lines = []
-    found = [match["name"] for line in lines if (match := _PROJECT_LINE.fullmatch(line))]
-    if len(found) == 1 and found[0] not in RESERVED:
-        return found[0]
+        with path.open("rb") as file:
+            lines = file.read(_LOOK).split(b"\n")
+    except OSError:
+        return None
+    first = next((line for line in lines if not _NO_KEY.fullmatch(line)), b"")
+    match = _PROJECT.fullmatch(first)
+    name = match["name"].decode() if match else None
+    # YAML 1.1 readers take these for truth values, so a full load asks for quotes.
+    return None if name in RESERVED or name in ("yes", "no", "on", "off", "true", "false", "null") else name
+
+
+def _loaded(path: Path) -> str:
     from proxyctl.config.load import load
 
     return load(path).project
 
 
 def state_dir(project: str, explicit: str | None, environment: Mapping[str, str]) -> Path:
-    """`--state`, else $PROXYCTL_STATE, else the place the system has for it."""
+    """`--state`, else $PROXYCTL_STATE, else the place the system has for it. Raises UsageError where it has none."""
     named = explicit or environment.get("PROXYCTL_STATE")
     if named:
-        return Path(named).absolute()
+        return Path(os.path.normpath(Path(named).absolute()))
     if os.geteuid() == 0:
         return Path("/var/lib/proxyctl") / project
-    home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "/")) / ".local/state")
-    if not Path(home).is_absolute():
-        raise ConfigRejected(f"XDG_STATE_HOME {home!r} is not an absolute path")
-    return Path(home) / "proxyctl" / project
+    return _user_state(environment) / "proxyctl" / project
+
+
+def _user_state(environment: Mapping[str, str]) -> Path:
+    """$XDG_STATE_HOME, which counts only when it is absolute, else its default in the home folder."""
+    stated, home = Path(environment.get("XDG_STATE_HOME", "")), Path(environment.get("HOME", ""))
+    if stated.is_absolute():
+        return stated
+    if home.is_absolute():
+        return home / ".local" / "state"
+    raise UsageError("there is no home folder to keep the state in", next_step="proxyctl --state DIR ...")

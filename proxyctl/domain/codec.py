@@ -1,6 +1,6 @@
 """Records to JSON-able values and back, by their annotations. Pure. Start at encode() and decode().
 
-A union of records carries the class name as `kind`. Decoding refuses unknown names and fields with DecodeError, so a
+A record carries the name of its class under TAG. Decoding refuses unknown names and fields with DecodeError, so a
 journal from a newer version is refused in words instead of half understood.
 """
 
@@ -16,6 +16,9 @@ from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
 
 
+TAG = "@"  # no field can have this name
+
+
 class DecodeError(ValueError):
     """The value is not what this version writes."""
 
@@ -23,7 +26,7 @@ class DecodeError(ValueError):
 def encode(value: Any) -> Any:
     """Dicts, lists, strings, numbers, booleans and None only."""
     if isinstance(value, Record):
-        return {"kind": type(value).__name__} | {name: encode(getattr(value, name)) for name in value._fields}
+        return {TAG: type(value).__name__} | {name: encode(getattr(value, name)) for name in value._fields}
     if isinstance(value, Split):
         return [value.lead.value, value.lead_share]
     if isinstance(value, Enum):
@@ -66,7 +69,7 @@ def _record(cls: type[Record]) -> Any:
     def build(value: dict[str, Any]) -> Record:
         if not decoders:  # late, so that a record may hold its own kind
             decoders.update({name: _decoder(hints[name]) for name in cls._fields})
-        return cls(**{name: decoders[name](item) for name, item in value.items() if name != "kind"})
+        return cls(**{name: decoders[name](item) for name, item in value.items() if name != TAG})
 
     return build
 
@@ -87,7 +90,7 @@ def _union(args: tuple[Any, ...]) -> Any:
         if value is None:
             return None
         if isinstance(value, dict) and records:
-            return _decoder(records[value["kind"]])(value)
+            return _decoder(records[value[TAG]])(value)
         return _decoder(others[0])(value)
 
     return choose

@@ -156,10 +156,8 @@ def _opened(state: ServiceState, rollout: Rollout, placement: Placement | None) 
     state = state.replace(rollout=rollout, next_rollout=state.next_rollout + 1)
     if placement is None:
         return _placed(state, _must(state.at(rollout.colour)).replace(role=Role.CANDIDATE))
-    known = tuple(r for r in state.releases if r.id != placement.release.id)
     state = state.replace(
         arriving=placement,
-        releases=(*known, placement.release)[-RETAINED:],
         next_release=max(state.next_release, _number(placement.release.id) + 1),
     )
     return _settle(state)
@@ -210,7 +208,10 @@ def _way_back(state: ServiceState) -> Outcome:
 
 
 def _promoted(state: ServiceState, event: ev.Promoted) -> ServiceState:
+    """The release is retained from now on: one that never was live is nothing to go back to."""
     candidate, live = _candidate(state), state.live
+    others = tuple(release for release in state.releases if release.id != candidate.release.id)
+    state = state.replace(releases=(*others, candidate.release)[-RETAINED:])
     if live is not None:
         state = _placed(state, live.replace(role=Role.STANDBY))
     state = _placed(state, candidate.replace(role=Role.LIVE))

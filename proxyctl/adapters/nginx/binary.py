@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +18,8 @@ from proxyctl.errors import NginxUnavailable
 # A silent name server makes nginx -t wait 10 s for each name; our configurations hold addresses only.
 PATIENCE: Seconds = 10.0
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # not on the PATH of everyone
+# nginx writes its process title over the room that its environment takes.
+ENVIRONMENT = {"PATH": ":".join((*SBIN, "/usr/bin", "/bin"))}
 
 
 class Verdict(NamedTuple):
@@ -51,16 +56,17 @@ class NginxBinary:
 
     async def _run(self, *arguments: str) -> Ended:
         """Nothing of ours is inherited: no descriptor, no environment, no working directory, no terminal."""
-        child = await asyncio.create_subprocess_exec(
-            self._path(),
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            cwd="/",
-            env={},
-            start_new_session=True,
-        )
+        with _all_open_files():
+            child = await asyncio.create_subprocess_exec(
+                self._path(),
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                cwd="/",
+                env=ENVIRONMENT,
+                start_new_session=True,
+            )
         try:
             async with asyncio.timeout(PATIENCE):
                 _, said = await child.communicate()
@@ -80,6 +86,17 @@ class NginxBinary:
                 next_step="install nginx, or set proxy.binary in proxyctl.yml",
             )
         return found
+
+
+@contextmanager
+def _all_open_files() -> Iterator[None]:
+    """A child gets every open file that the limits allow: shells give 1024, and each request needs two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _objections(ended: Ended, config: Path) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.places import Places
 
 PROC = Path("/proc")
@@ -54,12 +53,10 @@ class Process(NamedTuple):
 
 
 def find_master(places: Places) -> Process | None:
-    """The master that was started with our configuration. The pid file is only where to look first."""
-    mark = f"-c {places.current / CONFIG}"
+    """The master that writes our logs. The pid file is only where to look first, and a title may be cut short."""
     for pid in (*_noted_pid(places.pid_file), *_all_pids()):
-        process = Process(pid, started_of(pid))
-        title = process.title
-        if title.startswith(MASTER) and title.endswith(mark):
+        process = _process(pid)
+        if process.title.startswith(MASTER) and _writes_below(pid, places.logs):
             return process
     return None
 

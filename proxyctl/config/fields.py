@@ -1,0 +1,135 @@
+"""The types of the keys of `proxyctl.yml`: a grammar and what JSON Schema can say of it, side by side.
+
+Pydantic takes the grammars' own words for what is wrong. Never reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Discriminator, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag
+from pydantic_core import CoreSchema, core_schema
+
+from proxyctl.config import grammar
+from proxyctl.config.places import NAME
+
+LISTED, MAPPED, ALONE = "<list>", "<mapping>", "<alone>"  # tags of forms; they stand in no file
+
+
+@dataclass(frozen=True)
+class Read:
+    """Metadata of a key's type: read by this grammar, described by this JSON Schema."""
+
+    grammar: Callable[[Any], Any]
+    schema: dict[str, Any]
+
+    def __hash__(self) -> int:
+        return hash(self.grammar)
+
+    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.grammar)
+
+    def __get_pydantic_json_schema__(self, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return dict(self.schema)
+
+
+def like(pattern: str, *examples: str) -> dict[str, Any]:
+    described: dict[str, Any] = {"type": "string", "pattern": f"^{pattern}$"}
+    return described | ({"examples": list(examples)} if examples else {})
+
+
+def lasting(least: str, most: str) -> Read:
+    """A duration in these bounds."""
+    described = like(grammar.DURATION.pattern, "500ms", "30s", "15m")
+    return Read(grammar.duration(least, most), described | {"description": f"A duration, {least} to {most}."})
+
+
+def counted(least: int, most: int) -> Read:
+    return Read(grammar.whole(least, most), {"type": "integer", "minimum": least, "maximum": most})
+
+
+def one_of(*known: str, later: tuple[str, ...] = ()) -> Read:
+    return Read(grammar.choice(*known, later=later), {"enum": list(known)})
+
+
+def form_of(value: object) -> str:
+    """How a key that has several forms is written here."""
+    return LISTED if isinstance(value, list) else MAPPED if isinstance(value, dict) else ALONE
+
+
+def forms(expected: str) -> Discriminator:
+    return Discriminator(form_of, custom_error_type="form", custom_error_message=f"write {expected}")
+
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_SCALAR: dict[str, Any] = {"type": ["string", "number"]}
+
+Name = Annotated[str, Read(grammar.name, like(NAME.pattern, "web"))]
+Line = Annotated[str, Read(grammar.line, _TEXT)]
+File = Annotated[str, Read(grammar.file, _TEXT)]
+Truth = Annotated[bool, Read(grammar.truth, {"type": "boolean"})]
+
+Port = Annotated[int, Read(grammar.port, {"type": "integer", "minimum": 1, "maximum": 65535})]
+Host = Annotated[str, Read(grammar.host, {"type": "string", "examples": ["shop.example.com", "*.example.com"]})]
+PlainHost = Annotated[str, Read(grammar.plain_host, {"type": "string", "examples": ["shop.example.com"]})]
+UrlPath = Annotated[str, Read(grammar.path, like(grammar.PATH.pattern, "/", "/api"))]
+ProbePath = Annotated[str, Read(grammar.probe_path, like(grammar.PROBE_PATH.pattern, "/healthz"))]
+HeaderName = Annotated[str, Read(grammar.header_name, like(grammar.HEADER_NAME.pattern))]
+HeaderValue = Annotated[str, Read(grammar.header_value, _SCALAR)]
+Method = Annotated[str, Read(grammar.method, {"enum": ["GET", "HEAD", "POST", "OPTIONS"]})]
+Status = Annotated[tuple[int, int], Read(grammar.status, {"type": ["integer", "string"], "examples": [200, "200-299"]})]
+Listen = Annotated[str, Read(grammar.listen, {"type": ["integer", "string"], "examples": [80, "[::]:80"]})]
+Network = Annotated[str, Read(grammar.network, {"type": "string", "examples": ["10.0.0.0/8"]})]
+Size = Annotated[int, Read(grammar.size, {"type": ["integer", "string"], "pattern": f"^{grammar.SIZE.pattern}$"})]
+
+Image = Annotated[str, Read(grammar.image, {"type": "string", "examples": ["shop/web:1.4"]})]
+Word = Annotated[str, Read(grammar.block, _SCALAR)]
+Words = Annotated[tuple[str, ...], Read(grammar.words, _TEXT)]
+EnvironmentName = Annotated[str, Read(grammar.environment_name, like(grammar.ENVIRONMENT_NAME.pattern))]
+EnvironmentEntry = Annotated[tuple[str, str], Read(grammar.environment_entry, {"type": "string"})]
+LabelName = Annotated[str, Read(grammar.label_name, _TEXT)]
+LabelEntry = Annotated[tuple[str, str], Read(grammar.label_entry, _TEXT)]
+DockerNetwork = Annotated[str, Read(grammar.docker_network, like(grammar.DOCKER_NAME.pattern))]
+Inside = Annotated[str, Read(grammar.inside, like("/.*"))]
+ComposeDuration = Annotated[float, Read(grammar.compose_duration, {"type": "string", "examples": ["1m30s"]})]
+
+
+def _environment_value(value: object) -> str | None:
+    return None if value is None else grammar.environment_value(value)
+
+
+EnvironmentValue = Annotated[
+    str | None, Read(_environment_value, {"type": ["string", "number", "null"], "examples": ["env:DB_PASSWORD"]})
+]
+
+Command = Annotated[
+    Annotated[tuple[Word, ...], Tag(LISTED)] | Annotated[Words, Tag(ALONE)],
+    forms("a list of words, or one string"),
+]
+Environment = Annotated[
+    Annotated[dict[EnvironmentName, EnvironmentValue], Tag(MAPPED)]
+    | Annotated[tuple[EnvironmentEntry, ...], Tag(LISTED)],
+    forms("a mapping such as LOG_LEVEL: info, or a list such as [LOG_LEVEL=info]"),
+]
+Labels = Annotated[
+    Annotated[dict[LabelName, Word], Tag(MAPPED)] | Annotated[tuple[LabelEntry, ...], Tag(LISTED)],
+    forms("a mapping such as team: shop, or a list such as [team=shop]"),
+]
+Networks = Annotated[
+    Annotated[tuple[DockerNetwork, ...], Tag(LISTED)] | Annotated[dict[DockerNetwork, None], Tag(MAPPED)],
+    forms("a list of networks"),
+]
+Files = Annotated[
+    Annotated[tuple[File, ...], Tag(LISTED)] | Annotated[File, Tag(ALONE)],
+    forms("a file's path, or a list of them"),
+]
+Listens = Annotated[
+    Annotated[tuple[Listen, ...], Tag(LISTED)] | Annotated[Listen, Tag(ALONE)],
+    forms("a port, or a list of ports and addresses"),
+]
+Statuses = Annotated[
+    Annotated[tuple[Status, ...], Tag(LISTED)] | Annotated[Status, Tag(ALONE)],
+    forms("a status such as 200, or a range such as 200-299, or a list of them"),
+]

@@ -1,0 +1,86 @@
+"""What every `Splits` promises, on nginx and in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxyctl.adapters.memory import MemorySplits, MemoryWorld
+from proxyctl.domain.model import ServiceName
+from proxyctl.errors import NginxUnavailable
+from proxyctl.ports import Flags, Splits
+from tests.nginx_bed import BLUE, GREEN, WEB, a_bed, all_to, share
+
+API = ServiceName("api")
+EVERY_KIND = [
+    all_to(BLUE),
+    all_to(GREEN, cover=True),
+    share(GREEN, 5),
+    share(BLUE, "12.34"),
+    share(GREEN, "0.01", cover=False),
+    share(BLUE, "99.99"),
+    share(GREEN, 0),
+    share(GREEN, 100),
+]
+
+
+@pytest.fixture(params=["nginx", "memory"])
+async def splits(request: pytest.FixtureRequest) -> AsyncIterator[Splits]:
+    if request.param == "memory":
+        yield MemorySplits(MemoryWorld())
+        return
+    async with a_bed() as bed:
+        await bed.publish()
+        yield bed.splits
+
+
+@pytest.fixture(params=["nginx", "memory"])
+async def splits_without_nginx(request: pytest.FixtureRequest) -> AsyncIterator[Splits]:
+    if request.param == "memory":
+        world = MemoryWorld()
+        world.nginx_down = True
+        yield MemorySplits(world)
+        return
+    async with a_bed() as bed:
+        bed.places.create()
+        yield bed.splits
+
+
+async def test_nothing_serves_before_the_first_move(splits: Splits) -> None:
+    assert splits.read(WEB) is None
+
+
+@pytest.mark.parametrize("flags", EVERY_KIND, ids=str)
+async def test_what_was_moved_is_read_back(splits: Splits, flags: Flags) -> None:
+    await splits.move(WEB, flags)
+    assert splits.read(WEB) == flags
+
+
+async def test_the_last_move_wins(splits: Splits) -> None:
+    for flags in (*EVERY_KIND, *reversed(EVERY_KIND)):
+        await splits.move(WEB, flags)
+    assert splits.read(WEB) == EVERY_KIND[0]
+
+
+async def test_moving_to_the_same_split_again_changes_nothing(splits: Splits) -> None:
+    for _ in range(2):
+        await splits.move(WEB, share(GREEN, 25))
+    assert splits.read(WEB) == share(GREEN, 25)
+
+
+async def test_a_service_can_be_left_with_nothing_serving(splits: Splits) -> None:
+    await splits.move(WEB, all_to(BLUE))
+    await splits.move(WEB, None)
+    assert splits.read(WEB) is None
+
+
+async def test_services_move_apart(splits: Splits) -> None:
+    await splits.move(WEB, all_to(BLUE))
+    await splits.move(API, share(GREEN, 50))
+    assert splits.read(WEB) == all_to(BLUE)
+
+
+async def test_a_move_that_nginx_does_not_confirm_is_not_called_done(splits_without_nginx: Splits) -> None:
+    with pytest.raises(NginxUnavailable):
+        await splits_without_nginx.move(WEB, all_to(BLUE))

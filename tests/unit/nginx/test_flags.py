@@ -1,0 +1,81 @@
+"""The language of flag files: every bucket of every split has one owner, whoever asks."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxyctl.adapters.nginx.flags import (
+    TESTS,
+    expected_pool,
+    flag_names,
+    folder_name,
+    parse_folder_name,
+    telling_buckets,
+)
+from proxyctl.domain.model import Colour
+from proxyctl.domain.split import WHOLE, Split
+from proxyctl.ports import Flags
+
+SPLITS = st.builds(Split, st.sampled_from(Colour), st.integers(0, WHOLE))
+FLAGS = st.builds(lambda split, cover: Flags(split=split, cover=cover), SPLITS, st.booleans())
+BUCKETS = st.integers(0, WHOLE - 1)
+
+
+def asked(bucket: int, names: frozenset[str]) -> list[str]:
+    """The pools of all flags that nginx would find for this bucket."""
+    b1, b2 = (f"{part:02d}" for part in divmod(bucket, 100))
+    return [pool for flag, pool in TESTS if flag.format(b1=b1, b2=b2) in names]
+
+
+@given(FLAGS, BUCKETS)
+def test_each_bucket_finds_one_flag_and_it_is_its_owner(flags: Flags, bucket: int) -> None:
+    assert asked(bucket, flag_names(flags)) == [expected_pool(flags, bucket)]
+
+
+@given(FLAGS)
+def test_a_folder_never_holds_more_than_199_flags(flags: Flags) -> None:
+    assert 1 <= len(flag_names(flags)) <= 199
+
+
+@given(st.none() | FLAGS)
+def test_a_folder_name_says_its_flags(flags: Flags | None) -> None:
+    assert parse_folder_name(folder_name(flags)) == flags
+
+
+@pytest.mark.parametrize("name", ["", "red-00500", "green-500", "green-00500-", "green-00500-covers", "green-10001", "x"])
+def test_a_name_that_says_no_split_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_folder_name(name)
+
+
+@given(FLAGS, FLAGS)
+def test_the_telling_buckets_tell_any_two_splits_apart(one: Flags, other: Flags) -> None:
+    buckets = {*telling_buckets(one), *telling_buckets(other)}
+    same_answers = all(expected_pool(one, bucket) == expected_pool(other, bucket) for bucket in buckets)
+    same_everywhere = one.cover == other.cover and one.split.same_traffic(other.split)
+    mirrored = all(one.split.share(colour) == other.split.share(colour) for colour in Colour)
+    assert same_answers == same_everywhere or mirrored
+
+
+@given(FLAGS, FLAGS, BUCKETS, st.integers(0, 2 * len(TESTS)))
+def test_a_move_between_two_questions_never_leaves_a_request_without_an_answer(
+    old: Flags, new: Flags, bucket: int, overtaken_at: int
+) -> None:
+    """nginx asks in two rounds; the answer is the one of the old or of the new split."""
+    b1, b2 = (f"{part:02d}" for part in divmod(bucket, 100))
+    folders = flag_names(old), flag_names(new)
+    found = [
+        pool
+        for number, (flag, pool) in enumerate((*TESTS, *TESTS))
+        if flag.format(b1=b1, b2=b2) in folders[number >= overtaken_at]
+    ]
+    assert found[0] in (expected_pool(old, bucket), expected_pool(new, bucket))
+
+
+@given(st.sampled_from(Colour), st.integers(0, WHOLE), st.integers(0, WHOLE), BUCKETS)
+def test_who_is_in_the_canary_stays_while_it_grows(lead: Colour, one: int, other: int, bucket: int) -> None:
+    small, large = (Flags(split=Split(lead, size), cover=True) for size in sorted((one, other)))
+    if expected_pool(small, bucket) == f"{lead}_cover":
+        assert expected_pool(large, bucket) == f"{lead}_cover"

@@ -1,0 +1,290 @@
+"""What clients and applications meet: a real nginx, real connections, and moves in between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxyctl.domain.model import Sticky
+from proxyctl.errors import SplitNotSeen, StateUnusable
+from tests.nginx_bed import BLUE, GREEN, WEB, Bed, a_bed, all_to, free_port, share
+
+pytestmark = pytest.mark.nginx
+
+
+@pytest.fixture
+async def bed() -> AsyncIterator[Bed]:
+    """Both colours listen, nginx knows the service, nothing serves yet."""
+    async with a_bed() as bed:
+        await bed.serve_both()
+        yield bed
+
+
+async def dealt(bed: Bed, requests: int) -> Counter[str]:
+    client = await bed.client()
+    answers = Counter([(await client.ask("GET", "/")).text for _ in range(requests)])
+    return answers
+
+
+# --- the split ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_service_that_nothing_serves_answers_503_with_retry_after(bed: Bed) -> None:
+    await bed.publish()
+    answer = await bed.get()
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_a_move_counts_from_the_very_next_request_of_an_open_connection(bed: Bed) -> None:
+    await bed.publish()
+    client = await bed.client()
+    for colour in (BLUE, GREEN) * 100:
+        await bed.splits.move(WEB, all_to(colour))
+        assert (await client.ask("GET", "/")).text == colour
+
+
+async def test_no_request_is_lost_while_the_split_moves_to_and_fro(bed: Bed) -> None:
+    await bed.publish()
+    await bed.splits.move(WEB, all_to(BLUE))
+    moving = asyncio.Event()
+
+    async def ask_until_the_end() -> Counter[int]:
+        client, statuses = await bed.client(), Counter[int]()
+        while not moving.is_set():
+            statuses[(await client.ask("POST", "/", body=b"x" * 200)).status] += 1
+        return statuses
+
+    clients = [asyncio.create_task(ask_until_the_end()) for _ in range(16)]
+    for percent in (0, 12.34, 50, 99.99, 100, 0.01) * 20:
+        await bed.splits.move(WEB, share(GREEN, percent, cover=percent != 0))
+    moving.set()
+    statuses = sum(await asyncio.gather(*clients), Counter[int]())
+    assert set(statuses) == {200}
+    assert statuses[200] > 100
+
+
+@pytest.mark.parametrize("percent", [0.5, 12.34, 50.0])
+async def test_a_split_deals_out_what_it_says(bed: Bed, percent: float) -> None:
+    await bed.publish()
+    await bed.splits.move(WEB, share(GREEN, percent))
+    requests = 4000
+    green = (await dealt(bed, requests))["green"]
+    expected = requests * percent / 100
+    assert abs(green - expected) < 5 * max(expected * (1 - percent / 100), 1) ** 0.5  # five standard deviations
+
+
+async def test_the_whole_share_goes_where_it_says(bed: Bed) -> None:
+    await bed.publish()
+    for colour in (BLUE, GREEN):
+        for cover in (False, True):
+            await bed.splits.move(WEB, all_to(colour, cover=cover))
+            assert await dealt(bed, 50) == {colour: 50}
+
+
+async def test_a_cookie_keeps_its_client_in_the_growing_canary(bed: Bed) -> None:
+    await bed.publish(bed.topology(bed.route(sticky=Sticky.COOKIE)))
+    client = await bed.client()
+    cookies = [f"px_bed=visitor-{number}" for number in range(200)]
+    before: set[str] = set()
+    for percent in (1, 5, 12.34, 50, 100):
+        await bed.splits.move(WEB, share(GREEN, percent))
+        canary = {cookie for cookie in cookies if (await client.ask("GET", "/", {"Cookie": cookie})).text == "green"}
+        assert before <= canary
+        before = canary
+    assert before == set(cookies)
+
+
+async def test_a_new_visitor_gets_the_cookie_that_keeps_the_colour_just_seen(bed: Bed) -> None:
+    await bed.publish(bed.topology(bed.route(sticky=Sticky.COOKIE)))
+    await bed.splits.move(WEB, share(GREEN, 50))
+    for _ in range(20):
+        first = await bed.get()
+        cookie = first.headers["set-cookie"].partition(";")[0]
+        again = await bed.get(Cookie=cookie)
+        assert again.text == first.text
+        assert "set-cookie" not in again.headers
+
+
+async def test_an_address_keeps_its_colour(bed: Bed) -> None:
+    await bed.publish(bed.topology(bed.route(sticky=Sticky.IP), trusted=("127.0.0.1",)))
+    await bed.splits.move(WEB, share(GREEN, 50))
+    seen = {}
+    for _ in range(3):
+        for number in range(40):
+            address = f"198.51.100.{number}"
+            text = (await bed.get(X_Forwarded_For=address)).text
+            assert seen.setdefault(address, text) == text
+    assert set(seen.values()) == {"blue", "green"}
+
+
+async def test_flags_that_the_workers_cannot_reach_are_named(bed: Bed) -> None:
+    await bed.publish()
+    bed.places.splits.chmod(0o700)
+    with pytest.raises(SplitNotSeen) as refusal:
+        await bed.splits.move(WEB, all_to(BLUE))
+    assert f"{bed.places.splits} (mode 0700)" in str(refusal.value)
+    assert "nobody" in str(refusal.value) or "www-data" in str(refusal.value)
+
+
+async def test_flags_changed_by_hand_are_not_believed(bed: Bed) -> None:
+    await bed.publish()
+    await bed.splits.move(WEB, all_to(BLUE))
+    (bed.places.splits / WEB / "current" / "all.green").touch()
+    with pytest.raises(StateUnusable):
+        bed.splits.read(WEB)
+    await bed.splits.move(WEB, all_to(BLUE))
+    assert bed.splits.read(WEB) == all_to(BLUE)
+
+
+# --- cover -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_candidate_that_dies_is_covered_within_the_same_request(bed: Bed) -> None:
+    await bed.publish()
+    await bed.splits.move(WEB, all_to(GREEN, cover=True))
+    await bed.withdraw(bed.green)
+    assert await dealt(bed, 50) == {"blue": 50}
+
+
+async def test_without_cover_the_other_colour_is_never_asked(bed: Bed) -> None:
+    await bed.publish()
+    await bed.splits.move(WEB, all_to(GREEN))
+    await bed.withdraw(bed.green)
+    assert (await bed.get()).status == 502
+
+
+async def test_the_prober_reaches_the_plain_pool_of_a_colour_without_any_traffic(bed: Bed) -> None:
+    await bed.publish()
+    endpoint = bed.proxy.endpoint(bed.route(), GREEN)
+    reader, writer = await asyncio.open_unix_connection(endpoint.socket)
+    writer.write(f"GET {endpoint.prefix}/seen?a=1 HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n".encode())
+    seen = json.loads((await reader.read()).partition(b"\r\n\r\n")[2])
+    assert seen["path"] == "/seen?a=1"
+    assert seen["headers"]["host"] == "shop"
+    writer.close()
+
+
+# --- what passes through -----------------------------------------------------------------------------------------
+
+
+async def test_the_application_learns_who_asked(bed: Bed) -> None:
+    await bed.publish()
+    await bed.splits.move(WEB, all_to(BLUE))
+    seen = json.loads((await bed.get("/seen", X_Forwarded_For="203.0.113.9", X_Forwarded_Proto="https")).body)
+    headers = seen["headers"]
+    assert headers["x-forwarded-for"] == headers["x-real-ip"] == "127.0.0.1"  # a stranger's claim is not believed
+    assert headers["x-forwarded-proto"] == "http"
+    assert headers["x-forwarded-host"] == headers["host"] == "bed.example.com"
+    assert len(headers["x-request-id"]) == 32
+
+
+async def test_a_trusted_proxy_is_believed_and_named_in_the_chain(bed: Bed) -> None:
+    await bed.publish(bed.topology(trusted=("127.0.0.0/8",)))
+    await bed.splits.move(WEB, all_to(BLUE))
+    claims = {"X_Forwarded_For": "203.0.113.9", "X_Forwarded_Proto": "https", "X_Forwarded_Host": "shop.example.com"}
+    headers = json.loads((await bed.get("/seen", **claims)).body)["headers"]
+    assert headers["x-forwarded-for"] == "203.0.113.9, 127.0.0.1"
+    assert headers["x-real-ip"] == "203.0.113.9"
+    assert headers["x-forwarded-proto"] == "https"
+    assert headers["x-forwarded-host"] == "shop.example.com"
+
+
+async def test_the_path_arrives_as_it_was_sent(bed: Bed) -> None:
+    await bed.publish()
+    await bed.splits.move(WEB, all_to(BLUE))
+    for path in ("/seen/a%2Fb%20c", "/seen//x/../y", "/seen?q=%24a;b"):
+        assert json.loads((await bed.get(path)).body)["path"] == path
+
+
+async def test_a_websocket_passes_and_survives_a_move(bed: Bed) -> None:
+    await bed.publish()
+    await bed.splits.move(WEB, all_to(BLUE))
+    client = await bed.client()
+    client.writer.write(b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    assert (await client.head())[0] == 101
+    for word in (b"one", b"two"):
+        client.writer.write(word)
+        assert await client.reader.read(100) == b"blue " + word
+        await bed.splits.move(WEB, all_to(GREEN))
+
+
+async def test_events_arrive_as_they_are_sent_across_moves_and_reloads(bed: Bed) -> None:
+    await bed.publish()
+    await bed.splits.move(WEB, all_to(BLUE))
+    client = await bed.client()
+    client.writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await client.head())[0] == 200
+    for number in range(8):
+        async with asyncio.timeout(1):
+            assert b"data: %d" % number in await client.reader.readuntil(b"\n\n\r\n")
+        if number == 2:
+            await bed.splits.move(WEB, all_to(GREEN))
+        if number == 4:
+            await bed.publish(bed.topology(bed.route(hosts=("a.example.com",))))
+
+
+async def test_an_upload_passes_up_to_the_limit_of_its_service(bed: Bed) -> None:
+    await bed.publish(bed.topology(bed.route(body_limit=3 << 20)))
+    await bed.splits.move(WEB, all_to(BLUE))
+    client = await bed.client()
+    assert (await client.ask("POST", "/size", body=b"x" * (3 << 20))).text == str(3 << 20)
+    assert (await client.ask("POST", "/size", body=b"x" * ((3 << 20) + 1))).status == 413
+
+
+async def test_an_answer_that_is_on_its_way_comes_from_the_colour_that_was_asked(bed: Bed) -> None:
+    await bed.publish()
+    await bed.splits.move(WEB, all_to(BLUE))
+    slow = asyncio.create_task(bed.get("/slow"))
+    await asyncio.sleep(0.1)
+    await bed.splits.move(WEB, all_to(GREEN))
+    assert (await slow).text == "blue"
+
+
+# --- hosts and paths ---------------------------------------------------------------------------------------------
+
+
+async def test_the_longest_path_of_a_host_wins_and_ends_at_a_slash(bed: Bed) -> None:
+    api = bed.route(service="api", hosts=("shop.example.com",), path="/api")
+    web = bed.route(service="web", hosts=("shop.example.com",))
+    await bed.publish(bed.topology(api, web))
+    await bed.splits.move(api.service, all_to(GREEN))
+    await bed.splits.move(web.service, all_to(BLUE))
+    colours = {path: (await bed.get(path, Host="shop.example.com")).text for path in ("/", "/api", "/api/x", "/apish")}
+    assert colours == {"/": "blue", "/api": "green", "/api/x": "green", "/apish": "blue"}
+
+
+async def test_a_host_that_no_service_has_is_not_found(bed: Bed) -> None:
+    await bed.publish(bed.topology(bed.route(hosts=("shop.example.com",), path="/shop")))
+    await bed.splits.move(WEB, all_to(BLUE))
+    assert (await bed.get("/shop", Host="other.example.com")).status == 404
+    assert (await bed.get("/", Host="shop.example.com")).status == 404
+    assert (await bed.get("/shop", Host="shop.example.com")).text == "blue"
+
+
+async def test_a_service_without_hosts_catches_what_the_others_leave(bed: Bed) -> None:
+    api = bed.route(service="api", hosts=("*.example.com",), path="/api")
+    await bed.publish(bed.topology(api, bed.route()))
+    await bed.splits.move(api.service, all_to(GREEN))
+    await bed.splits.move(WEB, all_to(BLUE))
+    assert (await bed.get("/api", Host="a.example.com")).text == "green"
+    assert (await bed.get("/", Host="a.example.com")).text == "blue"
+    assert (await bed.get("/api", Host="a.example.org")).text == "blue"
+
+
+# --- the access log ----------------------------------------------------------------------------------------------
+
+
+async def test_the_log_has_one_line_per_request_and_names_every_server_that_was_tried(bed: Bed) -> None:
+    dead = f"127.0.0.4:{free_port('127.0.0.4')}"
+    await bed.publish(bed.topology(bed.route(green=(dead,))))
+    await bed.splits.move(WEB, all_to(GREEN, cover=True))
+    await bed.get("/a%09b?secret=1")
+    await asyncio.sleep(1.3)
+    (line,) = bed.places.access_log.read_text().splitlines()
+    _, service, pool, status, _, addresses, statuses, _, _, method, path = line.split("\t")
+    assert (service, pool, status, method, path) == ("web", "px_bed_web_green_cover", "200", "GET", r"/a\x09b")
+    assert (addresses, statuses) == (f"{dead}, {bed.blue}", "502, 200")
