@@ -1,4 +1,4 @@
-"""A real nginx in a state folder of its own, and tiny applications on loopback addresses behind it. Start at a_bed()."""
+"""A real nginx in a state folder of its own, and tiny applications on loopback behind it. Start at a_bed()."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def all_to(colour: Colour, *, cover: bool = False) -> Flags:
     return Flags(split=Split.all_to(colour), cover=cover)
 
 
-def share(lead: Colour, percent: float, *, cover: bool = True) -> Flags:
+def share(lead: Colour, percent: float | str, *, cover: bool = True) -> Flags:
     return Flags(split=Split.of(lead, percent), cover=cover)
 
 
@@ -69,9 +69,7 @@ class Bed:
         return route.replace(**changes)
 
     def topology(self, *routes: Route, **settings: object) -> Topology:
-        return Topology(
-            project=PROJECT, settings=self.settings.replace(**settings), routes=routes or (self.route(),)
-        )
+        return Topology(project=PROJECT, settings=self.settings.replace(**settings), routes=routes or (self.route(),))
 
     async def publish(self, topology: Topology | None = None) -> int:
         return await self.proxy.publish(topology or self.topology(), 1, self.claim)

@@ -176,6 +176,16 @@ class DockerRuntime:
 
         return await self._call(work, START_LIMIT, f"running {command[0]} in {name}")
 
+    async def remove_networks(self) -> None:
+        """Both networks of the project; one that still has containers stays."""
+
+        def work(client: docker.DockerClient) -> None:
+            for network in client.networks.list(filters={"label": f"proxyctl.project={self._project}"}):
+                with suppress(APIError):
+                    network.remove()
+
+        await self._call(work, CALL_LIMIT, "removing networks")
+
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 

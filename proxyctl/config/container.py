@@ -1,7 +1,7 @@
 """A container definition as a file has it: Compose's forms of the keys that we carry, and no other key.
 
-`proxyctl.yml` and the Compose file are read by the same model. defined() takes what one of them says, over() lays one on
-the other, to_domain() is the way into the domain. Never reads a file.
+`proxyctl.yml` and the Compose file are read by the same model. defined() takes what one of them says, over() lays
+one on the other, to_domain() is the way into the domain. Never reads a file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ENGINE = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")
 class Strict(BaseModel):
     """A mapping of a file: unknown keys are problems, and what was read never changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 # --- volumes ----------------------------------------------------------------------------------------------------
@@ -34,8 +34,8 @@ class Mount(Strict):
 
     type: Annotated[str, fields.one_of("bind", "volume", later=("tmpfs", "npipe", "cluster"))]
     source: fields.File
-    target: Inside
-    read_only: Truth = False
+    target: fields.Inside
+    read_only: fields.Truth = False
 
     def short(self) -> str:
         source = self.source if self.type == "volume" or _is_path(self.source) else f"./{self.source}"
@@ -92,7 +92,7 @@ class Healthcheck(Strict):
     timeout: fields.ComposeDuration | None = None
     start_period: fields.ComposeDuration | None = None
     retries: Annotated[int, fields.counted(1, 100)] | None = None
-    disable: Truth = False
+    disable: fields.Truth = False
 
     def to_domain(self) -> DockerHealth:
         return DockerHealth(
@@ -119,7 +119,7 @@ class ContainerFile(Strict):
     user: Annotated[str, Read(grammar.user, {"type": ["string", "integer"]})] | None = None
     working_dir: fields.Inside | None = None
     stop_signal: Annotated[str, Read(grammar.stop_signal, {"type": ["string", "integer"]})] | None = None
-    stop_grace_period: fields.ComposeDuration = 10.0
+    stop_grace_period: fields.ComposeDuration = fields.written("10s")
     init: fields.Truth | None = None
     restart: Annotated[
         str, Read(grammar.restart, {"type": "string", "examples": ["unless-stopped", "on-failure:3"]})

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+import yaml._yaml
 from yaml import events
 
 from proxyctl.config.problems import Place, Problem, shown
@@ -237,20 +238,19 @@ def _events(path: Path, text: str) -> Iterator[events.Event]:
         yield from yaml.parse(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         words = " ".join(part for part in (error.context, error.problem) if part)
-        raise Unreadable(Problem(path, _mark(error), "", f"not YAML: {words}")) from None
+        raise Unreadable(
+            Problem(path, _place_at(error.problem_mark, error.context_mark), "", f"not YAML: {words}")
+        ) from None
     except yaml.YAMLError as error:
         raise Unreadable(Problem(path, Place(1, 1), "", f"not YAML: {shown(str(error))}")) from None
 
 
-def _mark(error: yaml.MarkedYAMLError) -> Place:
-    for mark in (error.problem_mark, error.context_mark):
-        if mark is not None:
-            return Place(mark.line + 1, mark.column + 1)
-    return Place(1, 1)
-
-
 def _place(event: events.Event) -> Place:
-    return Place(event.start_mark.line + 1, event.start_mark.column + 1)
+    return _place_at(event.start_mark)
+
+
+def _place_at(*marks: yaml.Mark | yaml._yaml.Mark | None) -> Place:
+    return next((Place(mark.line + 1, mark.column + 1) for mark in marks if mark is not None), Place(1, 1))
 
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)

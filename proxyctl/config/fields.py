@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Discriminator, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag
+from pydantic import Discriminator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag
 from pydantic_core import CoreSchema, core_schema
 
 from proxyctl.config import grammar
@@ -54,9 +54,14 @@ def one_of(*known: str, later: tuple[str, ...] = ()) -> Read:
     return Read(grammar.choice(*known, later=later), {"enum": list(known)})
 
 
+def written(default: Any, description: str | None = None) -> Any:
+    """A key that may be left out: its default as a user would write it, read by the key's grammar."""
+    return Field(default, description=description)
+
+
 def form_of(value: object) -> str:
     """How a key that has several forms is written here."""
-    return LISTED if isinstance(value, list) else MAPPED if isinstance(value, dict) else ALONE
+    return LISTED if isinstance(value, (list, tuple)) else MAPPED if isinstance(value, dict) else ALONE
 
 
 def forms(expected: str) -> Discriminator:

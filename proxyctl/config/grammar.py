@@ -65,7 +65,7 @@ def line(value: Any) -> str:
 def block(value: Any) -> str:
     """Text that may have several lines. A number is taken as it is written, where all YAML readers agree on it."""
     if isinstance(value, Doubtful):
-        raise ValueError(f'YAML readers disagree on what this is; write it in double quotes: "{value}"')
+        raise ValueError("YAML readers disagree on what this is; write it in double quotes if text is meant")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):

@@ -84,7 +84,7 @@ def sentence(event: ev.Event) -> str:
         case ev.StandbyLost(reason=reason):
             return f"no warm rollback any more: {reason}"
         case ev.RolloutEnded(outcome=outcome, reason=reason):
-            return f"{outcome}{': ' + reason if reason else ''}"
+            return f"rollout ended: {outcome}{': ' + reason if reason else ''}"
         case ev.SafetyLost(reason=reason):
             return f"DEGRADED: {reason}"
         case ev.RecoveryStarted():

@@ -43,13 +43,14 @@ class NginxProxy:
     # --- publish ---------------------------------------------------------------------------------------------------
 
     async def publish(self, topology: Topology, fence: int, claim: Callable[[], int]) -> int:
+        _fit_for_a_socket(self._places)
         self._places.create()
         current = self._generations.current()
-        if current is not None and self._render(topology, current.number) == current.text:
+        if current is not None and _render(topology, current.number, self._places) == current.text:
             await self.start()
             return current.number
         number = claim()
-        candidate = self._generations.stage(number, fence, topology, self._render(topology, number))
+        candidate = self._generations.stage(number, fence, topology, _render(topology, number, self._places))
         took = await self._validate(candidate)
         master = self._running.master()
         if master is None:
@@ -128,9 +129,10 @@ class NginxProxy:
         if current is None:
             raise NginxUnavailable("there is no configuration yet to start nginx with", next_step="proxyctl deploy")
         master = self._running.master()
-        if master is None:
+        observed = await self._running.generation_of(master) if master else None
+        if master is None or observed is None:
             await self._running.start(current)
-        elif not await self._running.answers(current.number):
+        elif observed < current.number:
             await self._catch_up(current, master)
         return await self.status()
 
@@ -176,19 +178,19 @@ class NginxProxy:
 
     async def check(self, topology: Topology) -> list[str]:
         """nginx reads the configuration as it would be, written for a folder that is gone afterwards."""
-        try:
-            self._render(topology, 1)
-            with tempfile.TemporaryDirectory(prefix="proxyctl-check-") as folder:
+        with tempfile.TemporaryDirectory(prefix="proxyctl-check-") as folder:
+            try:
                 objections = await self._test_in(Path(folder), topology)
-        except (PublishRefused, NginxUnavailable) as error:
-            return [str(error)]
+            except (PublishRefused, NginxUnavailable) as error:
+                return [str(error)]
         return [*objections, *self._taken(topology)]
 
     async def _test_in(self, folder: Path, topology: Topology) -> list[str]:
         elsewhere = Places(folder / "state")
         elsewhere.create()
         config = folder / CONFIG
-        config.write_text(_text(topology, 1, elsewhere))
+        config.write_text(_render(topology, 1, elsewhere))
+        _fit_for_a_socket(self._places)
         verdict = await NginxBinary(topology.settings.binary).test(config)
         return [line.replace(str(elsewhere.root), str(self._places.root)) for line in verdict.objections]
 
@@ -203,7 +205,7 @@ class NginxProxy:
     def diff(self, topology: Topology) -> str:
         current = self._generations.current()
         before = current.text if current else ""
-        after = self._render(topology, current.number if current else 1)
+        after = _render(topology, current.number if current else 1, self._places)
         name = str(self._places.current / CONFIG)
         return "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), name, f"{name} (planned)"))
 
@@ -219,20 +221,21 @@ class NginxProxy:
             host=route.hosts[0] if route.hosts else "",
         )
 
-    def _render(self, topology: Topology, number: int) -> str:
-        """Raises PublishRefused for what cannot be written."""
-        if len(os.fsencode(self._places.control_socket)) > SOCKET_PATH_LIMIT:
-            raise _refused(f"the path of the state folder {self._places.root} is too long for a unix socket in it")
-        try:
-            return _text(topology, number, self._places)
-        except ValueError as error:
-            raise _refused(str(error)) from error
 
-
-def _text(topology: Topology, number: int, places: Places) -> str:
+def _render(topology: Topology, number: int, places: Places) -> str:
+    """Raises PublishRefused for what cannot be written."""
     from proxyctl.adapters.nginx.render import render  # Jinja costs 80 ms, and `status` renders nothing
 
-    return render(_for_this_user(topology), number, places)[CONFIG]
+    try:
+        return render(_for_this_user(topology), number, places)[CONFIG]
+    except ValueError as error:
+        raise _refused(str(error)) from error
+
+
+def _fit_for_a_socket(places: Places) -> None:
+    """Raises PublishRefused when no socket can have a path this long."""
+    if len(os.fsencode(places.control_socket)) > SOCKET_PATH_LIMIT:
+        raise _refused(f"the path of the state folder {places.root} is too long for a unix socket in it")
 
 
 def _for_this_user(topology: Topology) -> Topology:

@@ -101,9 +101,19 @@ class RunningNginx:
 
     # --- reload ----------------------------------------------------------------------------------------------------
 
-    async def answers(self, number: int) -> bool:
-        """Whether some worker runs this generation or a later one. Raises NginxUnavailable."""
-        return (await self._control.speaker()).generation >= number
+    async def generation_of(self, master: Process) -> int | None:
+        """What its workers answer with; None when it died meanwhile. Raises NginxUnavailable when they are silent."""
+        deadline = time.monotonic() + OBSERVED_WITHIN
+        while master.title:
+            try:
+                speaker = await self._control.speaker()
+            except NginxUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(LOOK_EVERY)
+            else:
+                return speaker.generation if master.title else None
+        return None
 
     async def reload(self, number: int, master: Process, parse: Seconds) -> None:
         """HUP, then observe; `parse` is how long nginx takes to read the configuration. Raises NotTaken."""
@@ -128,7 +138,7 @@ class RunningNginx:
     def _answers(self, number: int) -> Condition:
         async def answers() -> bool:
             with suppress(NginxUnavailable):
-                return await self.answers(number)
+                return (await self._control.speaker()).generation >= number
             return False
 
         return answers

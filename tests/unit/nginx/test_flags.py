@@ -44,7 +44,9 @@ def test_a_folder_name_says_its_flags(flags: Flags | None) -> None:
     assert parse_folder_name(folder_name(flags)) == flags
 
 
-@pytest.mark.parametrize("name", ["", "red-00500", "green-500", "green-00500-", "green-00500-covers", "green-10001", "x"])
+@pytest.mark.parametrize(
+    "name", ["", "red-00500", "green-500", "green-00500-", "green-00500-covers", "green-10001", "x"]
+)
 def test_a_name_that_says_no_split_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_folder_name(name)

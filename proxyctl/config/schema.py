@@ -1,0 +1,181 @@
+"""What `proxyctl.yml` may hold, key by key. Mirrors the file; what the keys mean together is for rules.py.
+
+Defaults stand here as a user would write them; a test holds them to those of the domain. Start at ProjectFile;
+json_schema() is the same for editors.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, Tag
+
+from proxyctl.config import fields, grammar
+from proxyctl.config.container import ContainerFile, Strict
+from proxyctl.config.fields import ALONE, MAPPED, Read, counted, forms, lasting, one_of, written
+
+LATER = ("accessories", "jobs", "https", "tls", "protocol", "needs")  # keys of a later version, refused in words
+MOST_SERVICES = 5000
+MOST_HOSTS = 64
+
+_Timeout = Annotated[float, lasting("1ms", "1h")]
+
+
+def _no_check(value: Any) -> str:
+    if value != "none":
+        raise ValueError("give a path such as health: {path: /healthz}, or the word none for no check")
+    return "none"
+
+
+def _is_true(value: Any) -> bool:
+    if value is not True:
+        raise ValueError("write true, or leave the key out")
+    return value
+
+
+def _tcp(value: Any) -> int | bool:
+    return value if value is True else grammar.port(value)
+
+
+def _workers(value: Any) -> int | None:
+    return None if value == "auto" else grammar.whole(1, 512)(value)
+
+
+def _program(value: Any) -> str:
+    text = grammar.file(value)
+    if text.startswith("-"):
+        raise ValueError("not a program; write nginx, or a path such as /usr/sbin/nginx")
+    return text
+
+
+class HealthFile(Strict):
+    """How a replica is asked whether it is healthy. One of path, tcp, exec and docker says how."""
+
+    path: fields.ProbePath | None = written(None, "Ask for this by HTTP.")
+    tcp: Annotated[int | bool, Read(_tcp, {"type": ["boolean", "integer"]})] | None = written(
+        None, "A connection is enough: true for the service's port, or another port."
+    )
+    exec: fields.Command | None = written(None, "A command inside the container that exits 0.")
+    docker: Annotated[bool, Read(_is_true, {"const": True})] | None = written(
+        None, "The HEALTHCHECK of the image or of container.healthcheck."
+    )
+
+    port: fields.Port | None = written(None, "Another port than the service's.")
+    scheme: Annotated[str, one_of("http", "https")] = "http"
+    verify: fields.Truth = written(True, description="With https: verify the certificate.")
+    method: fields.Method = "GET"
+    status: fields.Statuses = written("200-299", "What a healthy replica answers: 204, 200-299 or a list.")
+    headers: Annotated[dict[fields.HeaderName, fields.HeaderValue], Field(max_length=64)] = written({})
+    host: fields.PlainHost | None = written(None, "The Host header; else the service's first host.")
+    body: Annotated[fields.Line, Field(max_length=1024)] = written("", "Text that the answer must contain.")
+
+    interval: Annotated[float, lasting("50ms", "1h")] = written("1s", "From one probe to the next.")
+    timeout: Annotated[float, lasting("50ms", "1h")] = written("2s", "For one probe, in all.")
+    healthy: Annotated[int, counted(1, 100)] = written(3, description="Passes in a row that make a replica healthy.")
+    unhealthy: Annotated[int, counted(1, 100)] = written(3, description="Failures in a row that make it sick.")
+    deadline: Annotated[float, lasting("100ms", "1h")] = written("60s", "For a candidate's whole gate.")
+
+
+class TimeoutsFile(Strict):
+    """Between nginx and a replica."""
+
+    connect: _Timeout = written("1s")
+    read: _Timeout = written("60s", "Between two reads of an answer.")
+    send: _Timeout = written("60s", "Between two writes of a request.")
+
+
+class ServiceFile(Strict):
+    """What clients address, and the containers behind it."""
+
+    container: ContainerFile = written(
+        ContainerFile(), "As in a Compose file, laid over the service of that name in `compose`."
+    )
+    port: fields.Port | None = written(None, "Where a replica listens. Without it the service is not routed.")
+    replicas: Annotated[int, counted(1, 64)] = 1
+    hosts: Annotated[tuple[fields.Host, ...], Field(min_length=1, max_length=MOST_HOSTS)] | None = written(
+        None, "Left out: the service catches all hosts."
+    )
+    path: fields.UrlPath = written("/", "This path and all below it.")
+    health: (
+        Annotated[
+            Annotated[HealthFile, Tag(MAPPED)] | Annotated[str, Read(_no_check, {"const": "none"}), Tag(ALONE)],
+            forms("a mapping such as {path: /healthz}, or the word none"),
+        ]
+        | None
+    ) = None
+    strategy: Annotated[str, one_of("blue-green", later=("canary", "rolling", "recreate"))] = "blue-green"
+    bake: Annotated[float, lasting("0s", "24h")] = written("60s", "Watched after the cutover.")
+    standby: Annotated[float, lasting("0s", "168h")] = written("15m", "How long the old release stays warm.")
+    drain: Annotated[float, lasting("0s", "1h")] = written("30s", "For open requests of a stopping replica.")
+    readiness_delay: Annotated[float, lasting("0s", "1h")] = written(
+        "0s", "Without a health check: running this long is the gate."
+    )
+    balance: Annotated[str, one_of("least_conn", "round_robin")] = "least_conn"
+    sticky: Annotated[str, one_of("none", "cookie", "ip")] = written(
+        "none", "What keeps a client on its side of a split."
+    )
+    timeouts: TimeoutsFile = TimeoutsFile()
+    body_limit: fields.Size = written("1m", "Of a request; 0 is unlimited.")
+
+
+class ProxyTimeoutsFile(Strict):
+    """Between clients and nginx, and of nginx itself."""
+
+    client_header: _Timeout = written("10s")
+    client_body: _Timeout = written("60s")
+    client_keepalive: _Timeout = written("75s")
+    upstream_keepalive: _Timeout = written("5s")
+    worker_shutdown: Annotated[float, lasting("1s", "24h")] | None = written(
+        None, "For old workers after a reload; else 60s, or the longest drain."
+    )
+
+
+class ProxyFile(Strict):
+    """The one nginx in front of all services."""
+
+    mode: Annotated[str, one_of("process", later=("container", "include"))] = "process"
+    http: fields.Listens = written(80, "A port, or a list of ports and addresses.")
+    trusted: Annotated[tuple[fields.Network, ...], Field(max_length=256)] = written(
+        (), "Whose X-Forwarded-For is believed."
+    )
+    cutover: Annotated[str, one_of("live", later=("reload",))] = "live"
+    binary: Annotated[str, Read(_program, {"type": "string"})] = "nginx"
+    user: Annotated[str, Read(grammar.user, {"type": "string"})] | None = written(
+        None, "Of the workers, when nginx is started as root."
+    )
+    workers: Annotated[int | None, Read(_workers, {"type": ["integer", "string"], "examples": ["auto", 4]})] = written(
+        "auto"
+    )
+    timeouts: ProxyTimeoutsFile = ProxyTimeoutsFile()
+    access_log: Annotated[str, one_of("on", "off")] = "on"
+
+
+class ProjectFile(Strict):
+    """One `proxyctl.yml`."""
+
+    project: fields.Name | None = written(None, "Names containers, networks and the state folder.")
+    compose: fields.File | None = written(None, "A Compose file whose services are inherited by name.")
+    proxy: ProxyFile = ProxyFile()
+    services: Annotated[dict[fields.Name, ServiceFile], Field(max_length=MOST_SERVICES)] = written({})
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema, draft 2020-12, for editors. Looser than the file's own checks, never stricter."""
+    keys: dict[str, Any] = _without_null(ProjectFile.model_json_schema())
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect} | keys | {"title": "proxyctl.yml", "required": ["project", "services"]}
+
+
+def _without_null(schema: Any) -> Any:
+    """Keys that may be left out are not keys that may be null."""
+    if isinstance(schema, list):
+        return [_without_null(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: _without_null(item) for key, item in schema.items() if (key, item) != ("default", None)}
+    options = kept.get("anyOf", [])
+    if {"type": "null"} in options:
+        options = [option for option in options if option != {"type": "null"}]
+        alone = options[0] if len(options) == 1 else {"anyOf": options}
+        return {key: item for key, item in kept.items() if key != "anyOf"} | alone
+    return kept

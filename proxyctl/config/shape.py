@@ -1,0 +1,187 @@
+"""Hold a file to its model and collect every problem where it stands, not only the first.
+
+What is wrong is noted and cut out, and the rest is read again, so that rules about several keys can still be asked of
+what is right. Start at shaped(); Findings is what they add to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from proxyctl.config.document import Document, Location, Value, dotted, place_of, place_of_key
+from proxyctl.config.fields import ALONE, LISTED, MAPPED
+from proxyctl.config.problems import Problem, shown
+from proxyctl.config.schema import LATER
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_SECRET = ("environment", "headers")  # what stands below is never repeated in a message
+
+_INSTEAD = {  # keys of Compose that have another place here
+    "build": "build the image before, and write image",
+    "ports": "clients come through nginx; write port beside container",
+    "expose": "write port beside container",
+    "deploy": "write replicas beside container",
+    "scale": "write replicas beside container",
+    "container_name": "replicas are named by proxyctl; remove it",
+    "secrets": "write the variable as file:PATH, or a volume",
+    "configs": "write a volume",
+    "network_mode": "write networks",
+}
+
+
+class Findings:
+    """The problems of one file, in the order of the file. What lies in or around a problem is not complained of."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._found: dict[Location, Problem] = {}
+
+    @property
+    def problems(self) -> list[Problem]:
+        return sorted([*self.document.problems, *self._found.values()], key=lambda problem: problem.place)
+
+    def value(self, location: Location, wrong: str) -> None:
+        """The value there is wrong."""
+        self._add(location, Problem(self.document.path, place_of(self._root, location), dotted(location), wrong))
+
+    def key(self, location: Location, wrong: str) -> None:
+        """The key itself is wrong, or what should stand below it is missing."""
+        self._add(location, Problem(self.document.path, place_of_key(self._root, location), dotted(location), wrong))
+
+    def touch(self, location: Location) -> bool:
+        """Whether something in or around this location is wrong already."""
+        return any(location[: len(known)] == known[: len(location)] for known in self._found)
+
+    @property
+    def _root(self) -> Any:
+        return self.document.root
+
+    def _add(self, location: Location, problem: Problem) -> None:
+        if not self.touch(location):
+            self._found[location] = problem
+
+
+def shaped(model: type[Model], value: dict[str, Value], findings: Findings, prefix: Location = ()) -> Model:
+    """What is right of this value; all that is wrong with it is found. `prefix` is where the value stands."""
+    rest: Value = value
+    for location in list(_nothings(value)):
+        findings.key(prefix + location, "no value; write one or remove the key")
+        rest = _without(rest, location)
+    while True:
+        try:
+            return model.model_validate(rest)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                location = _location(detail)
+                _find(findings, prefix + location, detail, model, location)
+                rest = _without(rest, location)
+
+
+def _find(findings: Findings, full: Location, detail: ErrorDetails, model: type[BaseModel], location: Location) -> None:
+    match detail["type"]:
+        case "extra_forbidden":
+            findings.key(full, _unknown(str(location[-1]), _known_keys(model, location[:-1])))
+        case "missing":
+            findings.key(full, "missing; write it")
+        case _ if detail["loc"][-1] == "[key]":
+            findings.key(full, _wrong(detail))
+        case _ if any(part in _SECRET for part in location):
+            findings.value(full, _wrong(detail))
+        case _:
+            findings.value(full, f"{shown(detail['input'])}: {_wrong(detail)}")
+
+
+def _wrong(detail: ErrorDetails) -> str:
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "value_error":
+            return str(context["error"])
+        case "model_type" | "dict_type":
+            return "write a mapping, such as key: value"
+        case "tuple_type":
+            return "write a list, such as [one, two]"
+        case "too_long" | "string_too_long":
+            return f"longer than {context['max_length']}; write at most that many"
+        case "too_short":
+            return "the list is empty; write what belongs to it or leave the key out"
+        case "none_required":
+            return "settings of one network are not carried; write a list of names"
+        case _:
+            return detail["msg"]
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    if key in LATER:
+        return "not yet in this version; remove it"
+    if key in _INSTEAD and "image" in known:
+        return f"not a key of a container here; {_INSTEAD[key]}"
+    if near := get_close_matches(key, known, n=1, cutoff=0.7):
+        return f'unknown key; did you mean "{near[0]}"?'
+    return f"unknown key; remove it, or write one of {', '.join(known)}"
+
+
+def _known_keys(annotation: Any, location: Location) -> list[str]:
+    """The keys of the mapping that stands at this location of a model."""
+    if not location:
+        return [key for model in _models(annotation) for key in model.model_fields]
+    return [key for below in _below(annotation, location[0]) for key in _known_keys(below, location[1:])]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    for option in _options(annotation):
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            yield option
+
+
+def _below(annotation: Any, part: str | int) -> Iterator[Any]:
+    """The annotations of what a part of a location leads to."""
+    for option in _options(annotation):
+        if get_origin(option) is dict:
+            yield get_args(option)[1]
+        elif get_origin(option) is tuple:
+            yield get_args(option)[0]
+        elif isinstance(option, type) and issubclass(option, BaseModel) and part in option.model_fields:
+            yield option.model_fields[str(part)].annotation
+
+
+def _options(annotation: Any) -> Iterator[Any]:
+    """A union's members, without Annotated around them."""
+    if get_origin(annotation) is Annotated:
+        yield from _options(get_args(annotation)[0])
+    elif get_origin(annotation) is None or get_origin(annotation) in (dict, tuple):
+        yield annotation
+    else:
+        for option in get_args(annotation):
+            yield from _options(option)
+
+
+def _location(detail: ErrorDetails) -> Location:
+    """Where it stands in the file: without the tags of forms and pydantic's mark of a key."""
+    return tuple(part for part in detail["loc"] if part not in (LISTED, MAPPED, ALONE, "[key]"))
+
+
+def _nothings(value: Value, location: Location = ()) -> Iterator[Location]:
+    """Keys without a value, except where Compose gives that a meaning."""
+    if not isinstance(value, Mapping):
+        return
+    for key, below in value.items():
+        if below is None and (not location or location[-1] not in ("environment", "networks")):
+            yield (*location, key)
+        yield from _nothings(below, (*location, key))
+
+
+def _without(value: Value, location: Location) -> Value:
+    """A copy without what stands there; of a list that has something wrong, nothing is left."""
+    if not isinstance(value, dict) or not location or isinstance(location[0], int) or location[0] not in value:
+        return value
+    key, *below = location
+    inner = value[str(key)]
+    if not below or not isinstance(inner, dict) or below[0] not in inner:
+        return {name: item for name, item in value.items() if name != key}
+    return value | {str(key): _without(inner, tuple(below))}

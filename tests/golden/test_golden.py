@@ -1,0 +1,103 @@
+"""Rendered configurations, byte for byte, each one read by the real nginx.
+
+After a wanted change: `PROXYCTL_GOLDEN=write pytest tests/golden`, then read the diff before you commit it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxyctl.adapters.nginx.binary import NginxBinary
+from proxyctl.adapters.nginx.render import render
+from proxyctl.adapters.places import Places
+from proxyctl.domain.model import Balance, ProxySettings, Route, ServiceName, Sticky, Timeouts, Topology
+
+EXPECTED = Path(__file__).parent / "expected"
+STATE = Path("/var/lib/proxyctl/shop")
+
+
+def a_route(name: str = "web", **changes: object) -> Route:
+    route = Route(
+        service=ServiceName(name),
+        hosts=(),
+        path="/",
+        blue=("172.30.0.2:8000", "172.30.0.3:8000"),
+        green=("172.30.0.4:8000", "172.30.0.5:8000"),
+    )
+    return route.replace(**changes)
+
+
+def a_topology(*routes: Route, **settings: object) -> Topology:
+    return Topology(
+        project="shop", settings=ProxySettings(http=("127.0.0.1:18080",)).replace(**settings), routes=routes
+    )
+
+
+SHOP = ("shop.example.com", "www.shop.example.com")
+CASES = {
+    "one-service": a_topology(a_route()),
+    "nothing": a_topology(),
+    "hosts-and-paths": a_topology(
+        a_route("api", hosts=SHOP[:1], path="/api", body_limit=0),
+        a_route("rest", path="/rest/"),
+        a_route("web", hosts=SHOP),
+        a_route("wild", hosts=("*.example.org",)),
+    ),
+    "sticky": a_topology(
+        a_route("by-address", hosts=("a.example.com",), sticky=Sticky.IP),
+        a_route("by-cookie", hosts=("b.example.com",), sticky=Sticky.COOKIE),
+        a_route("by-nothing", hosts=("c.example.com",)),
+    ).replace(project="my-shop"),
+    "every-setting": a_topology(
+        a_route(
+            balance=Balance.ROUND_ROBIN,
+            timeouts=Timeouts(connect=0.25, read=3600.0, send=90.0),
+            body_limit=50 << 20,
+            drain=120.0,
+        ),
+        http=("127.0.0.1:18080", "[::1]:18080"),
+        trusted=("10.0.0.0/8", "fd00::/8"),
+        user="www-data",
+        workers=3,
+        client_header_timeout=5.0,
+        client_body_timeout=30.0,
+        keepalive_timeout=15.5,
+        upstream_keepalive_timeout=2.0,
+        worker_shutdown_timeout=45.0,
+        access_log=False,
+    ),
+    "long-names": a_topology(a_route(hosts=tuple(f"{'a' * 63}.{'b' * 63}.{n}.example.com" for n in range(3)))),
+}
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A state folder that may be written, as long as the one of the expected files."""
+    root = Path(tempfile.mkdtemp(prefix="golden-", dir="/tmp"))
+    yield root
+    shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_topology_renders_to_the_same_bytes_as_ever(name: str) -> None:
+    expected = EXPECTED / f"{name}.conf"
+    text = render(CASES[name], 7, Places(STATE))["nginx.conf"]
+    if os.environ.get("PROXYCTL_GOLDEN") == "write":
+        expected.write_text(text)
+    assert text == expected.read_text()
+
+
+@pytest.mark.nginx
+@pytest.mark.parametrize("name", CASES)
+async def test_nginx_has_no_objection_to_it(name: str, elsewhere: Path) -> None:
+    places = Places(elsewhere)
+    places.create()
+    config = elsewhere / "nginx.conf"
+    config.write_text((EXPECTED / f"{name}.conf").read_text().replace(str(STATE), str(elsewhere)))
+    assert (await NginxBinary("nginx").test(config)).objections == ()

@@ -1,0 +1,239 @@
+"""Publishing, starting and recovering a real nginx: what is refused leaves no trace, what died comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxyctl.adapters.nginx.generations import Generations
+from proxyctl.adapters.nginx.master import find_orphans
+from proxyctl.adapters.nginx.render import render
+from proxyctl.errors import NginxUnavailable, PublishRefused, StateUnusable
+from proxyctl.ports import ProxyState
+from tests.nginx_bed import BLUE, WEB, Bed, a_bed, all_to, free_port
+
+pytestmark = pytest.mark.nginx
+
+
+@pytest.fixture
+async def bed() -> AsyncIterator[Bed]:
+    async with a_bed() as bed:
+        await bed.serve_both()
+        yield bed
+
+
+@pytest.fixture
+async def serving(bed: Bed) -> Bed:
+    await bed.publish()
+    await bed.splits.move(WEB, all_to(BLUE))
+    return bed
+
+
+def files(folder: Path) -> dict[str, object]:
+    """All names below it, with what symlinks and files hold."""
+    return {
+        str(path.relative_to(folder)): path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+# --- refusals ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_configuration_that_nginx_refuses_leaves_files_and_traffic_as_they_were(serving: Bed) -> None:
+    before = files(serving.places.public)
+    with pytest.raises(PublishRefused) as refusal:
+        await serving.publish(serving.topology(serving.route(blue=("127.0.0.2:99999",))))
+    assert "invalid port" in refusal.value.detail
+    assert files(serving.places.public) == before
+    assert (await serving.get()).text == "blue"
+
+
+async def test_a_value_that_could_mean_something_to_nginx_is_never_written(serving: Bed) -> None:
+    for path in ("/a;b", "/a b", "/{a", '/"', "/$a", "/a\n", "/ü"):
+        with pytest.raises(PublishRefused, match="cannot be written"):
+            await serving.publish(serving.topology(serving.route(path=path)))
+
+
+async def test_a_port_that_another_process_holds_is_reported_and_the_last_good_content_restored(serving: Bed) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        taken = f"127.0.0.1:{holder.getsockname()[1]}"
+        with pytest.raises(PublishRefused) as refusal:
+            await serving.publish(serving.topology(http=(*serving.settings.http, taken)))
+    assert f"bind() to {taken} failed" in refusal.value.detail
+    status = await serving.proxy.status()
+    assert status.generation == status.observed == 3  # 2 was refused, and numbers only rise
+    assert serving.proxy.topology() == serving.topology()
+    assert (await serving.get()).text == "blue"
+
+
+async def test_a_first_start_on_a_taken_port_names_its_holder_and_leaves_nothing(bed: Bed) -> None:
+    with socket.create_server(("127.0.0.1", bed.port)), pytest.raises(PublishRefused) as refusal:
+        await bed.publish()
+    assert f"127.0.0.1:{bed.port} is taken by pid {os.getpid()} (" in str(refusal.value)
+    assert bed.proxy.topology() is None
+    assert not list(bed.places.generations.iterdir())
+    assert await bed.publish() == 2
+
+
+async def test_a_check_names_what_nginx_and_the_machine_say_against_a_topology(bed: Bed) -> None:
+    with socket.create_server(("127.0.0.1", bed.port)):
+        objections = await bed.proxy.check(bed.topology(bed.route(blue=("127.0.0.2:99999",))))
+    assert "invalid port" in objections[0]
+    assert "is taken by pid" in objections[1]
+    assert not bed.places.root.joinpath("public").exists()
+
+
+async def test_a_missing_nginx_is_said_so(bed: Bed) -> None:
+    topology = bed.topology(binary="nginx-of-nowhere")
+    with pytest.raises(NginxUnavailable, match="nginx-of-nowhere"):
+        await bed.publish(topology)
+    assert not list(bed.places.generations.iterdir())
+    assert "nginx-of-nowhere" in (await bed.proxy.check(topology))[0]
+
+
+async def test_a_state_folder_too_deep_for_a_socket_is_refused(bed: Bed) -> None:
+    from proxyctl.adapters.nginx.proxy import NginxProxy
+    from proxyctl.adapters.places import Places
+
+    deep = NginxProxy(Places(bed.places.root / ("deep" * 25)), "bed")
+    with pytest.raises(PublishRefused, match="too long"):
+        await deep.publish(bed.topology(), 1, bed.claim)
+
+
+# --- generations on disk -----------------------------------------------------------------------------------------
+
+
+async def test_a_generation_that_was_changed_by_hand_is_not_used(serving: Bed) -> None:
+    config = serving.places.current / "nginx.conf"
+    config.chmod(0o644)
+    config.write_text(config.read_text() + "# mine\n")
+    with pytest.raises(StateUnusable, match="not the file that was published"):
+        await serving.publish()
+
+
+async def test_what_a_crash_left_half_built_is_swept(serving: Bed) -> None:
+    unfinished = serving.places.generations / ".tmp-2-abc"
+    unfinished.mkdir()
+    unfinished.joinpath("nginx.conf").touch()
+    await serving.publish(serving.topology(access_log=False))
+    assert not unfinished.exists()
+
+
+async def test_only_the_youngest_generations_are_kept(serving: Bed) -> None:
+    generations, topology = Generations(serving.places), serving.topology()
+    for number in range(2, 40):
+        generations.stage(number, 1, topology, f"# {number}\n")
+    generations.prune()
+    numbers = sorted(int(path.name.partition("-")[0]) for path in serving.places.generations.iterdir())
+    assert numbers == [1, *range(20, 40)]  # the one in force is never removed
+
+
+# --- deaths ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_killed_master_is_followed_by_a_new_one_and_its_orphans_let_go(serving: Bed) -> None:
+    slow = asyncio.create_task(serving.get("/slow"))
+    await asyncio.sleep(0.1)
+    old = serving.master
+    old.send(signal.SIGKILL)
+    await asyncio.sleep(0.1)
+    assert (await serving.proxy.status()).state is ProxyState.ORPHANED
+    status = await serving.proxy.start()
+    assert (status.state, status.observed) == (ProxyState.RUNNING, 1)
+    assert status.pid != old.pid
+    assert (await serving.get()).text == "blue"
+    assert (await slow).text == "blue"  # what an orphan had open, it finished
+    assert not [orphan for orphan in find_orphans(serving.places) if not orphan.leaving]
+
+
+async def test_an_nginx_killed_whole_leaves_a_socket_that_does_not_hinder_the_next(serving: Bed) -> None:
+    for process in serving.processes():
+        process.send(signal.SIGKILL)
+    assert serving.places.control_socket.exists()
+    assert (await serving.proxy.start()).observed == 1
+    assert (await serving.get()).text == "blue"
+
+
+async def test_a_stale_pid_file_kills_nobody(serving: Bed) -> None:
+    await serving.proxy.stop()
+    bystander = await asyncio.create_subprocess_exec("sleep", "60")
+    serving.places.pid_file.write_text(f"{bystander.pid}\n")
+    await serving.proxy.stop()
+    await serving.publish(serving.topology(access_log=False))
+    assert bystander.returncode is None
+    bystander.kill()
+    await bystander.wait()
+
+
+async def test_a_lost_pid_file_loses_nobody(serving: Bed) -> None:
+    serving.places.pid_file.unlink()
+    assert await serving.publish(serving.topology(access_log=False)) == 2
+    await serving.proxy.stop()
+    assert (await serving.proxy.status()).state is ProxyState.STOPPED
+
+
+@pytest.mark.parametrize("asked_to", ["publish", "start"])
+async def test_a_publish_that_died_before_its_reload_is_finished_by_the_next(serving: Bed, asked_to: str) -> None:
+    topology = serving.topology(serving.route(path="/later/"))
+    text = render(topology, 2, serving.places)["nginx.conf"]
+    generations = Generations(serving.places)
+    generations.activate(generations.stage(2, 1, topology, text))
+    if asked_to == "publish":
+        assert await serving.publish(topology) == 2
+    else:
+        assert (await serving.proxy.start()).observed == 2
+    assert (await serving.get("/later/")).text == "blue"
+
+
+async def test_the_proxy_outlives_a_stop_of_its_clients_requests(serving: Bed) -> None:
+    slow = asyncio.create_task(serving.get("/slow"))
+    await asyncio.sleep(0.1)
+    await serving.proxy.stop()
+    assert (await slow).text == "blue"
+    assert not serving.processes()
+
+
+# --- reloads under load, and size --------------------------------------------------------------------------------
+
+
+async def test_no_fresh_connection_is_lost_over_reloads(serving: Bed) -> None:
+    done = asyncio.Event()
+
+    async def ask_until_the_end() -> int:
+        requests = 0
+        while not done.is_set():
+            assert (await serving.get(Connection="close")).text == "blue"
+            requests += 1
+        return requests
+
+    clients = [asyncio.create_task(ask_until_the_end()) for _ in range(4)]
+    for access_log in (False, True) * 3:
+        await serving.publish(serving.topology(access_log=access_log))
+    done.set()
+    assert sum(await asyncio.gather(*clients)) > 100
+
+
+async def test_a_thousand_services_are_rendered_and_read(bed: Bed, capsys: pytest.CaptureFixture[str]) -> None:
+    routes = tuple(
+        bed.route(service=f"s{number}", hosts=(f"s{number}.example.com",), blue=(f"127.0.0.2:{10000 + number}",))
+        for number in range(1000)
+    )
+    topology = bed.topology(*routes, http=(f"127.0.0.1:{free_port()}",))
+    begun = time.monotonic()
+    size = len(render(topology, 1, bed.places)["nginx.conf"])
+    rendered = time.monotonic() - begun
+    assert await bed.proxy.check(topology) == []
+    checked = time.monotonic() - begun - rendered
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n1000 services: {size >> 10} KiB, rendered in {rendered:.2f} s, checked in {checked:.2f} s\n"
+        )
