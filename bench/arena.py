@@ -62,8 +62,7 @@ def report(title: str, rows: Sequence[Row]) -> None:
         return
     print(f"\n{title}")
     columns = list(rows[0])
-    widths = [
-        max(len(str(row[c])) for row in [dict.fromkeys(columns, ""), *rows, {c: c for c in columns}]) for c in columns
-    ]
-    for row in [{c: c for c in columns}, *rows]:
+    table = [dict(zip(columns, columns, strict=True)), *rows]
+    widths = [max(len(str(row[column])) for row in table) for column in columns]
+    for row in table:
         print("  " + "  ".join(str(row[c]).ljust(width) for c, width in zip(columns, widths, strict=True)))

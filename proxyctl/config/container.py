@@ -184,7 +184,7 @@ def _reference(text: str, folder: Path) -> str:
 
 
 def _files(value: Any, folder: Path) -> tuple[str, ...]:
-    return tuple(_absolute(each, folder) for each in ([value] if isinstance(value, str) else value))
+    return tuple(_absolute(each, folder) for each in value)
 
 
 def _volumes(value: Any, folder: Path) -> tuple[str, ...]:

@@ -92,31 +92,30 @@ def value_of(node: Node) -> Value:
 
 def place_of(root: Node, location: Location) -> Place:
     """Where the value at this location stands, else the nearest thing around it."""
-    place, node = root.place, root
-    for part in location:
-        match node:
-            case Mapping() if isinstance(part, str) and part in node.entries:
-                place, node = node.entries[part].node.place, node.entries[part].node
-            case Sequence() if isinstance(part, int) and part < len(node.items):
-                place, node = node.items[part].place, node.items[part]
-            case _:
-                break
-    return place
+    return _nearest(root, location).node.place
 
 
 def place_of_key(root: Node, location: Location) -> Place:
     """Where the last key of this location stands, else the nearest thing around it."""
-    node = root
-    place = root.place
+    return _nearest(root, location).place
+
+
+def written_at(root: Node, location: Location) -> Value:
+    """What stands at this location, else in the nearest thing around it."""
+    return value_of(_nearest(root, location).node)
+
+
+def _nearest(root: Node, location: Location) -> Entry:
+    entry = Entry(root.place, root)
     for part in location:
-        match node:
-            case Mapping() if isinstance(part, str) and part in node.entries:
-                place, node = node.entries[part]
-            case Sequence() if isinstance(part, int) and part < len(node.items):
-                place, node = node.items[part].place, node.items[part]
+        match entry.node:
+            case Mapping(entries=entries) if isinstance(part, str) and part in entries:
+                entry = entries[part]
+            case Sequence(items=items) if isinstance(part, int) and part < len(items):
+                entry = Entry(items[part].place, items[part])
             case _:
                 break
-    return place
+    return entry
 
 
 class _Composer:

@@ -35,6 +35,11 @@ class Read:
         return dict(self.schema)
 
 
+def alone(grammar: Callable[[Any], Any], schema: dict[str, Any]) -> Read:
+    """A list of one, written without the brackets."""
+    return Read(lambda value: (grammar(value),), schema)
+
+
 def like(pattern: str, *examples: str) -> dict[str, Any]:
     described: dict[str, Any] = {"type": "string", "pattern": f"^{pattern}$"}
     return described | ({"examples": list(examples)} if examples else {})
@@ -70,6 +75,8 @@ def forms(expected: str) -> Discriminator:
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _SCALAR: dict[str, Any] = {"type": ["string", "number"]}
+_STATUS: dict[str, Any] = {"type": ["integer", "string"], "examples": [200, "200-299"]}
+_LISTEN: dict[str, Any] = {"type": ["integer", "string"], "examples": [80, "[::]:80"]}
 
 Name = Annotated[str, Read(grammar.name, like(NAME.pattern, "web"))]
 Line = Annotated[str, Read(grammar.line, _TEXT)]
@@ -84,8 +91,8 @@ ProbePath = Annotated[str, Read(grammar.probe_path, like(grammar.PROBE_PATH.patt
 HeaderName = Annotated[str, Read(grammar.header_name, like(grammar.HEADER_NAME.pattern))]
 HeaderValue = Annotated[str, Read(grammar.header_value, _SCALAR)]
 Method = Annotated[str, Read(grammar.method, {"enum": ["GET", "HEAD", "POST", "OPTIONS"]})]
-Status = Annotated[tuple[int, int], Read(grammar.status, {"type": ["integer", "string"], "examples": [200, "200-299"]})]
-Listen = Annotated[str, Read(grammar.listen, {"type": ["integer", "string"], "examples": [80, "[::]:80"]})]
+Status = Annotated[tuple[int, int], Read(grammar.status, _STATUS)]
+Listen = Annotated[str, Read(grammar.listen, _LISTEN)]
 Network = Annotated[str, Read(grammar.network, {"type": "string", "examples": ["10.0.0.0/8"]})]
 Size = Annotated[int, Read(grammar.size, {"type": ["integer", "string"], "pattern": f"^{grammar.SIZE.pattern}$"})]
 
@@ -127,14 +134,15 @@ Networks = Annotated[
     forms("a list of networks"),
 ]
 Files = Annotated[
-    Annotated[tuple[File, ...], Tag(LISTED)] | Annotated[File, Tag(ALONE)],
+    Annotated[tuple[File, ...], Tag(LISTED)] | Annotated[tuple[str, ...], alone(grammar.file, _TEXT), Tag(ALONE)],
     forms("a file's path, or a list of them"),
 ]
 Listens = Annotated[
-    Annotated[tuple[Listen, ...], Tag(LISTED)] | Annotated[Listen, Tag(ALONE)],
+    Annotated[tuple[Listen, ...], Tag(LISTED)] | Annotated[tuple[str, ...], alone(grammar.listen, _LISTEN), Tag(ALONE)],
     forms("a port, or a list of ports and addresses"),
 ]
 Statuses = Annotated[
-    Annotated[tuple[Status, ...], Tag(LISTED)] | Annotated[Status, Tag(ALONE)],
+    Annotated[tuple[Status, ...], Tag(LISTED)]
+    | Annotated[tuple[tuple[int, int], ...], alone(grammar.status, _STATUS), Tag(ALONE)],
     forms("a status such as 200, or a range such as 200-299, or a list of them"),
 ]

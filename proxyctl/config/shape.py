@@ -6,7 +6,7 @@ what is right. Start at shaped(); Findings is what they add to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -15,10 +15,12 @@ from pydantic_core import ErrorDetails
 
 from proxyctl.config.document import Document, Location, Value, dotted, place_of, place_of_key
 from proxyctl.config.fields import ALONE, LISTED, MAPPED
-from proxyctl.config.problems import Problem, shown
+from proxyctl.config.problems import Place, Problem, shown
 from proxyctl.config.schema import LATER
 
 Model = TypeVar("Model", bound=BaseModel)
+
+MOST_PROBLEMS = 500
 
 _SECRET = ("environment", "headers")  # what stands below is never repeated in a message
 
@@ -36,51 +38,55 @@ _INSTEAD = {  # keys of Compose that have another place here
 
 
 class Findings:
-    """The problems of one file, in the order of the file. What lies in or around a problem is not complained of."""
+    """The problems of one file, in its order. What lies in or around a problem is not complained of again."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self._found: dict[Location, Problem] = {}
+        self._around: set[Location] = set()
 
     @property
     def problems(self) -> list[Problem]:
         return sorted([*self.document.problems, *self._found.values()], key=lambda problem: problem.place)
 
+    @property
+    def enough(self) -> bool:
+        """A file with this many problems is not a file with a mistake in it."""
+        return len(self._found) >= MOST_PROBLEMS
+
     def value(self, location: Location, wrong: str) -> None:
         """The value there is wrong."""
-        self._add(location, Problem(self.document.path, place_of(self._root, location), dotted(location), wrong))
+        self._add(location, place_of(self.document.root, location), wrong)
 
     def key(self, location: Location, wrong: str) -> None:
         """The key itself is wrong, or what should stand below it is missing."""
-        self._add(location, Problem(self.document.path, place_of_key(self._root, location), dotted(location), wrong))
+        self._add(location, place_of_key(self.document.root, location), wrong)
 
     def touch(self, location: Location) -> bool:
         """Whether something in or around this location is wrong already."""
-        return any(location[: len(known)] == known[: len(location)] for known in self._found)
+        return location in self._around or any(location[:depth] in self._found for depth in range(len(location) + 1))
 
-    @property
-    def _root(self) -> Any:
-        return self.document.root
-
-    def _add(self, location: Location, problem: Problem) -> None:
-        if not self.touch(location):
-            self._found[location] = problem
+    def _add(self, location: Location, place: Place, wrong: str) -> None:
+        if self.enough or self.touch(location):
+            return
+        self._found[location] = Problem(self.document.path, place, dotted(location), wrong)
+        self._around.update(location[:depth] for depth in range(len(location) + 1))
 
 
 def shaped(model: type[Model], value: dict[str, Value], findings: Findings, prefix: Location = ()) -> Model:
-    """What is right of this value; all that is wrong with it is found. `prefix` is where the value stands."""
-    rest: Value = value
+    """What is right of this value, which is cut down to it; all that is wrong is found. `prefix`: where it stands."""
     for location in list(_nothings(value)):
         findings.key(prefix + location, "no value; write one or remove the key")
-        rest = _without(rest, location)
+        _cut(value, location)
     while True:
         try:
-            return model.model_validate(rest)
+            return model.model_validate(value)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 location = _location(detail)
-                _find(findings, prefix + location, detail, model, location)
-                rest = _without(rest, location)
+                if not findings.enough:
+                    _find(findings, prefix + location, detail, model, location)
+                _cut(value, location)
 
 
 def _find(findings: Findings, full: Location, detail: ErrorDetails, model: type[BaseModel], location: Location) -> None:
@@ -163,12 +169,13 @@ def _options(annotation: Any) -> Iterator[Any]:
 
 def _location(detail: ErrorDetails) -> Location:
     """Where it stands in the file: without the tags of forms and pydantic's mark of a key."""
-    return tuple(part for part in detail["loc"] if part not in (LISTED, MAPPED, ALONE, "[key]"))
+    first, *rest = detail["loc"]
+    return (first, *(part for part in rest if part not in (LISTED, MAPPED, ALONE, "[key]")))
 
 
 def _nothings(value: Value, location: Location = ()) -> Iterator[Location]:
     """Keys without a value, except where Compose gives that a meaning."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return
     for key, below in value.items():
         if below is None and (not location or location[-1] not in ("environment", "networks")):
@@ -176,12 +183,11 @@ def _nothings(value: Value, location: Location = ()) -> Iterator[Location]:
         yield from _nothings(below, (*location, key))
 
 
-def _without(value: Value, location: Location) -> Value:
-    """A copy without what stands there; of a list that has something wrong, nothing is left."""
-    if not isinstance(value, dict) or not location or isinstance(location[0], int) or location[0] not in value:
-        return value
-    key, *below = location
-    inner = value[str(key)]
-    if not below or not isinstance(inner, dict) or below[0] not in inner:
-        return {name: item for name, item in value.items() if name != key}
-    return value | {str(key): _without(inner, tuple(below))}
+def _cut(value: dict[str, Value], location: Location) -> None:
+    """Take out what stands there; of a list that has something wrong, nothing is left."""
+    first, *below = location
+    inner = value.get(str(first))
+    if below and isinstance(inner, dict) and below[0] in inner:
+        _cut(inner, tuple(below))
+    else:
+        value.pop(str(first), None)

@@ -1,0 +1,233 @@
+"""What our configuration costs a request, against a minimal proxy configuration written by hand, on the same binary.
+
+    python bench/throughput.py [--rounds 5] [--seconds 2] [--connections 32]
+
+Needs nginx and wrk. The client model is wrk's closed loop on kept connections; the application is an nginx that answers
+"ok" from memory, so everything measured is overhead. Each measurement of a row stands beside one of `minimal` taken
+just before it, because other work on the machine comes and goes; a row shows medians. `minimal` forwards nothing but
+the request; `forwarding` is minimal with the X- headers that an application behind a proxy wants.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import signal
+import statistics
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from proxyctl.adapters.nginx.master import Process, find_master, started_of, workers_of
+from proxyctl.adapters.nginx.proxy import NginxProxy
+from proxyctl.adapters.nginx.splits import NginxSplits
+from proxyctl.adapters.places import Places
+from proxyctl.domain.model import Colour, ProxySettings, Route, ServiceName, Topology
+from proxyctl.domain.split import Split
+from proxyctl.ports import Flags
+
+WEB = ServiceName("web")
+WORKERS = 2
+BACKEND, MINIMAL, FORWARDING, OURS = 18800, 18801, 18802, 18803
+
+HEAD = """
+worker_processes {workers}; daemon off; pid {folder}/{name}.pid; error_log {folder}/error.log;
+events {{ worker_connections 4096; }}
+http {{ access_log off; client_body_temp_path {folder}/{name}-body; proxy_temp_path {folder}/{name}-proxy;
+"""
+ANSWERING = HEAD + 'server {{ listen 127.0.0.1:18800; location / {{ return 200 "ok\\n"; }} }} }}'
+PROXYING = (
+    HEAD
+    + """
+upstream app {{ server 127.0.0.1:18800; keepalive 32; }}
+server {{ listen 127.0.0.1:{port}; location / {{
+    proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; {headers}
+}} }} }}"""
+)
+HEADERS = """
+    proxy_set_header Host $http_host; proxy_set_header X-Real-IP $remote_addr;
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Request-ID $request_id;"""
+
+
+class Measured(NamedTuple):
+    requests_per_second: float
+    cpu_us: float  # of the workers, per request
+    p99_ms: float
+
+
+class Pair(NamedTuple):
+    minimal: Measured
+    row: Measured
+
+
+class Row(NamedTuple):
+    name: str
+    port: int
+    master: Callable[[], Process]
+    prepare: Callable[[], Awaitable[None]]
+
+
+async def main() -> None:
+    options = arguments()
+    folder = Path(tempfile.mkdtemp(prefix="proxyctl-bench-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        async with rows(folder) as measured_rows:
+            results = await measure(measured_rows, options)
+        show(results)
+    finally:
+        shutil.rmtree(folder)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--connections", type=int, default=32)
+    return parser.parse_args()
+
+
+# --- the rows ----------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def rows(folder: Path) -> AsyncIterator[list[Row]]:
+    hand_written = {
+        "backend": ANSWERING.format(folder=folder, name="backend", workers=1),
+        "minimal": PROXYING.format(folder=folder, name="minimal", workers=WORKERS, port=MINIMAL, headers=""),
+        "forwarding": PROXYING.format(
+            folder=folder, name="forwarding", workers=WORKERS, port=FORWARDING, headers=HEADERS
+        ),
+    }
+    children = {name: await launched(folder, name, text) for name, text in hand_written.items()}
+    places = Places(folder / "state")
+    try:
+        await asyncio.sleep(0.5)
+        yield [
+            Row("minimal", MINIMAL, lambda: process(children["minimal"]), nothing),
+            Row("forwarding", FORWARDING, lambda: process(children["forwarding"]), nothing),
+            *our_rows(places),
+        ]
+    finally:
+        ours = find_master(places)
+        for running in [*map(process, children.values()), *([ours] if ours else [])]:
+            running.send(signal.SIGTERM)
+        await asyncio.gather(*(child.wait() for child in children.values()))
+        await asyncio.sleep(0.2)
+
+
+def our_rows(places: Places) -> list[Row]:
+    proxy, splits, numbers = NginxProxy(places, "bench"), NginxSplits(places), count(1)
+
+    def row(name: str, split: Split, *, cover: bool, access_log: bool = False) -> Row:
+        async def prepare() -> None:
+            await proxy.publish(topology(access_log), 1, numbers.__next__)
+            await splits.move(WEB, Flags(split=split, cover=cover))
+            await asyncio.sleep(0.2)  # old workers leave
+
+        def master() -> Process:
+            found = find_master(places)
+            assert found is not None, "our nginx does not run"
+            return found
+
+        return Row(name, OURS, master, prepare)
+
+    blue, green = Split.all_to(Colour.BLUE), Split.all_to(Colour.GREEN)
+    return [
+        row("100/0, blue", blue, cover=False),
+        row("100/0, green", green, cover=False),
+        row("100/0, blue, cover", blue, cover=True),
+        row("100/0, green, cover", green, cover=True),
+        row("split 12.34 %, cover", Split.of(Colour.GREEN, "12.34"), cover=True),
+        row("100/0, blue, access log", blue, cover=False, access_log=True),
+        row("split, access log", Split.of(Colour.GREEN, "12.34"), cover=True, access_log=True),
+    ]
+
+
+def topology(access_log: bool) -> Topology:
+    address = (f"127.0.0.1:{BACKEND}",)
+    settings = ProxySettings(http=(f"127.0.0.1:{OURS}",), workers=WORKERS, access_log=access_log)
+    route = Route(service=WEB, hosts=(), path="/", blue=address, green=address)
+    return Topology(project="bench", settings=settings, routes=(route,))
+
+
+async def nothing() -> None:
+    """A hand-written configuration needs no preparation."""
+
+
+async def launched(folder: Path, name: str, text: str) -> asyncio.subprocess.Process:
+    config = folder / f"{name}.conf"
+    config.write_text(text)
+    return await asyncio.create_subprocess_exec("nginx", "-e", str(folder / "error.log"), "-c", str(config))
+
+
+def process(child: asyncio.subprocess.Process) -> Process:
+    return Process(child.pid, started_of(child.pid))
+
+
+# --- measuring ---------------------------------------------------------------------------------------------------
+
+
+async def measure(measured_rows: list[Row], options: argparse.Namespace) -> dict[str, list[Pair]]:
+    results: dict[str, list[Pair]] = {row.name: [] for row in measured_rows}
+    minimal = measured_rows[0]
+    for _ in range(options.rounds):
+        for row in measured_rows:
+            await row.prepare()
+            results[row.name].append(Pair(await wrk(minimal, options), await wrk(row, options)))
+    return results
+
+
+async def wrk(row: Row, options: argparse.Namespace) -> Measured:
+    workers = workers_of(row.master())
+    before = sum(map(cpu_seconds, workers))
+    said = await output_of(
+        *("wrk", "-t", "1", "-c", str(options.connections), "-d", f"{options.seconds}s", "--latency"),
+        f"http://127.0.0.1:{row.port}/",
+    )
+    spent = sum(map(cpu_seconds, workers)) - before
+    assert "Non-2xx" not in said and "Socket errors" not in said, said
+    requests = int(said.partition(" requests in")[0].split()[-1])
+    return Measured(
+        requests_per_second=float(said.partition("Requests/sec:")[2].split()[0]),
+        cpu_us=1e6 * spent / requests,
+        p99_ms=milliseconds(said.partition("Latency Distribution")[2].partition("99%")[2].split()[0]),
+    )
+
+
+async def output_of(*command: str) -> str:
+    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    said, _ = await child.communicate()
+    return said.decode()
+
+
+def cpu_seconds(worker: Process) -> float:
+    return int(Path(f"/proc/{worker.pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def milliseconds(text: str) -> float:
+    """ "431.00us", "1.20ms" or "1.02s"."""
+    for unit, factor in (("us", 1e-3), ("ms", 1.0), ("s", 1e3)):
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor
+    raise ValueError(text)
+
+
+def show(results: dict[str, list[Pair]]) -> None:
+    print(f"{'configuration':26}{'req/s':>9}{'of minimal':>12}{'CPU us':>9}{'more CPU':>10}{'p99 ms':>9}{'minimal':>9}")
+    for name, pairs in results.items():
+        rate = statistics.median(row.requests_per_second for _, row in pairs)
+        ratio = statistics.median(row.requests_per_second / minimal.requests_per_second for minimal, row in pairs)
+        cpu = statistics.median(row.cpu_us for _, row in pairs)
+        more = statistics.median(row.cpu_us - minimal.cpu_us for minimal, row in pairs)
+        p99, p99_minimal = (statistics.median(pair[side].p99_ms for pair in pairs) for side in (1, 0))
+        print(f"{name:26}{rate:9.0f}{ratio:12.2f}{cpu:9.1f}{more:+10.1f}{p99:9.2f}{p99_minimal:9.2f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,46 @@
+"""What is taken, but perhaps not meant: one warning for each. Refuses nothing. Start at doubts()."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from proxyctl.config.document import Document, Location, dotted, place_of, written_at
+from proxyctl.config.problems import Problem, shown
+from proxyctl.config.schema import ProjectFile, ServiceFile
+
+_SECRET = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|SECRET_KEY)$", re.ASCII)
+_VARIABLE = re.compile(r"\$\{[A-Za-z_]", re.ASCII)
+
+
+def doubts(file: ProjectFile, document: Document) -> Iterator[Problem]:
+    """In the order of the file's keys, each with its place."""
+    for location, words in _of_project(file, document):
+        yield Problem(document.path, place_of(document.root, location), dotted(location), words)
+
+
+def _of_project(file: ProjectFile, document: Document) -> Iterator[tuple[Location, str]]:
+    for at, network in enumerate(file.proxy.trusted):
+        if network.endswith("/0"):
+            yield ("proxy", "trusted", at), f"{network} lets every client claim any address"
+    for name, service in file.services.items():
+        yield from _of_hosts(service, ("services", name, "hosts"), document)
+        yield from _of_environment(service.container.environment, ("services", name, "container", "environment"))
+
+
+def _of_hosts(service: ServiceFile, location: Location, document: Document) -> Iterator[tuple[Location, str]]:
+    for at, host in enumerate(service.hosts or ()):
+        written = written_at(document.root, (*location, at))
+        if isinstance(written, str) and not written.isascii():
+            yield (*location, at), f"{shown(written)} is {host} to nginx and to clients"
+
+
+def _of_environment(environment: Any, location: Location) -> Iterator[tuple[Location, str]]:
+    pairs = environment.items() if isinstance(environment, dict) else environment
+    for at, (name, value) in enumerate(pairs):
+        here = (*location, name if isinstance(environment, dict) else at)
+        if value and _SECRET.search(name.upper()) and not value.startswith(("env:", "file:")):
+            yield here, f"{name} looks like a secret; write env:NAME or file:PATH, which is read at the start"
+        if value and _VARIABLE.search(value):
+            yield here, "${...} is not replaced in this file; write env:NAME for a variable of the environment"

@@ -1,0 +1,159 @@
+"""What the keys of `proxyctl.yml` mean together: who is asked how, who takes which host, what is missing.
+
+Works on what shape.py left standing, so that one run shows these problems beside the others. Reads no file but to see
+that an env_file is there. Start at held().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from proxyctl.config.container import Definition, mounted_at
+from proxyctl.config.document import Location, place_of
+from proxyctl.config.problems import displayed, shown
+from proxyctl.config.schema import HealthFile, ProjectFile, ServiceFile
+from proxyctl.config.shape import Findings
+from proxyctl.config.source import Unreadable, bytes_of
+
+CATCH_ALL = ""
+
+_ROUTED_ONLY = ("hosts", "path", "balance", "sticky", "timeouts", "body_limit")
+_WAYS = ("path", "tcp", "exec", "docker")
+_OF_HTTP = ("scheme", "verify", "method", "status", "headers", "host", "body")
+
+
+class Breach(NamedTuple):
+    """A rule that the keys at this location break together."""
+
+    location: Location
+    wrong: str
+
+
+def held(file: ProjectFile, definitions: Mapping[str, Definition], findings: Findings) -> None:
+    """Add every breach of a rule to the findings. `definitions`: of each service whose container is known in whole."""
+    for breach in _breaches(file, definitions, findings):
+        findings.key(*breach)
+
+
+def _breaches(file: ProjectFile, definitions: Mapping[str, Definition], findings: Findings) -> Iterator[Breach]:
+    if file.project is None:
+        yield Breach(("project",), "missing; write a name such as project: shop")
+    if not file.services:
+        yield Breach(("services",), "missing; write at least one service")
+    yield from _of_listens(file)
+    for name, service in file.services.items():
+        for breach in _of_service(service, definitions.get(name)):
+            yield Breach(("services", name, *breach.location), breach.wrong)
+    yield from _of_claims(file, findings)
+
+
+def _of_listens(file: ProjectFile) -> Iterator[Breach]:
+    seen: set[str] = set()
+    for listen in file.proxy.http:
+        full = listen if ":" in listen else f"0.0.0.0:{listen}"
+        if full in seen:
+            yield Breach(("proxy", "http"), f"{shown(listen)} is listed twice; keep one")
+        seen.add(full)
+
+
+# --- one service ------------------------------------------------------------------------------------------------
+
+
+def _of_service(service: ServiceFile, definition: Definition | None) -> Iterator[Breach]:
+    if definition is not None:
+        yield from _of_container(definition)
+    yield from _of_routing(service)
+    yield from _of_health(service)
+
+
+def _of_container(definition: Definition) -> Iterator[Breach]:
+    if "image" not in definition.given:
+        yield Breach(("container", "image"), "missing; write it here or in the Compose file")
+    targets = [mounted_at(volume) for volume in definition.given.get("volumes", ())]
+    for target in sorted({target for target in targets if targets.count(target) > 1}):
+        yield Breach(("container", "volumes"), f"{shown(target)} is mounted twice; keep one")
+    for path in definition.given.get("env_file", ()):
+        yield from _of_env_file(Path(path))
+
+
+def _of_env_file(path: Path) -> Iterator[Breach]:
+    try:
+        bytes_of(path)
+    except Unreadable as error:
+        yield Breach(("container", "env_file"), f"{displayed(path)} {error.problem.wrong}")
+
+
+def _of_routing(service: ServiceFile) -> Iterator[Breach]:
+    if service.port is None:
+        for key in _ROUTED_ONLY:
+            if key in service.model_fields_set:
+                yield Breach((key,), "only a routed service has this; write port, or remove it")
+    hosts = list(service.hosts or ())
+    for host in sorted({host for host in hosts if hosts.count(host) > 1}):
+        yield Breach(("hosts",), f"{shown(host)} is listed twice; keep one")
+
+
+def _of_health(service: ServiceFile) -> Iterator[Breach]:
+    match service.health:
+        case None if not service.readiness_delay:
+            wrong = "no health check; write one such as {path: /healthz}, or health: none, or a readiness_delay"
+            yield Breach(("health",), wrong)
+        case HealthFile() as check:
+            if service.readiness_delay:
+                yield Breach(("readiness_delay",), "for a service without a health check; keep one of the two")
+            for breach in _of_check(check, service):
+                yield Breach(("health", *breach.location), breach.wrong)
+
+
+def _of_check(check: HealthFile, service: ServiceFile) -> Iterator[Breach]:
+    ways = [way for way in _WAYS if getattr(check, way) is not None]
+    if len(ways) != 1:
+        found = f"{' and '.join(ways)} are written" if ways else "it does not say how to ask"
+        yield Breach((), f"{found}; write one of path, tcp, exec and docker")
+        return
+    if ways != ["path"]:
+        for key in _OF_HTTP:
+            if key in check.model_fields_set:
+                yield Breach((key,), f"only a check by path has this; remove it, or {ways[0]}")
+    if check.exec == ():
+        yield Breach(("exec",), "the command is empty; write one that exits 0 when all is well")
+    if check.path is not None and check.port is None and service.port is None:
+        yield Breach(("path",), "a check by path needs a port; write health.port")
+    if check.tcp is True and check.port is None and service.port is None:
+        yield Breach(("tcp",), "a check by connection needs a port; write the port instead of true")
+    if check.timeout >= check.deadline:
+        yield Breach(("timeout",), "not below the deadline, so no probe could be late; make it shorter")
+
+
+# --- all services -----------------------------------------------------------------------------------------------
+
+
+def _of_claims(file: ProjectFile, findings: Findings) -> Iterator[Breach]:
+    """A host and path that two services take. Hosts are folded and encoded by now; /api/ is /api."""
+    first: dict[tuple[str, str], Location] = {}
+    for name, service in file.services.items():
+        at: Location = ("services", name)
+        if service.port is None or any(findings.touch((*at, key)) for key in ("port", "hosts", "path")):
+            continue
+        for host, location in _claimed(service, at):
+            claim = (host, service.path.rstrip("/"))
+            holder = first.setdefault(claim, location)
+            if holder[1] != name:
+                yield Breach(location, _taken(host, service.path, holder, findings))
+
+
+def _claimed(service: ServiceFile, at: Location) -> Iterator[tuple[str, Location]]:
+    if service.hosts is None:
+        yield CATCH_ALL, (*at, "hosts")
+    for index, host in enumerate(service.hosts or ()):
+        yield host, (*at, "hosts", index)
+
+
+def _taken(host: str, path: str, holder: Location, findings: Findings) -> str:
+    place = place_of(findings.document.root, holder)
+    what = f"{shown(host)} with path {shown(path)}" if host else f"every host with path {shown(path)}"
+    who = f"service {holder[1]} at line {place.line}"
+    instead = "take another host or path" if host else "write hosts for one of them"
+    return f"{what} is taken by {who}; {instead}"

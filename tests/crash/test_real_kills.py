@@ -1,0 +1,72 @@
+"""SIGKILL the driver of a real deploy at every journal boundary, with dockerd and nginx under load; then recover."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import docker
+import pytest
+from proxyctl.demo.load import Load, Model
+
+from proxyctl.demo.images import build_all
+from proxyctl.demo.stage import Stage, stage
+
+FAILPOINTS = Path(__file__).with_name("failpoints")
+RECOVERED_WITHIN = 3.0
+BOUNDARIES_OF_A_DEPLOY = 10  # fewer would mean that the failpoints do not bite
+
+
+async def typed(scene: Stage, *words: str, die_at: int = 0) -> tuple[int, str]:
+    """Exit code and stdout of a command."""
+    environment = os.environ | {"DIE_AT": str(die_at), "PYTHONPATH": str(FAILPOINTS)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "proxyctl",
+        *words,
+        *scene.options,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
+
+
+async def at_rest(scene: Stage) -> dict[str, object]:
+    """The service once nobody drives it any more."""
+    deadline = time.monotonic() + 30
+    while True:
+        _, out = await typed(scene, "status", "--json")
+        service: dict[str, object] = json.loads(out)["services"][0]
+        if service["phase"] == "idle" or time.monotonic() > deadline:
+            return service
+        await asyncio.sleep(0.2)
+
+
+@pytest.mark.docker
+async def test_a_real_kill_at_any_boundary_of_a_deploy_loses_no_request() -> None:
+    await asyncio.to_thread(lambda: build_all(docker.from_env()))
+    async with stage(bake="0s") as scene:
+        assert (await typed(scene, "deploy", "web"))[0] == 0
+        async with Load("127.0.0.1", scene.port, Model.KEEPALIVE, 4) as load:
+            boundary = 1
+            while (await typed(scene, "deploy", "web", "--image", "proxyctl-demo:2", die_at=boundary))[0] != 0:
+                began = time.monotonic()
+                code, _ = await typed(scene, "recover")
+                assert code == 0, f"boundary {boundary}"
+                assert time.monotonic() - began < RECOVERED_WITHIN, f"boundary {boundary}"
+                service = await at_rest(scene)
+                assert service["phase"] == "idle", f"boundary {boundary}: {service}"
+                assert service["drift"] == [], f"boundary {boundary}"
+                live = [r for r in service["releases"] if r["role"] == "live"]  # type: ignore[attr-defined]
+                assert len(live) == 1, f"boundary {boundary}: {service}"
+                assert not load.failed(), f"boundary {boundary}: {load.failed()[:3]}"
+                boundary += 1
+        assert boundary > BOUNDARIES_OF_A_DEPLOY
+        assert not load.failed()
