@@ -7,15 +7,16 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import docker
 
 from proxyctl.demo.images import build_all
 from proxyctl.demo.stage import Stage, stage
 
-Row = dict[str, object]
+Row = Mapping[str, Any]
 
 
 async def command(scene: Stage, *words: str) -> float:
@@ -62,7 +63,7 @@ def report(title: str, rows: Sequence[Row]) -> None:
         return
     print(f"\n{title}")
     columns = list(rows[0])
-    table = [dict(zip(columns, columns, strict=True)), *rows]
+    table: list[Row] = [dict(zip(columns, columns, strict=True)), *rows]
     widths = [max(len(str(row[column])) for row in table) for column in columns]
     for row in table:
         print("  " + "  ".join(str(row[c]).ljust(width) for c, width in zip(columns, widths, strict=True)))

@@ -10,9 +10,8 @@ import asyncio
 import sys
 import time
 
-from proxyctl.demo.load import Load, Model
-
 from bench.arena import command, median_ms, report, warm_pair
+from proxyctl.demo.load import Load, Model
 
 ROUNDS = 21
 BASELINE = "import sqlite3, asyncio, click"

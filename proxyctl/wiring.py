@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyctl.adapters.clock import SystemClock
-from proxyctl.adapters.engine_socket import RawProber, SocketInspector
+from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.locks import FileLocks
 from proxyctl.adapters.nginx.splits import NginxSplits
 from proxyctl.adapters.places import Places
 from proxyctl.adapters.processes import DetachedProcesses
+from proxyctl.adapters.raw_prober import RawProber
 from proxyctl.adapters.sqlite import SqliteStore
 from proxyctl.config.places import find_file, project_name, state_dir
 from proxyctl.domain.model import HealthCheck, HealthKind, ServiceName
@@ -31,7 +32,7 @@ from proxyctl.engine.traffic import TrafficHands
 from proxyctl.ports import Endpoint, ProbeResult
 
 if TYPE_CHECKING:
-    from proxyctl.adapters.docker import DockerRuntime
+    from proxyctl.adapters.docker.runtime import DockerRuntime
     from proxyctl.adapters.nginx.proxy import NginxProxy
     from proxyctl.config.load import Project
     from proxyctl.engine.releases import Opening
@@ -110,7 +111,7 @@ class Workshop:
 
     @cached_property
     def runtime(self) -> DockerRuntime:
-        from proxyctl.adapters.docker import DockerRuntime
+        from proxyctl.adapters.docker.runtime import DockerRuntime
 
         return DockerRuntime(self.name, self.places.root)
 
@@ -122,7 +123,7 @@ class Workshop:
 
     @cached_property
     def prober(self) -> Prober:
-        from proxyctl.adapters.docker import DockerProber
+        from proxyctl.adapters.docker.prober import DockerProber
         from proxyctl.adapters.prober import AiohttpProber
         from proxyctl.engine.probers import ProberByKind
 

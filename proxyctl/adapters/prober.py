@@ -18,47 +18,45 @@ from proxyctl.ports import Endpoint, ProbeResult
 
 
 class AiohttpProber:
-    """Implements `Prober`. Every probe opens a connection of its own: a reused one proves less."""
+    """Implements `Prober` for HealthKind.HTTP and TCP. Every probe opens a connection of its own: a reused one proves
+    less."""
 
     async def probe(self, endpoint: Endpoint, check: HealthCheck) -> ProbeResult:
         started = time.monotonic()
         try:
             async with asyncio.timeout(check.timeout):
-                passed, reason = await self._look(endpoint, check)
+                passed, reason = await _look(endpoint, check)
         except TimeoutError:
             passed, reason = False, f"no answer in {check.timeout:g} s"
-        except aiohttp.ClientConnectorError as error:
-            passed, reason = False, _why(error.os_error)
-        except aiohttp.ServerDisconnectedError:
-            passed, reason = False, "closed without an answer"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             passed, reason = False, _why(error)
         return ProbeResult(passed=passed, reason=reason, elapsed=time.monotonic() - started)
 
     async def close(self) -> None: ...
 
-    async def _look(self, endpoint: Endpoint, check: HealthCheck) -> tuple[bool, str]:
-        if check.kind is HealthKind.TCP:
-            return await _connects(endpoint)
-        async with (
-            aiohttp.ClientSession(
-                connector=_connector(endpoint),
-                trust_env=False,
-                auto_decompress=False,
-                max_line_size=HEAD_LIMIT,
-                max_field_size=HEAD_LIMIT,
-                timeout=aiohttp.ClientTimeout(total=None),
-            ) as session,
-            session.request(
-                check.method,
-                _url(endpoint, check),
-                headers=_headers(endpoint, check),
-                allow_redirects=False,
-                ssl=_trust(check),
-                server_hostname=_name(endpoint, check) if check.scheme == "https" else None,
-            ) as answer,
-        ):
-            return await _judge(answer, check)
+
+async def _look(endpoint: Endpoint, check: HealthCheck) -> tuple[bool, str]:
+    if check.kind is HealthKind.TCP:
+        return await _connects(endpoint)
+    async with (
+        aiohttp.ClientSession(
+            connector=_connector(endpoint),
+            trust_env=False,
+            auto_decompress=False,
+            max_line_size=HEAD_LIMIT,
+            max_field_size=HEAD_LIMIT,
+            timeout=aiohttp.ClientTimeout(total=None),
+        ) as session,
+        session.request(
+            check.method,
+            _url(endpoint, check),
+            headers=_headers(endpoint, check),
+            allow_redirects=False,
+            ssl=_trust(check),
+            server_hostname=_name(endpoint, check) if check.scheme == "https" else None,
+        ) as answer,
+    ):
+        return await _judge(answer, check)
 
 
 async def _connects(endpoint: Endpoint) -> tuple[bool, str]:
@@ -83,7 +81,8 @@ def _url(endpoint: Endpoint, check: HealthCheck) -> URL:
 
 def _headers(endpoint: Endpoint, check: HealthCheck) -> dict[str, str]:
     name = check.host or endpoint.host
-    return {"User-Agent": "proxyctl"} | ({"Host": name} if name else {}) | dict(check.headers)
+    own = {"User-Agent": "proxyctl", "Accept-Encoding": "identity"} | ({"Host": name} if name else {})
+    return own | dict(check.headers)
 
 
 def _name(endpoint: Endpoint, check: HealthCheck) -> str:
@@ -116,13 +115,22 @@ async def _body(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def _why(error: BaseException) -> str:
+    """A probe that got no HTTP answer, in few words."""
     match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return _why(error.certificate_error)
+        case aiohttp.ClientConnectorError():
+            return _why(error.os_error)
+        case ssl.SSLCertVerificationError():
+            return f"TLS: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS: {error.reason or error}"
         case ConnectionRefusedError():
             return "connection refused"
+        case aiohttp.ServerDisconnectedError():
+            return "closed without an answer"
         case ConnectionResetError() | BrokenPipeError():
             return "connection reset"
-        case aiohttp.ClientConnectorCertificateError() | ssl.SSLError():
-            return f"TLS: {error}"
         case OSError() if error.strerror:
             return error.strerror.lower()
-    return f"not an HTTP answer: {str(error)[:120]}"
+    return "not an HTTP answer"

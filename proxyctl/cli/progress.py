@@ -43,7 +43,8 @@ async def follow(shop: Workshop, service: ServiceName, rollout: str, after: int,
         screen.clear()
     known = shop.store.load(service)
     if leaving.presses:
-        raise Interrupted("interrupted: the rollout was aborted", serving=orders.serving(known))
+        ended = sentence(story[-1].event)
+        raise Interrupted(f"interrupted; {ended}", serving=orders.serving(known))
     if (error := failure(story, known)) is not None:
         raise error
     return known

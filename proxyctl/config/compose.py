@@ -53,9 +53,9 @@ def inherited(path: Path, wanted: Iterable[str], environment: Mapping[str, str])
     return Inherited(definitions=definitions, findings=reading.findings, warnings=tuple(reading.warnings))
 
 
-def service_names(path: Path) -> tuple[str, ...]:
-    """In the order of the file. Raises Unreadable."""
-    return tuple(_below(parse(path).root, "services"))
+def services_of(path: Path) -> Mapping[str, Value]:
+    """Every service as it is written, variables unreplaced. Raises Unreadable."""
+    return {name: value_of(entry.node) for name, entry in _below(parse(path).root, "services").items()}
 
 
 def _variables(path: Path, environment: Mapping[str, str]) -> Mapping[str, str]:

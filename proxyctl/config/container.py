@@ -9,15 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Tag
+from pydantic import BaseModel, ConfigDict, Field, Tag, model_validator
 
 from proxyctl.config import fields, grammar
 from proxyctl.config.fields import ALONE, LISTED, MAPPED, Read, forms
 from proxyctl.domain.model import Container, DockerHealth, Pairs
-
-_ENGINE = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")
 
 
 class Strict(BaseModel):
@@ -36,6 +34,12 @@ class Mount(Strict):
     source: fields.File
     target: fields.Inside
     read_only: fields.Truth = False
+
+    @model_validator(mode="after")
+    def _as_in_short(self) -> Self:
+        """Both forms keep the same rules."""
+        self.short()
+        return self
 
     def short(self) -> str:
         source = self.source if self.type == "volume" or _is_path(self.source) else f"./{self.source}"
@@ -59,10 +63,6 @@ def _source(text: str) -> str:
     path = grammar.file(text)
     if path.startswith("/") and any(part in (".", "..") for part in path.split("/")):
         raise ValueError("an absolute path has no . or .. parts")
-    if os.path.normpath(path) in ("/", "//"):
-        raise ValueError("the whole file system of the host is not given to a container; name a folder")
-    if path.rpartition("/")[2] in _ENGINE:
-        raise ValueError("the engine's socket makes a container root on the host; it is not given to one")
     return path
 
 

@@ -15,6 +15,8 @@ from pydantic_core import CoreSchema, core_schema
 from proxyctl.config import grammar
 from proxyctl.config.places import NAME
 
+MOST_PAIRS = 1000  # variables or labels of one container
+
 LISTED, MAPPED, ALONE = "<list>", "<mapping>", "<alone>"  # tags of forms; they stand in no file
 
 
@@ -121,12 +123,13 @@ Command = Annotated[
     forms("a list of words, or one string"),
 ]
 Environment = Annotated[
-    Annotated[dict[EnvironmentName, EnvironmentValue], Tag(MAPPED)]
-    | Annotated[tuple[EnvironmentEntry, ...], Tag(LISTED)],
+    Annotated[dict[EnvironmentName, EnvironmentValue], Field(max_length=MOST_PAIRS), Tag(MAPPED)]
+    | Annotated[tuple[EnvironmentEntry, ...], Field(max_length=MOST_PAIRS), Tag(LISTED)],
     forms("a mapping such as LOG_LEVEL: info, or a list such as [LOG_LEVEL=info]"),
 ]
 Labels = Annotated[
-    Annotated[dict[LabelName, Word], Tag(MAPPED)] | Annotated[tuple[LabelEntry, ...], Tag(LISTED)],
+    Annotated[dict[LabelName, Word], Field(max_length=MOST_PAIRS), Tag(MAPPED)]
+    | Annotated[tuple[LabelEntry, ...], Field(max_length=MOST_PAIRS), Tag(LISTED)],
     forms("a mapping such as team: shop, or a list such as [team=shop]"),
 ]
 Networks = Annotated[

@@ -16,7 +16,7 @@ from typing import Any
 
 from proxyctl.config.document import Doubtful
 from proxyctl.config.places import NAME, RESERVED
-from proxyctl.config.problems import shown
+from proxyctl.config.problems import escaped, shown
 
 LONGEST_PATH = 2048
 LARGEST_VALUE = 32 * 1024  # characters of one variable, label or word
@@ -133,7 +133,7 @@ def _idna(text: str) -> str:
         encoded = idna.encode(text, uts46=True).decode("ascii")
         idna.decode(encoded)
     except (idna.IDNAError, ValueError) as error:
-        raise ValueError(f"not a host name: {line(str(error))}") from None
+        raise ValueError(f"not a host name: {escaped(str(error))}") from None
     return encoded
 
 

@@ -6,7 +6,8 @@ that an env_file is there. Start at held().
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from proxyctl.config.source import Unreadable, bytes_of
 
 CATCH_ALL = ""
 
+_ENGINE_SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")
 _ROUTED_ONLY = ("hosts", "path", "balance", "sticky", "timeouts", "body_limit")
 _WAYS = ("path", "tcp", "exec", "docker")
 _OF_HTTP = ("scheme", "verify", "method", "status", "headers", "host", "body")
@@ -44,18 +46,23 @@ def _breaches(file: ProjectFile, definitions: Mapping[str, Definition], findings
         yield Breach(("services",), "missing; write at least one service")
     yield from _of_listens(file)
     for name, service in file.services.items():
-        for breach in _of_service(service, definitions.get(name)):
+        for breach in _of_service(_routed(service, ("services", name), findings), definitions.get(name)):
             yield Breach(("services", name, *breach.location), breach.wrong)
     yield from _of_claims(file, findings)
 
 
+def _routed(service: ServiceFile, at: Location, findings: Findings) -> ServiceFile:
+    """A wrong port is a port all the same: what hangs on it is not complained of."""
+    return service.model_copy(update={"port": 1}) if findings.touch((*at, "port")) else service
+
+
 def _of_listens(file: ProjectFile) -> Iterator[Breach]:
-    seen: set[str] = set()
-    for listen in file.proxy.http:
-        full = listen if ":" in listen else f"0.0.0.0:{listen}"
-        if full in seen:
-            yield Breach(("proxy", "http"), f"{shown(listen)} is listed twice; keep one")
-        seen.add(full)
+    for listen in _repeated([each if ":" in each else f"0.0.0.0:{each}" for each in file.proxy.http]):
+        yield Breach(("proxy", "http"), f"{shown(listen)} is listed twice; keep one")
+
+
+def _repeated(texts: Iterable[str]) -> list[str]:
+    return sorted(text for text, times in Counter(texts).items() if times > 1)
 
 
 # --- one service ------------------------------------------------------------------------------------------------
@@ -71,11 +78,24 @@ def _of_service(service: ServiceFile, definition: Definition | None) -> Iterator
 def _of_container(definition: Definition) -> Iterator[Breach]:
     if "image" not in definition.given:
         yield Breach(("container", "image"), "missing; write it here or in the Compose file")
-    targets = [mounted_at(volume) for volume in definition.given.get("volumes", ())]
-    for target in sorted({target for target in targets if targets.count(target) > 1}):
-        yield Breach(("container", "volumes"), f"{shown(target)} is mounted twice; keep one")
+    for key in ("environment", "labels"):
+        names = [name for name, _ in definition.given.get(key, ())]
+        for name in _repeated(names):
+            yield Breach(("container", key), f"{shown(name)} is written twice; keep one")
+    for wrong in _of_volumes(definition.given.get("volumes", ())):
+        yield Breach(("container", "volumes"), wrong)
     for path in definition.given.get("env_file", ()):
         yield from _of_env_file(Path(path))
+
+
+def _of_volumes(volumes: tuple[str, ...]) -> Iterator[str]:
+    for target in _repeated([mounted_at(volume) for volume in volumes]):
+        yield f"{shown(target)} is mounted twice; keep one"
+    for source in (volume.partition(":")[0] for volume in volumes):
+        if source.strip("/") == "":
+            yield "the whole file system of the host is not given to a container; name a folder"
+        if source.rpartition("/")[2] in _ENGINE_SOCKETS:
+            yield f"{shown(source)} makes the container root on the host; it is not given to one"
 
 
 def _of_env_file(path: Path) -> Iterator[Breach]:
@@ -90,8 +110,7 @@ def _of_routing(service: ServiceFile) -> Iterator[Breach]:
         for key in _ROUTED_ONLY:
             if key in service.model_fields_set:
                 yield Breach((key,), "only a routed service has this; write port, or remove it")
-    hosts = list(service.hosts or ())
-    for host in sorted({host for host in hosts if hosts.count(host) > 1}):
+    for host in _repeated(service.hosts or ()):
         yield Breach(("hosts",), f"{shown(host)} is listed twice; keep one")
 
 

@@ -54,9 +54,10 @@ def bytes_of(path: Path, limit: int = LIMIT) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise _unreadable(path, f"cannot be read: {reason}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _unreadable(path, "is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _unreadable(path, "is not a regular file")
         raw = file.read(limit + 1)
     if len(raw) > limit:
         raise _unreadable(path, f"is larger than {limit // 1024} KiB")

@@ -15,7 +15,7 @@ from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.domain.rollout import decide
 from proxyctl.domain.state import Phase, ServiceState
 from proxyctl.engine.runner import Hands, Runner
-from proxyctl.errors import Locked, NginxUnavailable
+from proxyctl.errors import Conflict, Locked, NginxUnavailable
 from proxyctl.ports import Clock, Lock, Locks, Processes, Request, Splits, Store
 
 TAKEN_WITHIN: Seconds = 0.2
@@ -51,10 +51,11 @@ class Steering:
         lock = self._locks.acquire(service, purpose)
         try:
             runner = self._runner(service)
-            self._mend(runner)
-            runner.note(order(runner.state))
-            state = await runner.run()
-            self._leave_rest(state, lock)
+            try:
+                runner.note(self._event(runner, order))
+            finally:  # what a crash left is mended even when the order is refused
+                state = await runner.run()
+                self._leave_rest(state, lock)
         finally:
             lock.release()
         return state
@@ -69,16 +70,19 @@ class Steering:
             order(self._store.load(service))  # refused in words before anybody is disturbed
         asked = self._store.ask(service, request)
         await self._processes.wake(service)
-        if not await self._becomes(lambda: self._store.taken(asked), TAKEN_WITHIN):
+        if not await self._becomes(lambda: self._store.taken(asked) or self._free(service), TAKEN_WITHIN):
             await self._end_driver(service)
+        await self._becomes(lambda: answered(self._store.load(service)) or self._free(service), ANSWERED_WITHIN)
+        if answered(self._store.load(service)):
+            return self._store.load(service)
+        if self._free(service):  # the driver ended before it heard of the request
+            self._store.take(service)
             return await self.act(service, order, request.verb)
-        if not await self._becomes(lambda: answered(self._store.load(service)), ANSWERED_WITHIN):
-            raise Locked(
-                f"the driver of {service} took the request but has not carried it out yet",
-                serving=orders.serving(self._store.load(service)),
-                next_step=f"proxyctl status {service} --watch",
-            )
-        return self._store.load(service)
+        raise Locked(
+            f"the driver of {service} took the request but has not carried it out yet",
+            serving=orders.serving(self._store.load(service)),
+            next_step=f"proxyctl status {service} --watch",
+        )
 
     async def recover(self, service: ServiceName) -> ServiceState:
         """Finish or undo what a crash left; nothing to mend is done. Twice changes nothing."""
@@ -108,6 +112,17 @@ class Steering:
     def _runner(self, service: ServiceName) -> Runner:
         fence = self._store.raise_fence(service)
         return Runner(service=service, store=self._store, clock=self._clock, hands=self._hands(fence), fence=fence)
+
+    def _free(self, service: ServiceName) -> bool:
+        return self._locks.holder(service) is None
+
+    def _event(self, runner: Runner, order: Order) -> ev.Event:
+        """What the order means; if a crash stands in its way, what it means once that is mended. Raises Conflict."""
+        try:
+            return order(runner.state)
+        except Conflict:
+            self._mend(runner)
+            return order(runner.state)
 
     def _mend(self, runner: Runner) -> None:
         if (event := orders.after_crash(runner.state, self._candidate_has_traffic(runner.state))) is not None:
@@ -143,7 +158,7 @@ class Steering:
     async def _end_driver(self, service: ServiceName) -> None:
         holder = self._locks.holder(service)
         self._locks.end_holder(service)
-        if not await self._becomes(lambda: self._locks.holder(service) is None, FREED_WITHIN):
+        if not await self._becomes(lambda: self._free(service), FREED_WITHIN):
             raise Locked(
                 f"the driver of {service} neither answers nor can be ended",
                 serving=orders.serving(self._store.load(service)),

@@ -1,0 +1,63 @@
+"""Look into a container from its host: its connections, its processes. Only for an engine on this very host.
+
+A process id that the engine names is believed only when that process's cgroup names the container: behind a remote
+engine, or after the process ended, the same number is somebody else.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from proxyctl.domain.model import Seconds
+from proxyctl.errors import Unavailable
+from proxyctl.ports import Traffic
+
+SS_LIMIT: Seconds = 5.0
+
+
+def traffic(container: str, pid: int, port: int) -> Traffic:
+    """Established connections to this port, as `ss` sees them in the container's network namespace."""
+    if not _is_process_of(container, pid):
+        raise Unavailable(f"the processes of container {container[:12]} cannot be seen from here")
+    command = ["nsenter", f"--net=/proc/{pid}/ns/net", "ss", "-Htin", "state", "established", f"sport = :{port}"]
+    try:
+        seen = subprocess.run(command, capture_output=True, text=True, timeout=SS_LIMIT, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Unavailable(f"the connections of container {container[:12]} cannot be seen: {error}") from error
+    return read_ss(seen)
+
+
+def read_ss(seen: str) -> Traffic:
+    """Two lines per connection: the addresses, then, indented, what the kernel knows of it."""
+    quiet = [_quiet_for(line) for line in seen.splitlines() if line[:1].isspace()]
+    return Traffic(connections=len(quiet), quiet_for=min(quiet, default=math.inf))
+
+
+def kill(container: str, pid: int) -> None:
+    """End one process of a container; gone, or not to be seen from here, is done."""
+    with suppress(OSError):
+        fd = os.pidfd_open(pid)
+        try:
+            if _is_process_of(container, pid):  # looked at after it was pinned: the number cannot change hands
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+        finally:
+            os.close(fd)
+
+
+def _quiet_for(line: str) -> Seconds:
+    """Since the last byte in either direction; a field that `ss` leaves out is zero."""
+    ages = {name: int(ms) for name, ms in re.findall(r"\blast(snd|rcv):(\d+)", line)}
+    return min(ages.get("snd", 0), ages.get("rcv", 0)) / 1000
+
+
+def _is_process_of(container: str, pid: int) -> bool:
+    try:
+        return container in Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False

@@ -1,0 +1,81 @@
+"""Pull an image and say how far it is; why it cannot be had, in words. Start at layers() and PullProgress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import docker
+import requests
+import urllib3
+from docker.errors import APIError
+
+from proxyctl.errors import ImageUnavailable, NoSpace, Unavailable
+
+Event = dict[str, Any]  # one line of the engine's answer
+
+DONE = ("Already exists", "Pull complete")
+MEGABYTE = 1_000_000
+GRAIN = 10 * MEGABYTE  # a line for so many more bytes
+
+
+def layers(client: docker.DockerClient, image: str) -> Iterator[Event]:
+    """The engine's progress events. Raises ImageUnavailable, NoSpace."""
+    try:
+        for event in client.api.pull(image, stream=True, decode=True):
+            if "error" in event:
+                raise not_pulled(image, event["error"])
+            yield event
+    except APIError as error:
+        raise not_pulled(image, str(error.explanation or error)) from error
+    except (requests.Timeout, urllib3.exceptions.ReadTimeoutError) as error:
+        raise not_pulled(image, "timeout: the registry sent nothing any more") from error
+
+
+def not_pulled(image: str, words: str) -> Unavailable:
+    """Only the engine's text tells why; an unknown reason is left to its own words."""
+    low = words.lower()
+    if "no space left" in low:
+        return NoSpace(f"{image}: no space left on the Docker host", detail=words, next_step="docker system df")
+    if any(sign in low for sign in ("denied", "unauthorized", "authentication required", "no basic auth")):
+        why = "the registry does not give it out: the name is wrong, or this host must log in"
+        return ImageUnavailable(f"{image}: {why}", detail=words, next_step="docker login, or another --image")
+    if any(sign in low for sign in ("manifest unknown", "not found", "does not exist")):
+        return ImageUnavailable(f"{image}: the registry has no such image", detail=words, next_step="docker push it")
+    if any(sign in low for sign in ("dial", "lookup", "timeout", "no such host", "eof", "awaiting headers")):
+        why = "it is not on this host and its registry cannot be reached"
+        return ImageUnavailable(f"{image}: {why}", detail=words, next_step=f"docker pull {image}")
+    return ImageUnavailable(f"{image} cannot be pulled: {words}", next_step=f"docker pull {image}")
+
+
+class PullProgress:
+    """Folds events into few lines: one for each layer that is there, one for every ten megabytes."""
+
+    def __init__(self, image: str) -> None:
+        self._image = image
+        self._layers: set[str] = set()
+        self._done: set[str] = set()
+        self._received: dict[str, int] = {}
+        self._said = ""
+
+    def after(self, event: Event) -> str:
+        """A new line to say, or nothing."""
+        self._take(event.get("id", ""), event.get("status", ""), event.get("progressDetail") or {})
+        line = str(self)
+        if line == self._said or not self._layers:
+            return ""
+        self._said = line
+        return line
+
+    def _take(self, layer: str, status: str, detail: dict[str, int]) -> None:
+        if status in ("Pulling fs layer", *DONE):
+            self._layers.add(layer)
+        if status in DONE:
+            self._done.add(layer)
+        if status == "Downloading":
+            self._received[layer] = detail.get("current", 0)
+
+    def __str__(self) -> str:
+        grains = sum(self._received.values()) // GRAIN
+        received = f", {grains * GRAIN // MEGABYTE} MB" if grains else ""
+        return f"pulling {self._image}: {len(self._done)} of {len(self._layers)} layers{received}"

@@ -1,0 +1,332 @@
+"""Containers by docker-py: the `Runtime` port. SDK types never leave this package.
+
+Containers are found by name and held to our label; one without it is never touched. Start at DockerRuntime.start().
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from proxyctl.adapters.docker import namespace
+from proxyctl.adapters.docker.calls import ACT_LIMIT, ENGINE_ERRORS, FOREVER, SILENCE, EngineCalls, address_taken
+from proxyctl.adapters.docker.definition import named_volumes, options, restart_policy
+from proxyctl.adapters.docker.inspected import replica_state
+from proxyctl.adapters.docker.networks import ProjectNetworks
+from proxyctl.adapters.docker.pull import PullProgress, layers
+from proxyctl.domain.model import Colour, Incarnation, Release, Replica, Seconds, ServiceName
+from proxyctl.errors import AddressTaken, ImageUnavailable, NameTaken, OutcomeUnknown, Unavailable
+from proxyctl.ports import Image, Life, Network, ReplicaState, Traffic
+
+START_LIMIT: Seconds = 60.0
+PULL_LIMIT: Seconds = 1800.0
+EXEC_LOOK: Seconds = 0.05
+CONFLICT = 409
+
+
+class DockerRuntime:
+    """Implements `Runtime` for one project."""
+
+    def __init__(self, project: str, state_root: Path) -> None:
+        self._project = project
+        self._networks = ProjectNetworks(project, state_root)
+        self._engine = EngineCalls()
+
+    async def resolve(self, image: str, progress: Callable[[str], None]) -> Image:
+        found = await self._engine.look(lambda client: _local_image(client, image), f"looking up {image}")
+        if found is None:
+            await self._pull(image, progress)
+            found = await self._engine.look(lambda client: _local_image(client, image), f"looking up {image}")
+        if found is None:
+            raise ImageUnavailable(f"{image} was pulled and is gone again", next_step="docker images")
+        return Image(reference=image, digest=found)
+
+    async def network(self) -> Network:
+        return await self._engine.act(self._networks.made, "making the slot network")
+
+    async def start(self, release: Release, replica: Replica, colour: Colour, rollout: str) -> Replica:
+        def work(client: docker.DockerClient) -> Replica:
+            self._networks.made(client)
+            labels = self._labels(release, replica, colour, rollout)
+            standing = self._standing(client, release, replica)
+            incarnation = standing or self._made(client, release, replica, labels)
+            return replica.replace(incarnation=incarnation)
+
+        return await self._engine.act(work, f"starting {replica.name}", START_LIMIT)
+
+    async def adopt_restart_policy(self, release: Release, names: Sequence[str]) -> None:
+        policy = restart_policy(release.service.container.restart)
+
+        def work(client: docker.DockerClient) -> None:
+            for name in names:
+                container = self._ours(client, name)
+                if container is not None:
+                    container.update(restart_policy=policy)
+
+        await self._engine.act(work, f"updating {', '.join(names)}")
+
+    async def stop(self, name: str, grace: Seconds) -> None:
+        def work(client: docker.DockerClient) -> None:
+            container = self._ours(client, name)
+            if container is not None:
+                _stop(container, grace)
+                _remove(container)
+
+        await self._engine.act(work, f"stopping {name}", ACT_LIMIT + grace)
+
+    async def inspect(self, names: Sequence[str]) -> list[ReplicaState]:
+        def work(client: docker.DockerClient) -> list[ReplicaState]:
+            return [self._state(client, name) for name in names]
+
+        return await self._engine.look(work, "inspecting containers")
+
+    async def owned(self, service: ServiceName | None = None) -> list[ReplicaState]:
+        labels = [f"proxyctl.project={self._project}"] + ([f"proxyctl.service={service}"] if service else [])
+
+        def work(client: docker.DockerClient) -> list[ReplicaState]:
+            listed = client.api.containers(all=True, filters={"label": labels})
+            names = sorted(item["Names"][0].lstrip("/") for item in listed if item["Names"])
+            states = [self._state(client, name) for name in names]
+            return [state for state in states if state.life is not Life.ABSENT]
+
+        return await self._engine.look(work, "listing containers")
+
+    async def logs(self, name: str, tail: int) -> str:
+        def work(client: docker.DockerClient) -> str:
+            container = self._ours(client, name)
+            return "" if container is None else container.logs(tail=tail).decode("utf-8", "replace")
+
+        return await self._engine.look(work, f"reading the output of {name}")
+
+    async def follow(self, name: str, tail: int) -> AsyncIterator[str]:
+        """Lines as they come, until the container ends."""
+
+        def chunks(client: docker.DockerClient) -> Iterable[bytes]:
+            container = self._ours(client, name)
+            if container is None:
+                return ()
+            stream: Iterable[bytes] = container.logs(stream=True, follow=True, tail=tail)
+            return stream
+
+        unfinished = b""
+        async for chunk in self._engine.stream(chunks, f"following {name}", FOREVER):
+            *lines, unfinished = (unfinished + chunk).split(b"\n")
+            for line in lines:
+                yield line.decode("utf-8", "replace")
+        if unfinished:
+            yield unfinished.decode("utf-8", "replace")
+
+    async def traffic(self, name: str, port: int) -> Traffic:
+        def work(client: docker.DockerClient) -> Traffic:
+            container = self._ours(client, name)
+            if container is None or container.status != "running":
+                return Traffic(connections=0, quiet_for=math.inf)
+            return namespace.traffic(container.id, container.attrs["State"]["Pid"], port)
+
+        return await self._engine.look(work, f"looking at the connections of {name}")
+
+    async def run_in(self, name: str, command: Sequence[str]) -> int:
+        """The exit code of a command inside a container of ours. Cancelled, the command is killed."""
+        what = f"running {command[0]} in {name}"
+        run = await self._engine.act(lambda client: self._begin(client, name, command), what)
+        try:
+            while True:
+                seen = await self._engine.look(lambda client: _exec_state(client, run), what)
+                if not seen["Running"]:
+                    return int(seen["ExitCode"])
+                await asyncio.sleep(EXEC_LOOK)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._engine.act(lambda client: _kill(client, run), what))
+            raise
+
+    async def remove_networks(self) -> None:
+        """Both networks of the project; one that still has containers stays."""
+        await self._engine.act(self._networks.remove, "removing networks")
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    async def _pull(self, image: str, progress: Callable[[str], None]) -> None:
+        told = PullProgress(image)
+        progress(f"pulling {image}")
+        try:
+            async with asyncio.timeout(PULL_LIMIT):
+                events = self._engine.stream(lambda client: layers(client, image), f"pulling {image}", SILENCE)
+                async for event in events:
+                    if line := told.after(event):
+                        progress(line)
+        except TimeoutError as late:
+            raise ImageUnavailable(f"{image} was not there after {PULL_LIMIT / 60:g} minutes") from late
+
+    # --- one container ----------------------------------------------------------------------------------------
+
+    def _ours(self, client: docker.DockerClient, name: str) -> Any | None:
+        """Our container of that name; None when there is none. A stranger's is none of ours."""
+        try:
+            container = client.containers.get(name)
+        except NotFound:
+            return None
+        return container if container.labels.get("proxyctl.project") == self._project else None
+
+    def _state(self, client: docker.DockerClient, name: str) -> ReplicaState:
+        try:
+            return replica_state(name, client.api.inspect_container(name), self._project)
+        except NotFound:
+            return ReplicaState(name=name, life=Life.ABSENT)
+
+    def _standing(self, client: docker.DockerClient, release: Release, replica: Replica) -> Incarnation | None:
+        """The replica when it runs already; what is left of an earlier try is removed. Raises NameTaken."""
+        try:
+            found = client.containers.get(replica.name)
+        except NotFound:
+            return None
+        if found.labels.get("proxyctl.project") != self._project:
+            raise _name_taken(replica.name)
+        seen = self._state(client, replica.name)
+        same_release = found.labels.get("proxyctl.release") == release.id
+        if seen.life is Life.RUNNING and same_release and seen.address == replica.ip:
+            return seen.incarnation
+        _remove(found)
+        return None
+
+    def _made(
+        self, client: docker.DockerClient, release: Release, replica: Replica, labels: dict[str, str]
+    ) -> Incarnation:
+        container = self._create(client, release, replica.name, labels)
+        try:
+            self._join(client, container, release, replica)
+            container.start()
+            return self._verified(client, replica)
+        except BaseException as failure:
+            _undo(container, failure)
+            if address_taken(failure):
+                raise self._taken(client, replica) from failure
+            raise
+
+    def _create(self, client: docker.DockerClient, release: Release, name: str, labels: dict[str, str]) -> Any:
+        definition = release.service.container
+        given = options(definition)  # before anything is made: a secret may be missing
+        for volume in named_volumes(definition):
+            client.volumes.create(
+                volume, labels={"proxyctl.project": self._project}
+            )  # one that is there stays as it is
+        try:
+            return client.containers.create(
+                release.digest,
+                name=name,
+                labels=labels,
+                restart_policy=restart_policy("no"),
+                network=self._own_networks(release)[0],
+                **given,
+            )
+        except APIError as error:
+            if error.status_code == CONFLICT:
+                raise _name_taken(name) from error
+            raise
+
+    def _join(self, client: docker.DockerClient, container: Any, release: Release, replica: Replica) -> None:
+        """The slot network last: an internal one changes no default route."""
+        for network in self._own_networks(release)[1:]:
+            client.networks.get(network).connect(container)
+        client.networks.get(self._networks.slots).connect(container, ipv4_address=replica.ip)
+
+    def _verified(self, client: docker.DockerClient, replica: Replica) -> Incarnation:
+        """It exists where it should; whether it lives on is the gate's question."""
+        seen = self._state(client, replica.name)
+        if seen.incarnation is None:
+            raise Unavailable(f"{replica.name} is gone right after its start")
+        if seen.life is Life.RUNNING and seen.address != replica.ip:
+            raise AddressTaken(f"{replica.name} started at {seen.address or 'no address'} instead of {replica.ip}")
+        return seen.incarnation
+
+    def _own_networks(self, release: Release) -> tuple[str, ...]:
+        return release.service.container.networks or (self._networks.common,)
+
+    def _labels(self, release: Release, replica: Replica, colour: Colour, rollout: str) -> dict[str, str]:
+        return dict(release.service.container.labels) | {
+            "proxyctl.project": self._project,
+            "proxyctl.service": release.service.name,
+            "proxyctl.release": release.id,
+            "proxyctl.colour": colour.value,
+            "proxyctl.replica": replica.name.rpartition("-")[2],
+            "proxyctl.rollout": rollout,
+        }
+
+    def _taken(self, client: docker.DockerClient, replica: Replica) -> AddressTaken:
+        holder = self._networks.holder(client, replica.ip) or "another container"
+        return AddressTaken(
+            f"{replica.name} cannot have {replica.ip}: {holder} has it",
+            serving="traffic stays as it is",
+            next_step=f"docker network disconnect {self._networks.slots} {holder}",
+        )
+
+    def _begin(self, client: docker.DockerClient, name: str, command: Sequence[str]) -> str:
+        """Detached: no thread waits for it. Returns the id of the run."""
+        container = self._ours(client, name)
+        if container is None:
+            raise Unavailable(f"{name} is gone")
+        run: str = client.api.exec_create(container.id, list(command))["Id"]
+        client.api.exec_start(run, detach=True)
+        return run
+
+
+def _local_image(client: docker.DockerClient, image: str) -> str | None:
+    try:
+        return str(client.images.get(image).id)
+    except ImageNotFound:
+        return None
+
+
+def _exec_state(client: docker.DockerClient, run: str) -> dict[str, Any]:
+    seen: dict[str, Any] = client.api.exec_inspect(run)
+    return seen
+
+
+def _kill(client: docker.DockerClient, run: str) -> None:
+    """The engine has no call for it: a detached command outlives everybody who waits."""
+    seen = _exec_state(client, run)
+    if seen["Running"]:
+        namespace.kill(seen["ContainerID"], seen["Pid"])
+
+
+def _stop(container: Any, grace: Seconds) -> None:
+    with suppress(NotFound):
+        container.stop(timeout=math.ceil(grace))
+
+
+def _remove(container: Any) -> None:
+    """Gone when it returns; being removed by somebody else is waited for."""
+    with suppress(NotFound):
+        try:
+            container.remove(force=True, v=True)
+        except APIError as error:
+            if error.status_code != CONFLICT:
+                raise
+            container.wait(condition="removed")
+
+
+def _undo(container: Any, failure: BaseException) -> None:
+    try:
+        _remove(container)
+    except ENGINE_ERRORS:
+        raise OutcomeUnknown(
+            f"{container.name} could not be started, and what was made of it may still be there",
+            detail=str(failure),
+            serving="traffic stays as it is",
+            next_step="proxyctl recover",
+        ) from failure
+
+
+def _name_taken(name: str) -> NameTaken:
+    return NameTaken(
+        f"a container named {name} exists and is not proxyctl's",
+        serving="traffic stays as it is",
+        next_step=f"docker rename {name} ANOTHER-NAME, or docker rm {name}",
+    )

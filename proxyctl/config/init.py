@@ -1,0 +1,146 @@
+"""Write the first `proxyctl.yml`: short, commented, and right as it stands. Never writes to disk.
+
+Start at commented_file().
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from proxyctl.config.compose import services_of
+from proxyctl.config.document import Value
+from proxyctl.config.places import NAME, RESERVED
+from proxyctl.config.source import Unreadable
+from proxyctl.errors import ConfigRejected
+
+# They keep data of their own, so two releases of one cannot run side by side.
+_STORES = re.compile(
+    r"(?:.*/)?(?:postgres|postgis|mysql|mariadb|mongo|redis|valkey|memcached|rabbitmq|nats|elasticsearch|opensearch|minio"
+    r"|clickhouse[^/:]*|kafka|zookeeper|etcd)(?:[:@].*)?",
+    re.ASCII,
+)
+_PORT = re.compile(r"(?:.*:)?([1-9][0-9]{0,4})(?:/tcp)?", re.ASCII)
+
+
+class _Found(NamedTuple):
+    """What can be told of a service from a Compose file."""
+
+    name: str
+    port: int
+    has_image: bool
+    has_healthcheck: bool
+
+
+def commented_file(project: str, compose: Path | None = None) -> str:
+    """A file that loads without a problem; its services are those of the Compose file that clients reach by a port.
+    Raises ConfigRejected when the Compose file cannot be read."""
+    found = _found(compose) if compose is not None else []
+    head = _HEAD.format(project=project)
+    if compose is not None:
+        head += f"compose: {json.dumps(str(compose))}  # services inherit their container definition by name\n"
+    services = "".join(_service(project, each, alone=len(found) == 1) for each in found)
+    return head + _PROXY + (services or _EXAMPLE) + (_left(compose, found) if compose is not None else "")
+
+
+def _found(compose: Path) -> list[_Found]:
+    services = _services(compose)
+    routed = ((name, service, _port(service)) for name, service in services.items() if isinstance(service, dict))
+    return [
+        _Found(name, port, "image" in service, "healthcheck" in service)
+        for name, service, port in routed
+        if port is not None and _may_run(name, service)
+    ]
+
+
+def _services(compose: Path) -> Mapping[str, Value]:
+    try:
+        return services_of(compose)
+    except Unreadable as error:
+        raise ConfigRejected(f"{compose} cannot be used", (str(error.problem),)) from error
+
+
+def _may_run(name: str, service: Mapping[str, Value]) -> bool:
+    image = service.get("image")
+    is_store = isinstance(image, str) and _STORES.fullmatch(image) is not None
+    return NAME.fullmatch(name) is not None and name not in RESERVED and not is_store
+
+
+def _port(service: Mapping[str, Value]) -> int | None:
+    """The first port that the container is published or exposed by."""
+    for key in ("ports", "expose"):
+        written = service.get(key)
+        for entry in written if isinstance(written, list) else ():
+            target = entry.get("target") if isinstance(entry, dict) else entry
+            match = _PORT.fullmatch(str(target))
+            if match and int(match[1]) <= 65535:
+                return int(match[1])
+    return None
+
+
+def _service(project: str, found: _Found, alone: bool) -> str:
+    """Two services cannot both catch all hosts, so only one alone may go without."""
+    image = "" if found.has_image else _BUILT.format(image=f"{project}/{found.name}:latest")
+    hosts = ("    # " if alone else "    ") + _HOSTS.format(host=f"{found.name}.example.com")
+    check = _BY_DOCKER if found.has_healthcheck else _BY_CONNECTION
+    return f"  {found.name}:\n{image}    port: {found.port}  # where a replica listens\n{hosts}{check}{_MORE}"
+
+
+def _left(compose: Path, found: list[_Found]) -> str:
+    taken = {each.name for each in found}
+    left = [name for name in _services(compose) if name not in taken]
+    return "".join(f"# {json.dumps(name)} stays with Compose\n" for name in left)
+
+
+_HEAD = """\
+# What proxyctl runs and where traffic goes. Every key: docs/configuration.md; for editors: proxyctl schema
+project: {project}  # keep this line first: rollback reads no further
+"""
+
+_PROXY = """
+proxy:
+  mode: process       # an nginx of our own, from this machine's binary
+  http: 80            # or a list: [80, "[::]:80"]
+  # trusted: [10.0.0.0/8]  # load balancers whose X-Forwarded-For is believed
+
+services:
+"""
+
+_EXAMPLE = """\
+  web:
+    container:
+      image: shop/web:1.4
+      # environment: {DATABASE_URL: "env:DATABASE_URL"}  # taken from the environment at the start
+    port: 8000        # where a replica listens
+    # hosts: [shop.example.com]  # left out: this service catches all hosts
+    health: {path: /healthz, interval: 1s, timeout: 2s, deadline: 60s}
+    replicas: 1
+    bake: 60s         # watched after the cutover; a failure rolls back
+    standby: 15m      # how long the old release stays warm
+    drain: 30s        # for open requests of a stopping replica
+"""
+
+_BUILT = """\
+    container: {{image: "{image}"}}  # to be built before a deploy
+"""
+
+_HOSTS = """\
+hosts: [{host}]  # left out: this service catches all hosts
+"""
+
+_BY_DOCKER = """\
+    health: {docker: true}  # the healthcheck of the Compose file
+"""
+
+_BY_CONNECTION = """\
+    health: {tcp: true}  # better: {path: /healthz}, which proves that the application answers
+"""
+
+_MORE = """\
+    # replicas: 2
+    # bake: 60s       # watched after the cutover; a failure rolls back
+    # standby: 15m    # how long the old release stays warm
+"""
