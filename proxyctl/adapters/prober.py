@@ -100,6 +100,8 @@ def _trust(check: HealthCheck) -> ssl.SSLContext | bool:
 
 async def _judge(answer: aiohttp.ClientResponse, check: HealthCheck) -> tuple[bool, str]:
     status = answer.status
+    if sum(len(name) + len(value) for name, value in answer.raw_headers) > HEAD_LIMIT:
+        return False, f"headers over {HEAD_LIMIT // 1024} KiB"  # aiohttp's own limit is for each line
     if not accepts(check, status):
         return False, unexpected(check, status, answer.headers.get("Location", ""))
     if check.body and check.body.encode() not in await _body(answer):

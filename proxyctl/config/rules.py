@@ -45,10 +45,11 @@ def _breaches(file: ProjectFile, definitions: Mapping[str, Definition], findings
     if not file.services:
         yield Breach(("services",), "missing; write at least one service")
     yield from _of_listens(file)
-    for name, service in file.services.items():
-        for breach in _of_service(_routed(service, ("services", name), findings), definitions.get(name)):
+    services = {name: _routed(service, ("services", name), findings) for name, service in file.services.items()}
+    for name, service in services.items():
+        for breach in _of_service(service, definitions.get(name)):
             yield Breach(("services", name, *breach.location), breach.wrong)
-    yield from _of_claims(file, findings)
+    yield from _of_claims(services, findings)
 
 
 def _routed(service: ServiceFile, at: Location, findings: Findings) -> ServiceFile:
@@ -149,12 +150,12 @@ def _of_check(check: HealthFile, service: ServiceFile) -> Iterator[Breach]:
 # --- all services -----------------------------------------------------------------------------------------------
 
 
-def _of_claims(file: ProjectFile, findings: Findings) -> Iterator[Breach]:
+def _of_claims(services: Mapping[str, ServiceFile], findings: Findings) -> Iterator[Breach]:
     """A host and path that two services take. Hosts are folded and encoded by now; /api/ is /api."""
     first: dict[tuple[str, str], Location] = {}
-    for name, service in file.services.items():
+    for name, service in services.items():
         at: Location = ("services", name)
-        if service.port is None or any(findings.touch((*at, key)) for key in ("port", "hosts", "path")):
+        if service.port is None or findings.touch((*at, "hosts")) or findings.touch((*at, "path")):
             continue
         for host, location in _claimed(service, at):
             claim = (host, service.path.rstrip("/"))

@@ -47,7 +47,10 @@ class Findings:
 
     @property
     def problems(self) -> list[Problem]:
-        return sorted([*self.document.problems, *self._found.values()], key=lambda problem: problem.place)
+        found = sorted([*self.document.problems, *self._found.values()], key=lambda problem: problem.place)
+        return (
+            [*found, found[-1]._replace(key="", wrong="there may be more; mend these first")] if self.enough else found
+        )
 
     @property
     def enough(self) -> bool:

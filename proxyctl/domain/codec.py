@@ -15,7 +15,6 @@ from proxyctl.domain.model import Colour
 from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
 
-
 TAG = "@"  # no field can have this name
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from proxyctl.adapters.docker.runtime import DockerRuntime
 from proxyctl.adapters.docker.inspector import SocketInspector
+from proxyctl.adapters.docker.runtime import DockerRuntime
 from proxyctl.adapters.memory import MemoryInspector, MemoryRuntime, MemoryWorld
 from proxyctl.domain.model import Colour, Release, Replica, ServiceName
 from proxyctl.errors import AddressTaken, ImageUnavailable, NameTaken

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import docker
 import pytest
-from proxyctl.demo.load import Load, Model
 
 from proxyctl.demo.images import build_all
+from proxyctl.demo.load import Load, Model
 from proxyctl.demo.stage import Stage, stage
 
 FAILPOINTS = Path(__file__).with_name("failpoints")
