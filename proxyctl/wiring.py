@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +21,11 @@ from proxyctl.adapters.nginx.splits import NginxSplits
 from proxyctl.adapters.places import Places
 from proxyctl.adapters.processes import DetachedProcesses
 from proxyctl.adapters.raw_prober import RawProber
+from proxyctl.adapters.runner_socket import listening, ticks
 from proxyctl.adapters.sqlite import SqliteStore
 from proxyctl.config.places import find_file, project_name, state_dir
 from proxyctl.domain.model import HealthCheck, HealthKind, ServiceName
+from proxyctl.domain.ticks import Tick
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Hands
 from proxyctl.engine.steering import Steering
@@ -100,6 +102,14 @@ class Workshop:
             bus=self.bus,
             woken=woken,
         )
+
+    def listening(self, service: ServiceName, woken: asyncio.Event) -> AbstractAsyncContextManager[None]:
+        """This process drives the service: it can be woken, and tells its ticks."""
+        return listening(self.places.driver_socket(service), woken, self.bus.listen)
+
+    def ticks(self, service: ServiceName) -> AsyncIterator[Tick]:
+        """What the process that drives the service tells, until it ends."""
+        return ticks(self.places.driver_socket(service))
 
     # --- heavy ---
 

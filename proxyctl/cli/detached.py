@@ -7,7 +7,6 @@ import signal
 
 import click
 
-from proxyctl.adapters.runner_socket import listening
 from proxyctl.cli.options import project_options
 from proxyctl.domain import commands as do
 from proxyctl.domain.model import ServiceName
@@ -27,7 +26,7 @@ def drive(service: str, lock_fd: int, file: str, state: str) -> None:
         name, woken = ServiceName(service), asyncio.Event()
         async with workshop(file, state) as shop:
             lock = shop.locks.adopt(lock_fd, f"rollout of {service}")
-            async with listening(shop.places.driver_socket(name), woken, shop.bus.listen):
+            async with shop.listening(name, woken):
                 rest = await shop.supervisor(woken).drive(name, lock)
             if isinstance(decide(rest), do.Stand):
                 shop.processes.guard(name)

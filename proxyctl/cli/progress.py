@@ -8,7 +8,6 @@ import sys
 import time
 from contextlib import suppress
 
-from proxyctl.adapters.runner_socket import ticks
 from proxyctl.cli.options import actor, say
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders
@@ -127,7 +126,7 @@ class _Interrupts:
 async def _tell_ticks(shop: Workshop, service: ServiceName, screen: Screen) -> None:
     """The driver's socket appears a moment after the driver; it is tried again until cancelled."""
     while True:
-        async for tick in ticks(shop.places.driver_socket(service)):
+        async for tick in shop.ticks(service):
             screen.tick(tick)
         await asyncio.sleep(LOOK_EVERY)
 

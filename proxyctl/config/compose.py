@@ -80,13 +80,28 @@ class _Reading:
 
     def definition(self, name: str) -> Definition:
         location: Location = ("services", name)
-        value = value_of(self._replaced(self._services[name].node, location))
-        if not isinstance(value, dict):
+        node = self._services[name].node
+        if not isinstance(node, tree.Mapping):
             self.findings.value(location, "write a mapping, such as image: shop/web")
-            value = {}
-        self._leave_out(value, location)
+            return Definition({})
+        value = value_of(self._replaced(self._carried(node, location), location))
+        assert isinstance(value, dict)
         file = shaped(ContainerFile, value, self.findings, location)
-        return self._renamed(defined(file, self._document.path.parent), name)
+        return self._renamed(defined(file, self._document.path.parent), location)
+
+    # --- keys that matter to Compose alone ---
+
+    def _carried(self, node: tree.Mapping, location: Location) -> tree.Mapping:
+        """The service without what we may leave out."""
+        left_out = {key: words for key in node.entries if (words := _reason_to_leave_out(key, node.entries[key].node))}
+        for key, words in left_out.items():
+            self._warn((*location, key), f"left out: {words}")
+        kept = {key: entry for key, entry in node.entries.items() if key not in left_out and not key.startswith("x-")}
+        return tree.Mapping(node.place, kept)
+
+    def _warn(self, location: Location, words: str) -> None:
+        place = tree.place_of_key(self._document.root, location)
+        self.warnings.append(Problem(self._document.path, place, dotted(location), words))
 
     # --- variables ---
 
@@ -114,27 +129,9 @@ class _Reading:
             self.findings.value(location, str(error))
             return Scalar(node.place, "")
 
-    # --- keys that matter to Compose alone ---
-
-    def _leave_out(self, value: dict[str, Value], location: Location) -> None:
-        for key in [key for key in value if key in ONLY_COMPOSE]:
-            self._warn((*location, key), "left out: it matters to Compose alone")
-            del value[key]
-        for key in [key for key in value if key.startswith("x-")]:
-            del value[key]
-        deploy = value.get("deploy")
-        if isinstance(deploy, dict) and set(deploy) <= {"replicas"}:
-            self._warn((*location, "deploy"), "left out: write replicas in proxyctl.yml")
-            del value["deploy"]
-
-    def _warn(self, location: Location, words: str) -> None:
-        place = tree.place_of_key(self._document.root, location)
-        self.warnings.append(Problem(self._document.path, place, dotted(location), words))
-
     # --- networks and volumes, which Docker knows by other names than the file does ---
 
-    def _renamed(self, definition: Definition, name: str) -> Definition:
-        location: Location = ("services", name)
+    def _renamed(self, definition: Definition, location: Location) -> Definition:
         given = dict(definition.given)
         if networks := self._networks(given.get("networks"), location):
             given["networks"] = networks
@@ -180,6 +177,15 @@ class _Reading:
 
     def _plain(self, entry: Entry, location: Location) -> Value:
         return value_of(self._replaced(entry.node, location))
+
+
+def _reason_to_leave_out(key: str, node: Node) -> str:
+    """Empty for a key that is not to be left out."""
+    if key in ONLY_COMPOSE:
+        return "it matters to Compose alone"
+    if key == "deploy" and isinstance(node, tree.Mapping) and set(node.entries) <= {"replicas"}:
+        return "write replicas in proxyctl.yml"
+    return ""
 
 
 def _below(root: tree.Mapping, key: str) -> Mapping[str, Entry]:
