@@ -14,6 +14,7 @@ from bench.arena import command, median_ms, report, warm_pair
 from proxyctl.demo.load import Load, Model
 
 ROUNDS = 21
+SETTLE = 1.0  # a command may leave a driver or a guard behind, whose own start is not part of it
 BASELINE = "import sqlite3, asyncio, click"
 
 
@@ -34,6 +35,7 @@ async def main() -> None:
                 times.setdefault(" ".join(words), []).append(took)
                 if words[0] == "weight":
                     await command(scene, "abort", "web")
+                await asyncio.sleep(SETTLE)
         base = median_ms(times[f"python -c '{BASELINE}'"])
         report(
             f"Hot commands, whole process, {ROUNDS} interleaved rounds",

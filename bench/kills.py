@@ -90,7 +90,9 @@ async def main() -> None:
             slow += time.monotonic() - began > 3
             service = await at_rest(scene)
             live = [r for r in service["releases"] if r["role"] == "live"]
-            violations += service["phase"] != "idle" or bool(service["drift"]) or len(live) != 1
+            if service["phase"] != "idle" or service["drift"] or len(live) != 1:
+                violations += 1
+                print(f"violation after kill {kill} of {kind}: {json.dumps(service)}", file=sys.stderr)
         rows = [
             {
                 "kills": KILLS,

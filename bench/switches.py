@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from itertools import cycle
 
 from bench.arena import Row, command, generation, report, warm_pair
 from proxyctl.demo.load import Load, Model
@@ -14,16 +16,15 @@ from proxyctl.demo.stage import Stage
 SWITCHES = 100
 REQUESTS = 100_000
 CLIENTS = 8
-COLOURS = ("blue", "green")
 RELEASES = {"blue": "1", "green": "2"}
 
 
-async def under(scene: Stage, model: Model) -> Row:
+async def under(scene: Stage, model: Model, turns: Iterator[str]) -> Row:
     wrong = switches = 0
     before = generation(scene)
     async with Load("127.0.0.1", scene.port, model, CLIENTS) as load:
         while switches < SWITCHES or len(load.outcomes) < REQUESTS:
-            colour = COLOURS[switches % 2]
+            colour = next(turns)
             await command(scene, "switch", "web", "--to", colour)
             returned = time.monotonic()
             await asyncio.sleep(0.05)
@@ -43,7 +44,8 @@ async def under(scene: Stage, model: Model) -> Row:
 async def main() -> None:
     async with warm_pair() as scene:
         models = (Model.NEW_CONNECTION, Model.KEEPALIVE, Model.POST, Model.POST_NEW)
-        rows = [await under(scene, model) for model in models]
+        turns = cycle(("blue", "green"))  # green is live at first
+        rows = [await under(scene, model, turns) for model in models]
     report("Switches between warm releases under load, two replicas each", rows)
 
 

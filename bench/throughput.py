@@ -3,9 +3,9 @@
     python bench/throughput.py [--rounds 5] [--seconds 2] [--connections 32]
 
 Needs nginx and wrk. The client model is wrk's closed loop on kept connections; the application is an nginx that answers
-"ok" from memory, so everything measured is overhead. Each measurement of a row stands beside one of `minimal` taken
-just before it, because other work on the machine comes and goes; a row shows medians. `minimal` forwards nothing but
-the request; `forwarding` is minimal with the X- headers that an application behind a proxy wants.
+"ok" from memory, so everything measured is overhead. Each measurement of a row stands beside one of both hand-written
+configurations, taken just before it, because other work on the machine comes and goes; a row shows medians. `minimal`
+forwards nothing but the request; `forwarding` tells the application what ours does: host, addresses, request id.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import argparse
 import asyncio
 import shutil
 import signal
-import statistics
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from proxyctl.adapters.nginx.master import Process, find_master, started_of, workers_of
@@ -60,8 +60,9 @@ class Measured(NamedTuple):
     p99_ms: float
 
 
-class Pair(NamedTuple):
+class Beside(NamedTuple):
     minimal: Measured
+    forwarding: Measured
     row: Measured
 
 
@@ -173,13 +174,14 @@ def process(child: asyncio.subprocess.Process) -> Process:
 # --- measuring ---------------------------------------------------------------------------------------------------
 
 
-async def measure(measured_rows: list[Row], options: argparse.Namespace) -> dict[str, list[Pair]]:
-    results: dict[str, list[Pair]] = {row.name: [] for row in measured_rows}
-    minimal = measured_rows[0]
+async def measure(measured_rows: list[Row], options: argparse.Namespace) -> dict[str, list[Beside]]:
+    results: dict[str, list[Beside]] = {row.name: [] for row in measured_rows[2:]}
+    minimal, forwarding, *ours = measured_rows
     for _ in range(options.rounds):
-        for row in measured_rows:
+        for row in ours:
             await row.prepare()
-            results[row.name].append(Pair(await wrk(minimal, options), await wrk(row, options)))
+            measured = [await wrk(each, options) for each in (minimal, forwarding, row)]
+            results[row.name].append(Beside(*measured))
     return results
 
 
@@ -218,15 +220,25 @@ def milliseconds(text: str) -> float:
     raise ValueError(text)
 
 
-def show(results: dict[str, list[Pair]]) -> None:
-    print(f"{'configuration':26}{'req/s':>9}{'of minimal':>12}{'CPU us':>9}{'more CPU':>10}{'p99 ms':>9}{'minimal':>9}")
-    for name, pairs in results.items():
-        rate = statistics.median(row.requests_per_second for _, row in pairs)
-        ratio = statistics.median(row.requests_per_second / minimal.requests_per_second for minimal, row in pairs)
-        cpu = statistics.median(row.cpu_us for _, row in pairs)
-        more = statistics.median(row.cpu_us - minimal.cpu_us for minimal, row in pairs)
-        p99, p99_minimal = (statistics.median(pair[side].p99_ms for pair in pairs) for side in (1, 0))
-        print(f"{name:26}{rate:9.0f}{ratio:12.2f}{cpu:9.1f}{more:+10.1f}{p99:9.2f}{p99_minimal:9.2f}")
+def show(results: dict[str, list[Beside]]) -> None:
+    print(
+        f"{'':26}{'req/s':>8}{'/ minimal':>11}{'/ forwarding':>14}{'CPU us':>8}{'minimal':>9}{'p99 ms':>8}{'minimal':>9}"
+    )
+    for name, all_beside in results.items():
+        rate, rate_minimal, rate_forwarding = rates(all_beside)
+        cpu, cpu_minimal = (median(getattr(b, side).cpu_us for b in all_beside) for side in ("row", "minimal"))
+        p99, p99_minimal = (median(getattr(b, side).p99_ms for b in all_beside) for side in ("row", "minimal"))
+        print(f"{name:26}{rate:8.0f}{rate_minimal:11.2f}{rate_forwarding:14.2f}", end="")
+        print(f"{cpu:8.1f}{cpu_minimal:9.1f}{p99:8.2f}{p99_minimal:9.2f}")
+
+
+def rates(all_beside: list[Beside]) -> tuple[float, float, float]:
+    """Requests per second, then as a part of what each hand-written configuration did just before."""
+    return (
+        median(b.row.requests_per_second for b in all_beside),
+        median(b.row.requests_per_second / b.minimal.requests_per_second for b in all_beside),
+        median(b.row.requests_per_second / b.forwarding.requests_per_second for b in all_beside),
+    )
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ class Application:
         method, path, _ = lines[0].split(" ")
         headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines[1:] if line)}
         body = await client.reader.readexactly(int(headers.get("content-length", 0)))
-        if headers.get("upgrade"):
+        if headers.get("connection") == "upgrade":
             await self._echo_frames(client)
         elif path.startswith("/events"):
             await self._stream(client)

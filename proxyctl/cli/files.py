@@ -36,9 +36,10 @@ def init(compose: Path | None, project: str | None, file: str) -> None:
     """
     path = Path(file)
     name = project or re.sub(r"[^a-z0-9]+", "-", Path.cwd().name.lower()).strip("-") or "shop"
+    text = commented_file(name, compose)
     try:
         with path.open("x") as new:
-            new.write(commented_file(name, compose))
+            new.write(text)
     except FileExistsError:
         raise UsageError(f"{file} exists already", next_step="name another with -f FILE") from None
     say(f"wrote {file}; next: proxyctl check")
@@ -68,6 +69,7 @@ def check(file: str, state: str, as_json: bool) -> None:
 
     async def work() -> list[str]:
         async with workshop(file, state) as shop:
+            _tell_warnings(shop)
             return [*await _docker_problems(shop), *await _nginx_problems(shop)]
 
     problems = asyncio.run(work())
@@ -76,6 +78,11 @@ def check(file: str, state: str, as_json: bool) -> None:
     if problems:
         raise ConfigRejected(f"{len(problems)} problems", tuple(problems), next_step="mend them, then proxyctl check")
     say("no problem found: the file, nginx, Docker and the ports are fine")
+
+
+def _tell_warnings(shop: Workshop) -> None:
+    for warning in shop.config.warnings:
+        say(f"warning: {warning}")
 
 
 async def _docker_problems(shop: Workshop) -> list[str]:
@@ -126,6 +133,7 @@ def plan(service: str | None, image: str | None, file: str, state: str, as_json:
 
     async def work() -> None:
         async with workshop(file, state) as shop:
+            _tell_warnings(shop)
             planned = [await _planned(shop, s) for s in chosen_services(shop, [service] if service else [], image)]
         if as_json:
             print_json(planned)

@@ -23,6 +23,7 @@ from proxyctl.config.problems import Place, Problem, shown
 from proxyctl.config.source import Unreadable, text_of
 
 MOST_EXPANSIONS = 100
+MOST_NODES = 200_000  # once aliases are expanded; a file of 256 KiB has at most some 130,000 without
 DEEPEST = 32
 
 Location = tuple[str | int, ...]
@@ -118,14 +119,27 @@ def _nearest(root: Node, location: Location) -> Entry:
     return entry
 
 
+class _Cost(NamedTuple):
+    """What a part of the file amounts to when its aliases are expanded."""
+
+    nodes: int
+    expansions: int
+
+    def and_(self, other: _Cost) -> _Cost:
+        return _Cost(self.nodes + other.nodes, self.expansions + other.expansions)
+
+    def since(self, before: _Cost) -> _Cost:
+        return _Cost(self.nodes - before.nodes, self.expansions - before.expansions)
+
+
 class _Composer:
     """Turns the event stream of one file into nodes. Anchors are shared, never copied."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
         self._events = _events(path, text)
-        self._anchors: dict[str, tuple[Node, int]] = {}  # the node and the expansions inside it
-        self._expansions = 0
+        self._anchors: dict[str, tuple[Node, _Cost]] = {}
+        self._cost = _Cost(0, 0)  # of all that was read so far
         self.problems: list[Problem] = []
 
     def document(self) -> Node:
@@ -147,10 +161,11 @@ class _Composer:
         if len(trail) > DEEPEST:
             raise self._fatal(_place(event), f"more than {DEEPEST} levels of nesting")
         self._refuse_tag(event, trail)
-        before = self._expansions
+        before = self._cost
+        self._pay(event, _Cost(nodes=1, expansions=0))
         node = self._content(event, trail)
         if event.anchor is not None:
-            self._anchors[event.anchor] = (node, self._expansions - before)
+            self._anchors[event.anchor] = (node, self._cost.since(before))
         return node
 
     def _content(self, event: events.NodeEvent, trail: Location) -> Node:
@@ -211,10 +226,15 @@ class _Composer:
         if alias.anchor is None or alias.anchor not in self._anchors:
             raise self._fatal(_place(alias), f"*{str(alias.anchor)[:40]} names no anchor that is complete before it")
         node, inside = self._anchors[alias.anchor]
-        self._expansions += 1 + inside
-        if self._expansions > MOST_EXPANSIONS:
-            raise self._fatal(_place(alias), f"more than {MOST_EXPANSIONS} alias expansions; write the values out")
+        self._pay(alias, _Cost(nodes=inside.nodes, expansions=1 + inside.expansions))
         return node
+
+    def _pay(self, event: events.Event, cost: _Cost) -> None:
+        self._cost = self._cost.and_(cost)
+        if self._cost.expansions > MOST_EXPANSIONS:
+            raise self._fatal(_place(event), f"more than {MOST_EXPANSIONS} alias expansions; write the values out")
+        if self._cost.nodes > MOST_NODES:
+            raise self._fatal(_place(event), f"more than {MOST_NODES} values; write less, or alias less")
 
     def _refuse_tag(self, event: events.NodeEvent, trail: Location) -> None:
         tag: str | None = getattr(event, "tag", None)

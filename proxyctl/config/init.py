@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from proxyctl.config import grammar
 from proxyctl.config.compose import services_of
 from proxyctl.config.document import Value
 from proxyctl.config.places import NAME, RESERVED
+from proxyctl.config.problems import shown
 from proxyctl.config.source import Unreadable
 from proxyctl.errors import ConfigRejected
 
@@ -37,13 +39,21 @@ class _Found(NamedTuple):
 
 def commented_file(project: str, compose: Path | None = None) -> str:
     """A file that loads without a problem; its services are those of the Compose file that clients reach by a port.
-    Raises ConfigRejected when the Compose file cannot be read."""
+    Raises ConfigRejected for a project that cannot be called so and a Compose file that cannot be read."""
+    _refuse_name(project)
     found = _found(compose) if compose is not None else []
     head = _HEAD.format(project=project)
     if compose is not None:
         head += f"compose: {json.dumps(str(compose))}  # services inherit their container definition by name\n"
     services = "".join(_service(project, each, alone=len(found) == 1) for each in found)
     return head + _PROXY + (services or _EXAMPLE) + (_left(compose, found) if compose is not None else "")
+
+
+def _refuse_name(project: str) -> None:
+    try:
+        grammar.name(project)
+    except ValueError as error:
+        raise ConfigRejected(f"project {shown(project)}: {error}", next_step="proxyctl init --project NAME") from None
 
 
 def _found(compose: Path) -> list[_Found]:

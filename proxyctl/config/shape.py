@@ -22,6 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 MOST_PROBLEMS = 500
 
+_EMPTY = "no value; write one or remove the key"
 _SECRET = ("environment", "headers")  # what stands below is never repeated in a message
 
 _INSTEAD = {  # keys of Compose that have another place here
@@ -48,9 +49,10 @@ class Findings:
     @property
     def problems(self) -> list[Problem]:
         found = sorted([*self.document.problems, *self._found.values()], key=lambda problem: problem.place)
-        return (
-            [*found, found[-1]._replace(key="", wrong="there may be more; mend these first")] if self.enough else found
-        )
+        if len(found) < MOST_PROBLEMS:
+            return found
+        told = found[:MOST_PROBLEMS]
+        return [*told, told[-1]._replace(key="", wrong="there may be more; mend these first")]
 
     @property
     def enough(self) -> bool:
@@ -78,9 +80,15 @@ class Findings:
 
 def shaped(model: type[Model], value: dict[str, Value], findings: Findings, prefix: Location = ()) -> Model:
     """What is right of this value, which is cut down to it; all that is wrong is found. `prefix`: where it stands."""
-    for location in list(_nothings(value)):
-        findings.key(prefix + location, "no value; write one or remove the key")
+    right = _right(model, value, findings, prefix)
+    empty = list(_empty(value))
+    for location in empty:
+        findings.key(prefix + location, _EMPTY)
         _cut(value, location)
+    return _right(model, value, findings, prefix) if empty else right
+
+
+def _right(model: type[Model], value: dict[str, Value], findings: Findings, prefix: Location) -> Model:
     while True:
         try:
             return model.model_validate(value)
@@ -98,6 +106,8 @@ def _find(findings: Findings, full: Location, detail: ErrorDetails, model: type[
             findings.key(full, _unknown(str(location[-1]), _known_keys(model, location[:-1])))
         case "missing":
             findings.key(full, "missing; write it")
+        case _ if detail["input"] is None:
+            findings.key(full, _EMPTY)
         case _ if detail["loc"][-1] == "[key]":
             findings.key(full, _wrong(detail))
         case _ if any(part in _SECRET for part in location):
@@ -176,14 +186,14 @@ def _location(detail: ErrorDetails) -> Location:
     return (first, *(part for part in rest if part not in (LISTED, MAPPED, ALONE, "[key]")))
 
 
-def _nothings(value: Value, location: Location = ()) -> Iterator[Location]:
-    """Keys without a value, except where Compose gives that a meaning."""
+def _empty(value: Value, location: Location = ()) -> Iterator[Location]:
+    """Keys without a value that the model passed over as left out, except where Compose gives that a meaning."""
     if not isinstance(value, dict):
         return
     for key, below in value.items():
         if below is None and (not location or location[-1] not in ("environment", "networks")):
             yield (*location, key)
-        yield from _nothings(below, (*location, key))
+        yield from _empty(below, (*location, key))
 
 
 def _cut(value: dict[str, Value], location: Location) -> None:

@@ -131,7 +131,7 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
         case ev.CandidateFailed():
             return _failed(state, _way_back(state), event.reason)
         case ev.AbortRequested():
-            return _rolled(state, outcome=event.outcome, why=event.reason)
+            return _rolled(_as_if_done(state), outcome=event.outcome, why=event.reason)
         case ev.PolicyAdopted():
             return _placed(state, _candidate(state).replace(keeps_running=True))
         case ev.Promoted():
@@ -190,6 +190,8 @@ def _as_if_done(state: ServiceState) -> ServiceState:
             return state.replace(split=split, cover=cover)
         case do.Publish(route=route, settings=settings):
             return state.replace(route=route, settings=settings)
+        case do.Retire(colour=colour) if (placed := state.at(colour)) is not None:
+            return _placed(state, placed.replace(gated=()))
         case _:
             return state
 
@@ -328,7 +330,8 @@ def _idle(state: ServiceState) -> do.Command | None:
     if standby is None:
         return None
     service = standby.release.service
-    window = service.standby if service.routed else 0.0  # an unrouted release would do its work twice
+    # One that is not as it passed the gate is no way back; an unrouted one would do its work twice.
+    window = service.standby if service.routed and standby.gated else 0.0
     return do.Stand(colour=standby.colour, since=state.standby_since, window=window)
 
 

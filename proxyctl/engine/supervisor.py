@@ -79,7 +79,9 @@ class Supervisor:
         """Why the standing ended; None when the state moved on."""
         while self._store.load(state.service) == state:
             if stand.since is None or stand.since.elapsed(moment(self._clock)) >= stand.window:
-                return ev.StandbyEnded(reason=f"the standby window of {stand.window:g} s passed")
+                return ev.StandbyEnded(
+                    reason=f"its window of {stand.window:g} s passed" if stand.window else "not warm"
+                )
             if lost := await self._lost(state, stand):
                 return ev.StandbyLost(reason=lost)
             await self._clock.sleep(LOOK_EVERY)

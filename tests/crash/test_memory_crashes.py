@@ -44,6 +44,11 @@ async def deploy(arena: Arena) -> ServiceState:
     return await arena.deploy("app:2")
 
 
+async def deploy_over_a_standby(arena: Arena) -> ServiceState:
+    await arena.deploy("app:2")
+    return await arena.deploy("app:3")
+
+
 async def sick_deploy(arena: Arena) -> ServiceState:
     arena.world.sick.add("sick:1")
     return await arena.deploy("sick:1")
@@ -64,7 +69,7 @@ async def standby_ends(arena: Arena) -> ServiceState:
     return await arena.end_standby()
 
 
-@pytest.mark.parametrize("story", [deploy, sick_deploy, rollback, stage_and_abort, standby_ends])
+@pytest.mark.parametrize("story", [deploy, deploy_over_a_standby, sick_deploy, rollback, stage_and_abort, standby_ends])
 async def test_a_kill_at_any_boundary_breaks_no_promise(story: object) -> None:
     boundary = 0
     while True:

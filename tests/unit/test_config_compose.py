@@ -88,14 +88,14 @@ services:
     build: .
     depends_on: [db]
     profiles: [p]
-    ports: ["80:80"]
+    ports: ["${NOT_SET}:80"]
     expose: [80]
     container_name: w
     deploy: {replicas: 3}
 """
     warnings = loaded(tmp_path, compose).warnings
     left_out = [line.split(": ")[1].rpartition(".")[2] for line in warnings if "left out" in line]
-    assert sorted(left_out) == ["build", "container_name", "deploy", "depends_on", "expose", "ports", "profiles"]
+    assert left_out == ["build", "depends_on", "profiles", "ports", "expose", "container_name", "deploy"]
 
 
 def test_a_key_that_we_do_not_carry_is_refused_by_name_and_place(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ include: [x.yml]
 def test_problems_of_both_files_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigRejected) as refused:
         loaded(tmp_path, "services: {web: {image: X, comand: y}}", ", replicas: 0")
-    assert [line.rpartition("/")[2].split(": ")[1] for line in refused.value.problems] == [
+    assert [line.split(": ")[1] for line in refused.value.problems] == [
         "services.web.replicas",
         "services.web.image",
         "services.web.comand",

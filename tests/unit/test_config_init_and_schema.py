@@ -69,6 +69,11 @@ def test_a_compose_file_that_cannot_be_read_is_refused_in_words(tmp_path: Path) 
     assert "No such file" in refused.value.problems[0]
 
 
+def test_a_project_that_cannot_be_called_so_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(ConfigRejected, match="not a name"):
+        commented_file("1")
+
+
 # --- schema -----------------------------------------------------------------------------------------------------
 
 

@@ -111,7 +111,7 @@ async def died_after(arena: Arena, commits: int) -> bool:
         if left == 0:
             raise KeyboardInterrupt
 
-    arena.store.append = last_append  # type: ignore[method-assign]
+    arena.store.append = last_append  # type: ignore[method-assign, assignment]
     try:
         await arena.deploy("app:2")
     except KeyboardInterrupt:
@@ -134,7 +134,7 @@ def test_any_sequence_of_events_ends_in_a_lawful_phase_or_is_refused(data: st.Da
     for _ in range(data.draw(st.integers(1, 12))):
         kind = data.draw(st.sampled_from(sorted(MOVES[state.phase], key=lambda k: k.__name__)))
         try:
-            state = advance(state, data.draw(of(kind)))
+            state = advance(state, data.draw(of(typing.cast(Any, kind))))
         except UnlawfulEvent:
             return
         assert state.phase in MOVES
@@ -154,7 +154,7 @@ def of(hint: Any) -> st.SearchStrategy[Any]:
     if origin is tuple:
         return st.tuples(*map(of, args))
     if args:
-        return st.one_of(*map(of, args))
+        return st.one_of(*(of(arg) for arg in args))
     if not isinstance(hint, type):
         return of(hint.__supertype__)
     return {
@@ -167,7 +167,7 @@ def of(hint: Any) -> st.SearchStrategy[Any]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(of(ev.Event))
+@given(of(typing.cast(Any, ev.Event)))
 def test_every_event_survives_its_journey_through_json(event: ev.Event) -> None:
     assert decode(ev.Event, encode(event)) == event
 

@@ -230,6 +230,7 @@ DURATIONS = (
     ('"5s\\n"', _DURATION),
     ("true", _DURATION),
     ("~", "no value"),
+    ("", "no value"),
     ('""', _DURATION),
 )
 NOT_ZERO = (("0s", "write a duration from"), ("1ms", "write a duration from"), ("61m", "to 1h"))
@@ -468,6 +469,8 @@ _RIGHT = _WEB
 FILES: tuple[tuple[str | bytes, str], ...] = (
     (_bomb(), "more than 100 alias expansions"),
     (_merge_bomb(), "more than 100 alias expansions"),
+    (f"x: &a {{{_many(20_000, 'k{}: ')}}}\ny: [{_many(99, '*a')}]\n", "more than 200000 values"),
+    (_RIGHT + "volumes: {data: }\n", "volumes: unknown key"),
     ("a: " + "[" * 5000, "levels of nesting"),
     ("a: " + "{a: " * 5000, "levels of nesting"),
     ("a: &a [*a]", "no anchor that is complete"),

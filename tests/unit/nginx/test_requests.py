@@ -217,6 +217,13 @@ async def test_a_websocket_passes_and_survives_a_move(bed: Bed) -> None:
         await bed.splits.move(WEB, all_to(GREEN))
 
 
+async def test_an_upgrade_to_cleartext_http2_does_not_reach_the_application(bed: Bed) -> None:
+    await bed.publish()
+    await bed.splits.move(WEB, all_to(BLUE))
+    answer = await bed.get("/seen", Upgrade="h2c", Connection="Upgrade, HTTP2-Settings", HTTP2_Settings="AAMAAABk")
+    assert "connection" not in json.loads(answer.body)["headers"]
+
+
 async def test_events_arrive_as_they_are_sent_across_moves_and_reloads(bed: Bed) -> None:
     await bed.publish()
     await bed.splits.move(WEB, all_to(BLUE))

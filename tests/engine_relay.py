@@ -1,0 +1,67 @@
+"""A unix socket in front of the real Docker engine that fails where it is told. Start at relay()."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+ENGINE = "/var/run/docker.sock"
+
+
+class Relay:
+    """Passes everything on, until a request's first line contains `cut_at`: that connection breaks unanswered, once it
+    was passed on; or `hang_at`: that request is never passed on nor answered."""
+
+    def __init__(self, path: Path) -> None:
+        self.host = f"unix://{path}"
+        self.cut_at = ""
+        self.hang_at = ""
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        engine_reader, engine_writer = await asyncio.open_unix_connection(ENGINE)
+        answers = asyncio.create_task(_copy(engine_reader, writer))
+        try:
+            while chunk := await reader.read(65536):
+                line = chunk.partition(b"\r\n")[0].decode("latin-1")
+                if self.hang_at and self.hang_at in line:
+                    await asyncio.Event().wait()
+                engine_writer.write(chunk)
+                if self.cut_at and self.cut_at in line:
+                    answers.cancel()
+                    await asyncio.sleep(0.5)  # the engine has acted by then
+                    return
+        except ConnectionError:
+            pass
+        finally:
+            answers.cancel()
+            engine_writer.close()
+            writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def relay(folder: Path) -> AsyncIterator[Relay]:
+    path = folder / "docker.sock"
+    made = Relay(path)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.create_task(made(reader, writer)))
+
+    server = await asyncio.start_unix_server(accept, path)
+    try:
+        yield made
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
