@@ -5,7 +5,7 @@
 Needs nginx and wrk. The client model is wrk's closed loop on kept connections; the application is an nginx that answers
 "ok" from memory, so everything measured is overhead. Each measurement of a row stands beside one of both hand-written
 configurations, taken just before it, because other work on the machine comes and goes; a row shows medians. `minimal`
-forwards nothing but the request; `forwarding` tells the application what ours does: host, addresses, request id.
+forwards nothing but the request; `forwarding` tells the application what ours does: host and addresses.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ server {{ listen 127.0.0.1:{port}; location / {{
 HEADERS = """
     proxy_set_header Host $http_host; proxy_set_header X-Real-IP $remote_addr;
     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
-    proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Request-ID $request_id;"""
+    proxy_set_header X-Forwarded-Host $http_host;"""
 
 
 class Measured(NamedTuple):
@@ -221,9 +221,8 @@ def milliseconds(text: str) -> float:
 
 
 def show(results: dict[str, list[Beside]]) -> None:
-    print(
-        f"{'':26}{'req/s':>8}{'/ minimal':>11}{'/ forwarding':>14}{'CPU us':>8}{'minimal':>9}{'p99 ms':>8}{'minimal':>9}"
-    )
+    print(f"{'':26}{'req/s':>8}{'/ minimal':>11}{'/ forwarding':>14}", end="")
+    print(f"{'CPU us':>8}{'minimal':>9}{'p99 ms':>8}{'minimal':>9}")
     for name, all_beside in results.items():
         rate, rate_minimal, rate_forwarding = rates(all_beside)
         cpu, cpu_minimal = (median(getattr(b, side).cpu_us for b in all_beside) for side in ("row", "minimal"))
