@@ -37,23 +37,6 @@ class Entry(Record):
     event: Event
 
 
-class Verb(StrEnum):
-    """What another process can ask of the one that drives a service."""
-
-    ABORT = "abort"
-    ROLLBACK = "rollback"
-    SWITCH = "switch"
-    WEIGHT = "weight"
-
-
-class Request(Record):
-    id: int
-    verb: Verb
-    share: int  # hundredths of a percent, for WEIGHT
-    actor: str
-    reason: str
-
-
 class Store(Protocol):
     """The journal and its snapshots. Calls block until the commit is on disk: nothing may be done before (ADR 0004).
     Every call raises StateUnusable when the file cannot be read or written."""
@@ -91,11 +74,11 @@ class Store(Protocol):
         AddressTaken when it runs out."""
         ...
 
-    def ask(self, service: ServiceName, request: Request) -> int:
-        """Leave a request; returns its id."""
+    def ask(self, service: ServiceName, event: Event) -> int:
+        """Leave a request: what the driver of the service shall note. Returns its id."""
         ...
 
-    def take(self, service: ServiceName) -> list[Request]:
+    def take(self, service: ServiceName) -> list[Event]:
         """The open requests, oldest first; from now on they are taken."""
         ...
 

@@ -47,7 +47,6 @@ from proxyctl.ports import (
     ProxyState,
     ProxyStatus,
     ReplicaState,
-    Request,
     Traffic,
 )
 
@@ -243,7 +242,7 @@ class MemoryStore:
         self._fences: dict[ServiceName, int] = {}
         self._generation = 0
         self._slots: dict[tuple[ServiceName, Colour], list[str]] = {}
-        self._requests: list[tuple[ServiceName, Request]] = []
+        self._requests: list[tuple[ServiceName, Event]] = []
         self._taken: set[int] = set()
 
     def services(self) -> list[ServiceName]:
@@ -289,15 +288,14 @@ class MemoryStore:
         mine += left[: max(0, count - len(mine))]
         return tuple(mine[:count])
 
-    def ask(self, service: ServiceName, request: Request) -> int:
-        asked = request.replace(id=len(self._requests) + 1)
-        self._requests.append((service, asked))
-        return asked.id
+    def ask(self, service: ServiceName, event: Event) -> int:
+        self._requests.append((service, event))
+        return len(self._requests)
 
-    def take(self, service: ServiceName) -> list[Request]:
-        mine = [r for s, r in self._requests if s == service and r.id not in self._taken]
-        self._taken |= {r.id for r in mine}
-        return mine
+    def take(self, service: ServiceName) -> list[Event]:
+        open_ = [n for n, (s, _) in enumerate(self._requests, 1) if s == service and n not in self._taken]
+        self._taken |= set(open_)
+        return [self._requests[n - 1][1] for n in open_]
 
     def taken(self, request: int) -> bool:
         return request in self._taken

@@ -18,7 +18,7 @@ from proxyctl.domain.events import Event
 from proxyctl.domain.model import Colour, ServiceName
 from proxyctl.domain.state import ServiceState
 from proxyctl.errors import AddressTaken, Fenced, StateUnusable
-from proxyctl.ports import Entry, Request, Verb
+from proxyctl.ports import Entry
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
@@ -36,8 +36,8 @@ CREATE TABLE slots (
     address TEXT PRIMARY KEY, service TEXT NOT NULL, colour TEXT NOT NULL, ordinal INTEGER NOT NULL,
     UNIQUE (service, colour, ordinal));
 CREATE TABLE requests (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL, verb TEXT NOT NULL, share INTEGER NOT NULL,
-    actor TEXT NOT NULL, reason TEXT NOT NULL, taken INTEGER NOT NULL DEFAULT 0);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL, event TEXT NOT NULL,
+    taken INTEGER NOT NULL DEFAULT 0);
 """
 
 
@@ -128,22 +128,19 @@ class SqliteStore:
                 addresses.append(address)
         return tuple(addresses)
 
-    def ask(self, service: ServiceName, request: Request) -> int:
+    def ask(self, service: ServiceName, event: Event) -> int:
         with self._commit() as db:
-            cursor = db.execute(
-                "INSERT INTO requests (service, verb, share, actor, reason) VALUES (?, ?, ?, ?, ?)",
-                (service, request.verb, request.share, request.actor, request.reason),
-            )
+            cursor = db.execute("INSERT INTO requests (service, event) VALUES (?, ?)", (service, _json(event)))
             return int(cursor.lastrowid or 0)
 
-    def take(self, service: ServiceName) -> list[Request]:
-        query = "SELECT id, verb, share, actor, reason FROM requests WHERE service = ? AND taken = 0 ORDER BY id"
+    def take(self, service: ServiceName) -> list[Event]:
+        query = "SELECT event FROM requests WHERE service = ? AND taken = 0 ORDER BY id"
         if not self._rows(query, service):
             return []
         with self._commit() as db:
             rows = db.execute(query, (service,)).fetchall()
             db.execute("UPDATE requests SET taken = 1 WHERE service = ? AND taken = 0", (service,))
-        return [Request(id=i, verb=Verb(v), share=s, actor=a, reason=r) for i, v, s, a, r in rows]
+        return [self._decoded(Event, text) for (text,) in rows]
 
     def taken(self, request: int) -> bool:
         return bool(self._rows("SELECT taken FROM requests WHERE id = ?", request)[0][0])

@@ -17,7 +17,7 @@ from proxyctl.domain.state import ServiceState
 from proxyctl.domain.ticks import Drained, Probed, Tick, Waiting, Watched
 from proxyctl.engine.history import sentence
 from proxyctl.errors import Aborted, Degraded, GateFailed, Interrupted, ProxyctlError, RolloutFailed, Unavailable
-from proxyctl.ports import Entry, Request, Verb
+from proxyctl.ports import Entry
 from proxyctl.wiring import Workshop
 
 LOOK_EVERY = 0.05
@@ -118,8 +118,8 @@ class _Interrupts:
             self._asking = asyncio.ensure_future(self._abort())
 
     async def _abort(self) -> None:
-        request = Request(id=0, verb=Verb.ABORT, share=0, actor=actor(), reason="Ctrl-C")
-        self._shop.store.ask(self._service, request)
+        abort = ev.AbortRequested(actor=actor(), reason="Ctrl-C", outcome=Outcome.ABORTED)
+        self._shop.store.ask(self._service, abort)
         await self._shop.processes.wake(self._service)
 
 

@@ -13,6 +13,7 @@ from proxyctl.config.load import config_digest
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Release, Service, ServiceName
 from proxyctl.domain.orders import Signed
+from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.plan import Plan
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.errors import Conflict, UsageError
@@ -111,20 +112,11 @@ def chosen_services(shop: Workshop, names: Sequence[str], image: str | None) -> 
 
 async def _supersede(shop: Workshop, service: ServiceName, reason: str) -> None:
     """End what runs, on its safe side; nothing running is fine."""
-    from proxyctl.domain.outcome import Outcome
-    from proxyctl.ports import Request, Verb
-
     if shop.store.load(service).rollout is None:
         return
     why = reason or "superseded by another deploy"
     signed = Signed(actor=actor(), reason=why, wall=shop.clock.wall())
-    request = Request(id=0, verb=Verb.ABORT, share=0, actor=signed.actor, reason=why)
-    await shop.steering.ask(
-        service,
-        request,
-        lambda known: orders.abort(known, Outcome.SUPERSEDED, signed),
-        lambda known: known.rollout is None,
-    )
+    await shop.steering.steer(service, lambda known: orders.abort(known, Outcome.SUPERSEDED, signed), "supersede")
     while shop.store.load(service).rollout is not None or shop.locks.holder(service) is not None:
         await shop.clock.sleep(0.05)
 

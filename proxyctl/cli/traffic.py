@@ -14,12 +14,9 @@ from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Colour, Release, ServiceName
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.rollout import safe_split
-from proxyctl.domain.split import Split, hundredths
+from proxyctl.domain.split import hundredths
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
-from proxyctl.engine.steering import Order
 from proxyctl.errors import Conflict, Degraded, GateFailed, RolloutFailed
-from proxyctl.ports import Request, Verb
 from proxyctl.wiring import Workshop, workshop
 
 
@@ -57,7 +54,7 @@ def switch(service: str, to: str | None, reason: str, file: str, state: str, as_
         target = orders.warm(known) if to is None else orders.named(known, to)
         return _open_at(known, Kind.SWITCH, plan.blue_green(), target, signed)
 
-    _steer(file, state, service, Verb.SWITCH, reason, order, _all_to_candidate, as_json, quiet)
+    _steer(file, state, service, "switch", reason, order, as_json, quiet)
 
 
 @click.command()
@@ -82,12 +79,7 @@ def weight(service: str, percent: int, reason: str, file: str, state: str, as_js
             return orders.change_plan(known, plan.at(percent), signed)
         return _open_at(known, Kind.WEIGHT, plan.at(percent), orders.warm(known), signed)
 
-    def moved(known: ServiceState) -> bool:
-        candidate = known.candidate
-        wanted = Split(candidate.colour, percent) if candidate else None
-        return known.phase is Phase.PAUSED and wanted is not None and wanted.same_traffic(known.split)
-
-    _steer(file, state, service, Verb.WEIGHT, reason, order, moved, as_json, quiet, percent)
+    _steer(file, state, service, "weight", reason, order, as_json, quiet)
 
 
 @click.command()
@@ -117,7 +109,7 @@ def rollback(service: str, to: str | None, reason: str, file: str, state: str, a
 
         start_retained(file, state, service, to, reason, as_json, quiet)
         return
-    _steer(file, state, service, Verb.ROLLBACK, reason, order, _safe, as_json, quiet)
+    _steer(file, state, service, "rollback", reason, order, as_json, quiet)
 
 
 @click.command()
@@ -137,7 +129,7 @@ def abort(service: str, reason: str, file: str, state: str, as_json: bool, quiet
     def order(known: ServiceState, signed: Signed) -> ev.Event:
         return orders.abort(known, Outcome.ABORTED, signed)
 
-    _steer(file, state, service, Verb.ABORT, reason, order, _safe, as_json, quiet)
+    _steer(file, state, service, "abort", reason, order, as_json, quiet)
 
 
 @click.command()
@@ -172,21 +164,17 @@ def _steer(
     file: str,
     state: str,
     service: str,
-    verb: Verb,
+    verb: str,
     reason: str,
     order: Callable[[ServiceState, Signed], ev.Event],
-    answered: Callable[[ServiceState], bool],
     as_json: bool,
     quiet: bool,
-    share: int = 0,
 ) -> None:
     async def work(shop: Workshop) -> ServiceState:
         signed = Signed(actor=actor(), reason=reason, wall=shop.clock.wall())
-        request = Request(id=0, verb=verb, share=share, actor=signed.actor, reason=reason)
-        signed_order: Order = lambda known: order(known, signed)  # noqa: E731
         name = known_service(shop, service)
         before = shop.store.last_seq()
-        known = await shop.steering.ask(name, request, signed_order, answered)
+        known = await shop.steering.steer(name, lambda known: order(known, signed), verb)
         _raise_if_it_failed(shop, known, before, verb)
         return known
 
@@ -240,7 +228,7 @@ def _is_retained(file: str, state: str, service: str, to: str) -> bool:
     return bool(_with_workshop(file, state, look))
 
 
-def _raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: Verb) -> None:
+def _raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: str) -> None:
     """An order that ended on the safe side instead of where it should is a failure, with its reason."""
     for entry in shop.store.entries(known.service, after=before):
         match entry.event:
@@ -266,18 +254,6 @@ def _raise_if_degraded(states: list[ServiceState]) -> None:
 
 def _names(placed: Placement | None, wanted: str) -> bool:
     return placed is not None and wanted in (placed.release.id, placed.colour)
-
-
-def _all_to_candidate(known: ServiceState) -> bool:
-    sole = known.split.sole if known.split else None
-    leader = known.candidate or known.live
-    return known.phase in (Phase.BAKING, Phase.PROMOTING, Phase.IDLE) and leader is not None and leader.colour is sole
-
-
-def _safe(known: ServiceState) -> bool:
-    safe = safe_split(known)
-    at_safe = known.split is None if safe is None else safe.same_traffic(known.split)
-    return at_safe and known.phase in (Phase.ABORTING, Phase.IDLE)
 
 
 def _result(known: ServiceState) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _left_out(path: Path) -> bool:
 
 def _linked(binaries: list[Path]) -> set[Path]:
     listed = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
-    words = (word for line in listed.splitlines() if "=>" in line or "ld-linux" in line for word in line.split())
+    words = (word for line in listed.splitlines() if "=>" in line or "/ld-" in line for word in line.split())
     return {Path(word) for word in words if word.startswith("/") and not word.endswith(":")}
 
 

@@ -18,9 +18,10 @@ from proxyctl.domain.model import (
     Route,
 )
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.plan import Plan
+from proxyctl.domain.plan import Pause, Plan, Weight
 from proxyctl.domain.record import Record
-from proxyctl.domain.rollout import ABORTABLE
+from proxyctl.domain.rollout import ABORTABLE, safe_split, same_traffic
+from proxyctl.domain.split import Split
 from proxyctl.domain.state import Kind, Phase, Placement, Rollout, ServiceState
 from proxyctl.errors import Conflict, UsageError
 
@@ -95,6 +96,12 @@ def _rollout(
 
 
 def refuse_while_running(state: ServiceState) -> None:
+    if state.phase is Phase.DRAINING:
+        raise Conflict(
+            f"{state.service} is draining its standby",
+            serving=serving(state),
+            next_step=f"wait a moment; proxyctl status {state.service}",
+        )
     if state.rollout is None:
         return
     rollout = state.rollout
@@ -125,6 +132,19 @@ def change_plan(state: ServiceState, plan: Plan, signed: Signed) -> ev.PlanChang
         refuse_while_running(state)
         raise Conflict(f"{state.service} has no paused rollout", serving=serving(state))
     return ev.PlanChanged(plan=plan, actor=signed.actor, reason=signed.reason)
+
+
+def carried_out(state: ServiceState, order: ev.Event) -> bool:
+    """Whether the state shows that traffic is where this order to a running rollout wants it."""
+    match order:
+        case ev.AbortRequested():
+            return state.phase in (Phase.ABORTING, Phase.IDLE) and same_traffic(state.split, safe_split(state))
+        case ev.PlanChanged(plan=(Weight(share=share), Pause())) if state.candidate is not None:
+            return state.phase is Phase.PAUSED and Split(state.candidate.colour, share).same_traffic(state.split)
+        case ev.PlanChanged():
+            return state.phase in (Phase.BAKING, Phase.PROMOTING, Phase.IDLE)
+        case _:
+            return False
 
 
 # --- which release is meant -------------------------------------------------------------------------------------

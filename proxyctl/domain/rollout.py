@@ -313,7 +313,7 @@ def _aborting(state: ServiceState) -> do.Command:
     safe = safe_split(state)
     doomed = state.candidate if rollout.fresh and state.candidate and state.arriving is None else None
     cover = state.cover and doomed is None and _coverable(state)
-    if not _same(state.split, safe) or state.cover != cover:
+    if not same_traffic(state.split, safe) or state.cover != cover:
         return do.Move(split=safe, cover=cover)
     if doomed is not None:
         return do.Retire(release=doomed.release.id, colour=doomed.colour)
@@ -368,7 +368,8 @@ def _coverable(state: ServiceState) -> bool:
     return all(placed is not None and bool(placed.gated) for placed in (state.blue, state.green))
 
 
-def _same(a: Split | None, b: Split | None) -> bool:
+def same_traffic(a: Split | None, b: Split | None) -> bool:
+    """None is nobody serves."""
     return b is None if a is None else a.same_traffic(b)
 
 

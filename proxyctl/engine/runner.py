@@ -13,16 +13,13 @@ from typing import Any
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain import orders, plan
 from proxyctl.domain.model import ServiceName
-from proxyctl.domain.orders import Signed
-from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.rollout import MOVES, advance, decide
 from proxyctl.domain.state import ServiceState
 from proxyctl.domain.ticks import Waiting
 from proxyctl.engine.bus import Bus
-from proxyctl.errors import Conflict, Degraded, OutcomeUnknown, Unavailable
-from proxyctl.ports import Clock, Request, Store, Verb
+from proxyctl.errors import Degraded, OutcomeUnknown, Unavailable
+from proxyctl.ports import Clock, Store
 
 Facts = Sequence[ev.Event]
 Hand = Callable[[ServiceState, Any], Awaitable[Facts]]
@@ -140,30 +137,15 @@ class Runner:
                 await asyncio.gather(work, return_exceptions=True)
 
     def _heed(self) -> Facts:
-        """Take the open requests into the state, if it allows them; what it does not allow changed nothing."""
+        """Take the open requests into the state; what it does not allow any more changes nothing."""
         if self._woken is None:
             return []
         self._woken.clear()
-        heard: list[ev.Event] = []
-        for request in self._store.take(self.state.service):
-            try:
-                event = answer(self.state, request, self._clock.wall())
-            except Conflict:
-                continue
-            self.note(event)
-            heard.append(event)
-        return heard
+        return [event for event in self._store.take(self.state.service) if self._allows(event)]
 
-
-def answer(state: ServiceState, request: Request, wall: float) -> ev.Event:
-    """What a request means for a rollout that runs. Raises Conflict."""
-    signed = Signed(actor=request.actor, reason=request.reason, wall=wall)
-    match request.verb:
-        case Verb.ABORT:
-            return orders.abort(state, Outcome.ABORTED, signed)
-        case Verb.ROLLBACK:
-            return orders.abort(state, Outcome.ROLLED_BACK, signed)
-        case Verb.SWITCH:
-            return orders.change_plan(state, plan.blue_green(), signed)
-        case Verb.WEIGHT:
-            return orders.change_plan(state, plan.at(request.share), signed)
+    def _allows(self, event: ev.Event) -> bool:
+        """Note it, if the state still allows it."""
+        if type(event) not in MOVES[self.state.phase]:
+            return False
+        self.note(event)
+        return True

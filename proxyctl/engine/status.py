@@ -11,6 +11,7 @@ from typing import Any
 from proxyctl.domain import plan
 from proxyctl.domain.model import Colour, Replica
 from proxyctl.domain.record import Record
+from proxyctl.domain.rollout import same_traffic
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Phase, Placement, ServiceState
 from proxyctl.engine.traffic import changed
@@ -103,7 +104,7 @@ def _drift(
     state: ServiceState, observed: Split | None, releases: Sequence[ReleaseView], driver: Holder | None
 ) -> list[str]:
     found = []
-    if state.route is not None and driver is None and not _same(observed, state.split):
+    if state.route is not None and driver is None and not same_traffic(observed, state.split):
         found.append(f"the flags say {observed or 'nobody serves'}, the journal {state.split or 'nobody serves'}")
     for release in releases:
         for replica in release.replicas:
@@ -112,10 +113,6 @@ def _drift(
     if driver is None and state.rollout is not None and state.phase is not Phase.DEGRADED:
         found.append(f"rollout {state.rollout.id} is {state.phase} and nobody drives it")
     return found
-
-
-def _same(a: Split | None, b: Split | None) -> bool:
-    return b is None if a is None else a.same_traffic(b)
 
 
 # --- the contract's shape ---------------------------------------------------------------------------------------

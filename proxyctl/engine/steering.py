@@ -16,7 +16,7 @@ from proxyctl.domain.rollout import decide
 from proxyctl.domain.state import Phase, ServiceState
 from proxyctl.engine.runner import Hands, Runner
 from proxyctl.errors import Conflict, Locked, NginxUnavailable
-from proxyctl.ports import Clock, Lock, Locks, Processes, Request, Splits, Store
+from proxyctl.ports import Clock, Lock, Locks, Processes, Splits, Store
 
 TAKEN_WITHIN: Seconds = 0.2
 FREED_WITHIN: Seconds = 3.0
@@ -60,28 +60,33 @@ class Steering:
             lock.release()
         return state
 
-    async def ask(
-        self, service: ServiceName, request: Request, order: Order, answered: Callable[[ServiceState], bool]
-    ) -> ServiceState:
+    async def steer(self, service: ServiceName, order: Order, purpose: str) -> ServiceState:
         """Act, or have the driver act: returns once the state shows it. Raises Conflict like act()."""
         try:
-            return await self.act(service, order, request.verb)
+            return await self.act(service, order, purpose)
         except Locked:
-            order(self._store.load(service))  # refused in words before anybody is disturbed
-        asked = self._store.ask(service, request)
+            event = order(self._store.load(service))  # refused in words before anybody is disturbed
+        if not isinstance(event, ev.RolloutOpened):
+            await self._ask_driver(service, event)
+            if orders.carried_out(self._store.load(service), event):
+                return self._store.load(service)
+        if await self._becomes(lambda: self._free(service), FREED_WITHIN):  # it ended before it heard of the request
+            self._store.take(service)
+            return await self.act(service, order, purpose)
+        raise Locked(
+            f"the driver of {service} has not carried this out yet",
+            serving=orders.serving(self._store.load(service)),
+            next_step=f"proxyctl status {service} --watch",
+        )
+
+    async def _ask_driver(self, service: ServiceName, event: ev.Event) -> None:
+        """Leave the request; whoever does not take it in time is ended."""
+        asked = self._store.ask(service, event)
         await self._processes.wake(service)
         if not await self._becomes(lambda: self._store.taken(asked) or self._free(service), TAKEN_WITHIN):
             await self._end_driver(service)
-        await self._becomes(lambda: answered(self._store.load(service)) or self._free(service), ANSWERED_WITHIN)
-        if answered(self._store.load(service)):
-            return self._store.load(service)
-        if self._free(service):  # the driver ended before it heard of the request
-            self._store.take(service)
-            return await self.act(service, order, request.verb)
-        raise Locked(
-            f"the driver of {service} took the request but has not carried it out yet",
-            serving=orders.serving(self._store.load(service)),
-            next_step=f"proxyctl status {service} --watch",
+        await self._becomes(
+            lambda: orders.carried_out(self._store.load(service), event) or self._free(service), ANSWERED_WITHIN
         )
 
     async def recover(self, service: ServiceName) -> ServiceState:

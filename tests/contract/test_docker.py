@@ -169,6 +169,14 @@ async def test_secrets_are_resolved_at_creation(site: Site, tmp_path: Path, monk
     assert {f"PASSWORD={SECRET}", f"TOKEN={SECRET}"} <= set(site.inspected()["Config"]["Env"])
 
 
+async def test_a_paused_container_is_stopped_too(site: Site) -> None:
+    replica = await site.start()
+    site.containers()[0].pause()
+    assert [state.life for state in await site.runtime.inspect([replica.name])] == [Life.PAUSED]
+    await site.runtime.stop(replica.name, 1.0)
+    assert site.containers() == []
+
+
 async def test_output_is_followed_line_by_line_until_the_container_ends(site: Site) -> None:
     replica = await site.start(image="exits")
     lines = [line async for line in site.runtime.follow(replica.name, 10)]

@@ -34,6 +34,7 @@ AHEAD = 256  # items of a stream that wait for a slow reader
 SILENCE: Seconds = 60.0  # between two lines of a pull
 FOREVER: Seconds = 7 * 24 * 3600.0  # between two lines of a container's output
 
+SERVING = "traffic stays as it is"  # whatever happens to the engine, nginx goes on
 ENGINE_ERRORS = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError)
 NOT_SENT = (FileNotFoundError, ConnectionRefusedError, PermissionError)  # connect(2) failed: nothing was asked
 
@@ -58,7 +59,8 @@ class EngineCalls:
         return await self._call(work, what, limit)
 
     async def stream(self, work: Work[Iterable[T]], what: str, silence: Seconds) -> AsyncIterator[T]:
-        """What a call yields, as it comes. On a daemon thread: one left behind never keeps the process alive."""
+        """What a call yields, as it comes. On a daemon thread: one left behind ends with its next item, and never
+        keeps the process alive."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[tuple[T] | BaseException | None] = asyncio.Queue()
         room, left = threading.Semaphore(AHEAD), threading.Event()
@@ -128,14 +130,22 @@ def in_our_terms(error: Exception, what: str) -> Unavailable:
     """docker-py's error in our terms, with the engine's own words. Only its text tells some of them apart."""
     words = str(getattr(error, "explanation", None) or error)
     if isinstance(error, ImageNotFound):
-        return ImageUnavailable(f"{what}: the image is not on this host", detail=words, next_step="docker pull it")
+        return ImageUnavailable(
+            f"{what}: the image is not on this host any more", detail=words, serving=SERVING, next_step="docker pull it"
+        )
     if not isinstance(error, APIError):
         return _gone(what, words) if _not_sent(error) else _late(what)
     if "no space left" in words.lower():
-        return NoSpace(f"{what}: no space left on the Docker host", detail=words, next_step="docker system df")
+        return no_space(what, words)
     if address_taken(error):
-        return AddressTaken(f"{what}: its address is taken", detail=words)
-    return Unavailable(f"{what}: the Docker engine refused: {words}", serving="traffic stays as it is")
+        return AddressTaken(f"{what}: its address is taken", detail=words, serving=SERVING)
+    return Unavailable(f"{what}: the Docker engine refused: {words}", serving=SERVING)
+
+
+def no_space(what: str, words: str) -> NoSpace:
+    return NoSpace(
+        f"{what}: no space left on the Docker host", detail=words, serving=SERVING, next_step="docker system df"
+    )
 
 
 def address_taken(error: BaseException) -> bool:
@@ -163,7 +173,7 @@ def _gone(what: str, words: str) -> DockerUnavailable:
     return DockerUnavailable(
         f"{what}: the Docker engine cannot be reached",
         detail=words,
-        serving="traffic stays as it is",
+        serving=SERVING,
         next_step="docker version; start the engine, join its group, or set DOCKER_HOST",
     )
 
@@ -171,6 +181,6 @@ def _gone(what: str, words: str) -> DockerUnavailable:
 def _late(what: str) -> OutcomeUnknown:
     return OutcomeUnknown(
         f"{what}: the Docker engine did not answer in time",
-        serving="traffic stays as it is",
+        serving=SERVING,
         next_step="docker version; then proxyctl recover",
     )

@@ -10,13 +10,32 @@ import requests
 import urllib3
 from docker.errors import APIError
 
-from proxyctl.errors import ImageUnavailable, NoSpace, Unavailable
+from proxyctl.adapters.docker.calls import SERVING, no_space
+from proxyctl.errors import ImageUnavailable, Unavailable
 
 Event = dict[str, Any]  # one line of the engine's answer
 
 DONE = ("Already exists", "Pull complete")
 MEGABYTE = 1_000_000
 GRAIN = 10 * MEGABYTE  # a line for so many more bytes
+
+REASONS = (
+    (
+        ("denied", "unauthorized", "authentication required", "no basic auth"),
+        "the registry does not give it out: the name is wrong, or this host must log in",
+        "docker login, or another --image",
+    ),
+    (
+        ("manifest unknown", "not found", "does not exist"),
+        "the registry has no such image",
+        "docker push it, or another --image",
+    ),
+    (
+        ("dial", "lookup", "no such host", "timeout", "awaiting headers", "eof"),
+        "it is not on this host and its registry cannot be reached",
+        "docker pull it by hand, or try again",
+    ),
+)
 
 
 def layers(client: docker.DockerClient, image: str) -> Iterator[Event]:
@@ -36,16 +55,11 @@ def not_pulled(image: str, words: str) -> Unavailable:
     """Only the engine's text tells why; an unknown reason is left to its own words."""
     low = words.lower()
     if "no space left" in low:
-        return NoSpace(f"{image}: no space left on the Docker host", detail=words, next_step="docker system df")
-    if any(sign in low for sign in ("denied", "unauthorized", "authentication required", "no basic auth")):
-        why = "the registry does not give it out: the name is wrong, or this host must log in"
-        return ImageUnavailable(f"{image}: {why}", detail=words, next_step="docker login, or another --image")
-    if any(sign in low for sign in ("manifest unknown", "not found", "does not exist")):
-        return ImageUnavailable(f"{image}: the registry has no such image", detail=words, next_step="docker push it")
-    if any(sign in low for sign in ("dial", "lookup", "timeout", "no such host", "eof", "awaiting headers")):
-        why = "it is not on this host and its registry cannot be reached"
-        return ImageUnavailable(f"{image}: {why}", detail=words, next_step=f"docker pull {image}")
-    return ImageUnavailable(f"{image} cannot be pulled: {words}", next_step=f"docker pull {image}")
+        return no_space(f"pulling {image}", words)
+    for signs, why, next_step in REASONS:
+        if any(sign in low for sign in signs):
+            return ImageUnavailable(f"{image}: {why}", detail=words, serving=SERVING, next_step=next_step)
+    return ImageUnavailable(f"{image} cannot be pulled: {words}", serving=SERVING, next_step=f"docker pull {image}")
 
 
 class PullProgress:

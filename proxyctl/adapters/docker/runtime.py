@@ -16,7 +16,15 @@ import docker
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from proxyctl.adapters.docker import namespace
-from proxyctl.adapters.docker.calls import ACT_LIMIT, ENGINE_ERRORS, FOREVER, SILENCE, EngineCalls, address_taken
+from proxyctl.adapters.docker.calls import (
+    ACT_LIMIT,
+    ENGINE_ERRORS,
+    FOREVER,
+    SERVING,
+    SILENCE,
+    EngineCalls,
+    address_taken,
+)
 from proxyctl.adapters.docker.definition import named_volumes, options, restart_policy
 from proxyctl.adapters.docker.inspected import replica_state
 from proxyctl.adapters.docker.networks import ProjectNetworks
@@ -163,7 +171,7 @@ class DockerRuntime:
                     if line := told.after(event):
                         progress(line)
         except TimeoutError as late:
-            raise ImageUnavailable(f"{image} was not there after {PULL_LIMIT / 60:g} minutes") from late
+            raise ImageUnavailable(f"{image} was not there after {PULL_LIMIT / 60:g} min", serving=SERVING) from late
 
     # --- one container ----------------------------------------------------------------------------------------
 
@@ -227,9 +235,9 @@ class DockerRuntime:
                 **given,
             )
         except APIError as error:
-            if error.status_code == CONFLICT:
-                raise _name_taken(name) from error
-            raise
+            if error.status_code != CONFLICT:
+                raise
+            raise self._conflict(client, name) from error
 
     def _join(self, client: docker.DockerClient, container: Any, release: Release, replica: Replica) -> None:
         """The slot network last: an internal one changes no default route."""
@@ -245,6 +253,12 @@ class DockerRuntime:
         if seen.life is Life.RUNNING and seen.address != replica.ip:
             raise AddressTaken(f"{replica.name} started at {seen.address or 'no address'} instead of {replica.ip}")
         return seen.incarnation
+
+    def _conflict(self, client: docker.DockerClient, name: str) -> Unavailable:
+        """Somebody made it since we looked: a stranger, or an earlier call of ours that was late."""
+        if self._ours(client, name) is None:
+            return _name_taken(name)
+        return OutcomeUnknown(f"{name} is being started already", serving=SERVING, next_step="proxyctl recover")
 
     def _own_networks(self, release: Release) -> tuple[str, ...]:
         return release.service.container.networks or (self._networks.common,)
@@ -263,7 +277,7 @@ class DockerRuntime:
         holder = self._networks.holder(client, replica.ip) or "another container"
         return AddressTaken(
             f"{replica.name} cannot have {replica.ip}: {holder} has it",
-            serving="traffic stays as it is",
+            serving=SERVING,
             next_step=f"docker network disconnect {self._networks.slots} {holder}",
         )
 
@@ -319,7 +333,7 @@ def _undo(container: Any, failure: BaseException) -> None:
         raise OutcomeUnknown(
             f"{container.name} could not be started, and what was made of it may still be there",
             detail=str(failure),
-            serving="traffic stays as it is",
+            serving=SERVING,
             next_step="proxyctl recover",
         ) from failure
 
@@ -327,6 +341,6 @@ def _undo(container: Any, failure: BaseException) -> None:
 def _name_taken(name: str) -> NameTaken:
     return NameTaken(
         f"a container named {name} exists and is not proxyctl's",
-        serving="traffic stays as it is",
+        serving=SERVING,
         next_step=f"docker rename {name} ANOTHER-NAME, or docker rm {name}",
     )
