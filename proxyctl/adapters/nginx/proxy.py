@@ -21,12 +21,13 @@ from proxyctl.adapters.nginx.master import Process, workers_of
 from proxyctl.adapters.nginx.names import CONFIG, prober_prefix
 from proxyctl.adapters.nginx.running import NotTaken, RunningNginx
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Colour, Route, Seconds, Topology
-from proxyctl.errors import Degraded, NginxUnavailable, PublishRefused
+from proxyctl.domain.model import Colour, ProxySettings, Route, Seconds, Topology
+from proxyctl.errors import Degraded, NginxUnavailable, PublishRefused, StateUnusable
 from proxyctl.ports import Endpoint, ProxyState, ProxyStatus
 
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path in unix(7), without its last NUL
 QUITS_WITHIN: Seconds = 5.0  # beyond the workers' shutdown timeout
+NOTHING_KNOWN = Topology(project="", settings=ProxySettings(), routes=())
 LAST_GOOD_SERVES = "the last good configuration, unchanged"
 
 
@@ -45,7 +46,7 @@ class NginxProxy:
     async def publish(self, topology: Topology, fence: int, claim: Callable[[], int]) -> int:
         _fit_for_a_socket(self._places)
         self._places.create()
-        current = self._generations.current()
+        current = self._last_good()
         if current is not None and _render(topology, current.number, self._places) == current.text:
             await self.start()
             return current.number
@@ -59,6 +60,12 @@ class NginxProxy:
             await self._reload_to(candidate, current, master, took, claim)
         self._generations.prune()
         return number
+
+    def _last_good(self) -> Generation | None:
+        """None too when it is damaged: then the publish replaces it."""
+        with suppress(StateUnusable):
+            return self._generations.current()
+        return None
 
     async def _validate(self, candidate: Generation) -> Seconds:
         """How long nginx takes to read it. A refused candidate leaves nothing behind."""
@@ -97,6 +104,8 @@ class NginxProxy:
         try:
             await self._running.reload(candidate.number, master, took)
         except NotTaken as reason:
+            if not master.title:  # it died meanwhile
+                return await self._start_with(candidate, current)
             restored = await self._restore(current, master, took, claim, str(reason))
             self._generations.discard(candidate)
             what = f"nginx did not take generation {candidate.number}; the content before it serves as {restored}"
@@ -146,10 +155,10 @@ class NginxProxy:
             raise NginxUnavailable(what, detail=str(reason), serving=LAST_GOOD_SERVES) from reason
 
     async def stop(self) -> None:
-        current = self._generations.current()
-        drains = [route.drain for route in current.topology.routes] if current else []
-        timeout = current.topology.settings.worker_shutdown_timeout if current else 0.0
-        await self._running.stop(max([timeout, *drains]) + QUITS_WITHIN)
+        current = self._last_good()
+        topology = current.topology if current else NOTHING_KNOWN
+        drains = [route.drain for route in topology.routes]
+        await self._running.stop(max([topology.settings.worker_shutdown_timeout, *drains]) + QUITS_WITHIN)
 
     async def status(self) -> ProxyStatus:
         master, orphans = self._running.master(), self._running.orphans()
@@ -164,9 +173,10 @@ class NginxProxy:
         )
 
     async def _version(self) -> str:
-        topology = self.topology()
+        current = self._last_good()
+        topology = current.topology if current else NOTHING_KNOWN
         with suppress(NginxUnavailable):
-            return await NginxBinary(topology.settings.binary if topology else "nginx").version()
+            return await NginxBinary(topology.settings.binary).version()
         return ""
 
     async def _observed(self) -> int | None:

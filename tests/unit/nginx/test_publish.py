@@ -112,12 +112,15 @@ async def test_a_state_folder_too_deep_for_a_socket_is_refused(bed: Bed) -> None
 # --- generations on disk -----------------------------------------------------------------------------------------
 
 
-async def test_a_generation_that_was_changed_by_hand_is_not_used(serving: Bed) -> None:
+async def test_a_generation_that_was_changed_by_hand_is_not_used_and_is_replaced_by_the_next(serving: Bed) -> None:
     config = serving.places.current / "nginx.conf"
     config.chmod(0o644)
     config.write_text(config.read_text() + "# mine\n")
     with pytest.raises(StateUnusable, match="not the file that was published"):
-        await serving.publish()
+        await serving.proxy.start()
+    assert (await serving.proxy.status()).state is ProxyState.RUNNING
+    assert await serving.publish() == 2
+    assert (await serving.proxy.start()).observed == 2
 
 
 async def test_what_a_crash_left_half_built_is_swept(serving: Bed) -> None:
