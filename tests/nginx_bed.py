@@ -136,6 +136,8 @@ async def a_bed() -> AsyncIterator[Bed]:
         yield bed
     finally:
         await bed.end()
+        for generation in bed.places.generations.glob("*"):
+            generation.chmod(0o755)
         shutil.rmtree(root)
 
 

@@ -79,3 +79,8 @@ def test_no_file_and_no_class_is_named_for_nothing() -> None:
         if isinstance(node, ast.ClassDef)
     ]
     assert [name for name in classes if name.endswith("Manager")] == []
+
+
+def test_nobody_waits_by_wait_for() -> None:
+    """Before Python 3.12 it swallows a cancellation that comes together with the result: a gate hung for ever."""
+    assert [path for _, path in modules() if "wait_for(" in path.read_text()] == []

@@ -105,7 +105,9 @@ class EngineCalls:
 
         job = asyncio.get_running_loop().run_in_executor(self._threads, named)
         try:
-            return await asyncio.wait_for(asyncio.shield(job), limit + SPARE)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the answer.
+            async with asyncio.timeout(limit + SPARE):
+                return await asyncio.shield(job)
         except TimeoutError as late:
             raise _late(what) from late
 

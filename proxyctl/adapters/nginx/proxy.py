@@ -47,6 +47,7 @@ class NginxProxy:
         _fit_for_a_socket(self._places)
         self._places.create()
         current = self._last_good()
+        self._refuse_another_project(current)
         if current is not None and _render(topology, current.number, self._places) == current.text:
             await self.start()
             return current.number
@@ -66,6 +67,14 @@ class NginxProxy:
         with suppress(StateUnusable):
             return self._generations.current()
         return None
+
+    def _refuse_another_project(self, current: Generation | None) -> None:
+        if current is not None and current.topology.project != self._project:
+            raise StateUnusable(
+                f"the state folder {self._places.root} belongs to project {current.topology.project}",
+                serving="unchanged",
+                next_step="use another --state for this project",
+            )
 
     async def _validate(self, candidate: Generation) -> Seconds:
         """How long nginx takes to read it. A refused candidate leaves nothing behind."""

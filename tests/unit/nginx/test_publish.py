@@ -15,7 +15,9 @@ import pytest
 
 from proxyctl.adapters.nginx.generations import Generations
 from proxyctl.adapters.nginx.master import find_orphans
+from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.render import render
+from proxyctl.adapters.places import Places
 from proxyctl.errors import NginxUnavailable, PublishRefused, StateUnusable
 from proxyctl.ports import ProxyState
 from tests.nginx_bed import BLUE, WEB, Bed, a_bed, all_to, free_port
@@ -101,9 +103,6 @@ async def test_a_missing_nginx_is_said_so(bed: Bed) -> None:
 
 
 async def test_a_state_folder_too_deep_for_a_socket_is_refused(bed: Bed) -> None:
-    from proxyctl.adapters.nginx.proxy import NginxProxy
-    from proxyctl.adapters.places import Places
-
     deep = NginxProxy(Places(bed.places.root / ("deep" * 25)), "bed")
     with pytest.raises(PublishRefused, match="too long"):
         await deep.publish(bed.topology(), 1, bed.claim)
@@ -121,6 +120,13 @@ async def test_a_generation_that_was_changed_by_hand_is_not_used_and_is_replaced
     assert (await serving.proxy.status()).state is ProxyState.RUNNING
     assert await serving.publish() == 2
     assert (await serving.proxy.start()).observed == 2
+
+
+async def test_a_state_folder_serves_one_project_only(serving: Bed) -> None:
+    stranger = NginxProxy(serving.places, "stranger")
+    with pytest.raises(StateUnusable, match="belongs to project bed"):
+        await stranger.publish(serving.topology().replace(project="stranger"), 1, serving.claim)
+    assert (await serving.proxy.status()).observed == 1
 
 
 async def test_what_a_crash_left_half_built_is_swept(serving: Bed) -> None:
