@@ -62,11 +62,12 @@ class RunningNginx:
 
     async def start(self, current: Generation) -> None:
         """With what `current` names, observed. Raises NginxUnavailable."""
-        await self._release_orphans()
+        http = current.topology.settings.http
+        if await self._release_orphans():  # their titles change a moment before their sockets close
+            await _until(_free(http), LETS_GO_WITHIN)
         self._places.control_socket.unlink(missing_ok=True)  # an unclean death leaves it, and then no start succeeds
         self._places.pid_file.unlink(missing_ok=True)
-        taken = [reason for reason in map(obstacle, current.topology.settings.http) if reason]
-        if taken:
+        if taken := obstacles(http):
             raise NginxUnavailable("; ".join(taken), next_step="free the port or change proxy.http, then repeat")
         binary = NginxBinary(current.topology.settings.binary)
         ended = await binary.start(self._places.current / CONFIG, self._places.error_log)
@@ -88,7 +89,7 @@ class RunningNginx:
                 serving="open requests only; nothing new is accepted",
             )
 
-    async def _release_orphans(self) -> None:
+    async def _release_orphans(self) -> list[Process]:
         """Workers of a dead master hold the ports. They let go at once, and finish what they have open."""
         orphans = self.orphans()
         let_go = _all(orphans, lambda orphan: orphan.leaving)
@@ -97,7 +98,8 @@ class RunningNginx:
                 if not orphan.leaving:
                     orphan.send(request)
             if await _until(let_go, LETS_GO_WITHIN):
-                return
+                break
+        return orphans
 
     # --- reload ----------------------------------------------------------------------------------------------------
 
@@ -177,6 +179,18 @@ class RunningNginx:
 def _all(processes: list[Process], holds: Callable[[Process], bool]) -> Condition:
     async def condition() -> bool:
         return all(map(holds, processes))
+
+    return condition
+
+
+def obstacles(http: tuple[str, ...]) -> list[str]:
+    """Why these addresses cannot be listened on; empty when they can."""
+    return [reason for reason in map(obstacle, http) if reason]
+
+
+def _free(http: tuple[str, ...]) -> Condition:
+    async def condition() -> bool:
+        return not obstacles(http)
 
     return condition
 
