@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+SPLIT_IN_FORCE = "current"  # in a service's folder below splits/: the symlink that nginx follows
 PUBLIC_MODE = 0o755
 PRIVATE_MODE = 0o700
 

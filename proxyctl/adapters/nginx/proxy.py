@@ -20,6 +20,7 @@ from proxyctl.adapters.nginx.listens import obstacle
 from proxyctl.adapters.nginx.master import Process, workers_of
 from proxyctl.adapters.nginx.names import CONFIG, prober_prefix
 from proxyctl.adapters.nginx.running import NotTaken, RunningNginx
+from proxyctl.adapters.nginx.sight import refused_part, worker_user
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, ProxySettings, Route, Seconds, Topology
 from proxyctl.errors import Degraded, NginxUnavailable, PublishRefused, StateUnusable
@@ -48,6 +49,7 @@ class NginxProxy:
         self._places.create()
         current = self._last_good()
         self._refuse_another_project(current)
+        self._workers_may_enter(topology)
         if current is not None and _render(topology, current.number, self._places) == current.text:
             await self.start()
             return current.number
@@ -74,6 +76,15 @@ class NginxProxy:
                 f"the state folder {self._places.root} belongs to project {current.topology.project}",
                 serving="unchanged",
                 next_step="use another --state for this project",
+            )
+
+    def _workers_may_enter(self, topology: Topology) -> None:
+        """A worker that may not enter its working directory ends, and nginx does not start it again."""
+        if blind := _blindness(self._places, topology):
+            raise NginxUnavailable(
+                f"nginx could not see who gets traffic: {blind}",
+                serving=LAST_GOOD_SERVES,
+                next_step="let the user of nginx's workers enter it (chmod o+x), or keep the state elsewhere: --state",
             )
 
     async def _validate(self, candidate: Generation) -> Seconds:
@@ -149,6 +160,7 @@ class NginxProxy:
         master = self._running.master()
         observed = await self._running.generation_of(master) if master else None
         if master is None or observed is None:
+            self._workers_may_enter(current.topology)
             await self._running.start(current)
         elif observed < current.number:
             await self._catch_up(current, master)
@@ -157,6 +169,7 @@ class NginxProxy:
     async def _catch_up(self, current: Generation, master: Process) -> None:
         """A publisher died between its rename and its HUP."""
         verdict = await NginxBinary(current.topology.settings.binary).test(current.config)
+        self._workers_may_enter(current.topology)
         try:
             await self._running.reload(current.number, master, verdict.took)
         except NotTaken as reason:
@@ -202,7 +215,7 @@ class NginxProxy:
                 objections = await self._test_in(Path(folder), topology)
             except (PublishRefused, NginxUnavailable) as error:
                 return [str(error)]
-        return [*objections, *self._taken(topology)]
+        return [*objections, *filter(None, [_blindness(self._places, topology)]), *self._taken(topology)]
 
     async def _test_in(self, folder: Path, topology: Topology) -> list[str]:
         elsewhere = Places(folder / "state")
@@ -255,6 +268,14 @@ def _fit_for_a_socket(places: Places) -> None:
     """Raises PublishRefused when no socket can have a path this long."""
     if len(os.fsencode(places.control_socket)) > SOCKET_PATH_LIMIT:
         raise _refused(f"the path of the state folder {places.root} is too long for a unix socket in it")
+
+
+def _blindness(places: Places, topology: Topology) -> str:
+    try:
+        user = worker_user(topology.settings.user)
+    except KeyError:
+        return ""  # nginx itself names a user that does not exist
+    return refused_part(places.splits, user)
 
 
 def _for_this_user(topology: Topology) -> Topology:

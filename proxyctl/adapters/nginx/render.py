@@ -18,7 +18,7 @@ from markupsafe import Markup as Trusted
 
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN, TESTS
 from proxyctl.adapters.nginx.names import CONFIG, cookie_name, log_format, pools_prefix, upstream_name
-from proxyctl.adapters.places import Places
+from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
 from proxyctl.domain.model import Balance, Colour, ProxySettings, Route, Seconds, ServiceName, Sticky, Topology
 
 PLAIN_TEXT = re.compile(r"[A-Za-z0-9_.:/@*~+,=%\[\]-]+", re.ASCII)
@@ -34,7 +34,7 @@ class Unprintable(ValueError):
 
 def render(topology: Topology, number: int, places: Places) -> dict[str, str]:
     """File name to text. Raises Unprintable, naming the value."""
-    services = {route.service: _service(route, topology, places) for route in topology.routes}
+    services = {route.service: _service(route, topology) for route in topology.routes}
     settings = topology.settings
     return {
         CONFIG: _environment()
@@ -55,7 +55,7 @@ def render(topology: Topology, number: int, places: Places) -> dict[str, str]:
             buckets=_buckets(topology),
             percents=_percents(),
             listens=settings.http,
-            control=_control(places),
+            control=_control(),
             services=list(services.values()),
             servers=_servers(topology.routes, services),
         )
@@ -101,7 +101,7 @@ class PlainPool(NamedTuple):
 class ServiceView(NamedTuple):
     name: str
     pools: str
-    folder: str
+    folder: str  # from the workers' working directory
     questions: list[Question]
     times: Times
     body_limit: int
@@ -165,12 +165,12 @@ class Hashes(NamedTuple):
 # --- services ----------------------------------------------------------------------------------------------------
 
 
-def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
+def _service(route: Route, topology: Topology) -> ServiceView:
     bucket = _bucket(route)
     return ServiceView(
         name=route.service,
         pools=pools_prefix(topology.project, route.service),
-        folder=f"{places.splits}/{route.service}/current",
+        folder=f"{route.service}/{SPLIT_IN_FORCE}",
         questions=_questions(f"$px_b1_{bucket.name}", f"$px_b2_{bucket.name}"),
         times=Times(*map(nginx_time, (route.timeouts.connect, route.timeouts.read, route.timeouts.send))),
         body_limit=route.body_limit,
@@ -198,11 +198,10 @@ def _questions(b1: str, b2: str) -> list[Question]:
     return [Question(Trusted(flag.format(b1=b1, b2=b2)), pool) for flag, pool in TESTS]
 
 
-def _control(places: Places) -> ControlView:
+def _control() -> ControlView:
     """The same questions for literal buckets, of any service."""
-    _plain(str(places.splits))
     return ControlView(
-        folder=Trusted(f"{places.splits}/${{px_service}}/current"),
+        folder=Trusted(f"${{px_service}}/{SPLIT_IN_FORCE}"),
         questions=_questions("$arg_b1", "$arg_b2"),
         nobody=NOBODY,
     )

@@ -1,4 +1,7 @@
-"""Why a worker cannot see a folder: the first refused component of its path. Start at blind_spot(). Only looks."""
+"""Why a worker cannot see a folder: the first refused component of its path. Only looks.
+
+refused_part() says it of a user before nginx starts, blind_spot() of a worker that runs.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 TRAVERSE_ALL = 0o001
+WORKER_USER = "nobody"  # what nginx is built with unless its packager chose another
 
 
 class User(NamedTuple):
@@ -20,6 +24,14 @@ class User(NamedTuple):
         with suppress(KeyError):
             return pwd.getpwuid(self.uid).pw_name
         return f"uid {self.uid}"
+
+
+def worker_user(name: str | None) -> User:
+    """Whom workers will be: the user named, else nginx's own; ourselves where the master is not root."""
+    if os.geteuid() != 0:
+        return User(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
+    known = pwd.getpwnam(name or WORKER_USER)
+    return User(known.pw_uid, frozenset(os.getgrouplist(known.pw_name, known.pw_gid)))
 
 
 def user_of(pid: int) -> User:
@@ -34,12 +46,19 @@ def user_of(pid: int) -> User:
 def blind_spot(folder: Path, pid: int) -> str:
     """In one clause, what keeps this process from the folder."""
     user = user_of(pid)
-    for part in reversed([folder, *folder.parents]):
-        if not may_enter(part, user):
-            return f"{part} (mode {part.stat().st_mode & 0o777:04o}) may not be entered by its user {user.name}"
+    if refused := refused_part(folder, user):
+        return refused
     if not _same_folder(folder, pid):
         return f"{folder} is another folder, or none, in its mount namespace (ProtectHome=, PrivateTmp=)"
     return f"modes allow its user {user.name} to enter {folder}; look at SELinux or AppArmor"
+
+
+def refused_part(folder: Path, user: User) -> str:
+    """In one clause, the first folder of the path that this user may not enter; empty when all that exist may be."""
+    for part in filter(Path.exists, reversed([folder, *folder.parents])):
+        if not may_enter(part, user):
+            return f"{part} (mode {part.stat().st_mode & 0o777:04o}) may not be entered by its user {user.name}"
+    return ""
 
 
 def may_enter(folder: Path, user: User) -> bool:

@@ -20,12 +20,10 @@ from proxyctl.adapters.nginx.flags import (
     telling_buckets,
 )
 from proxyctl.adapters.nginx.sight import blind_spot
-from proxyctl.adapters.places import PUBLIC_MODE, Places
+from proxyctl.adapters.places import PUBLIC_MODE, SPLIT_IN_FORCE, Places
 from proxyctl.domain.model import ServiceName
 from proxyctl.errors import SplitNotSeen, StateUnusable
 from proxyctl.ports import Flags
-
-CURRENT = "current"
 
 
 class NginxSplits:
@@ -37,7 +35,7 @@ class NginxSplits:
 
     def read(self, service: ServiceName) -> Flags | None:
         """Raises StateUnusable when the files do not say what the name of their folder says."""
-        link = self._splits / service / CURRENT
+        link = self._splits / service / SPLIT_IN_FORCE
         try:
             name = str(link.readlink())
         except FileNotFoundError:
@@ -54,7 +52,7 @@ class NginxSplits:
     async def move(self, service: ServiceName, flags: Flags | None) -> None:
         folder = self._splits / service / folder_name(flags)
         _make(folder, flag_names(flags))
-        repoint(folder.parent / CURRENT, folder.name)
+        repoint(folder.parent / SPLIT_IN_FORCE, folder.name)
         await self._see(service, flags)
 
     async def _see(self, service: ServiceName, flags: Flags | None) -> None:
@@ -65,7 +63,7 @@ class NginxSplits:
                 raise await self._not_seen(service, f"bucket {bucket:04d} goes to {seen} instead of {expected}", seen)
 
     async def _not_seen(self, service: ServiceName, what: str, seen: str) -> SplitNotSeen:
-        folder = self._splits / service / CURRENT
+        folder = self._splits / service / SPLIT_IN_FORCE
         worker = await self._control.speaker()
         why = blind_spot(folder.resolve(), worker.pid) if seen == NOBODY else f"something else changed {folder}"
         return SplitNotSeen(

@@ -108,6 +108,27 @@ async def test_a_state_folder_too_deep_for_a_socket_is_refused(bed: Bed) -> None
         await deep.publish(bed.topology(), 1, bed.claim)
 
 
+@pytest.mark.parametrize("asked_to", ["publish", "start"])
+async def test_a_folder_that_the_workers_may_not_enter_is_named_before_anything_changes(
+    serving: Bed, asked_to: str
+) -> None:
+    if asked_to == "start":
+        await serving.proxy.stop()
+    before = files(serving.places.public)
+    serving.places.root.chmod(0o700)
+    try:
+        with pytest.raises(NginxUnavailable) as refusal:
+            await (
+                serving.proxy.start() if asked_to == "start" else serving.publish(serving.topology(keepalive_timeout=9.0))
+            )
+        named = f"{serving.places.root} (mode 0700) may not be entered by its user nobody"
+        assert named in str(refusal.value)
+        assert files(serving.places.public) == before
+        assert named in (await serving.proxy.check(serving.topology()))[0]
+    finally:
+        serving.places.root.chmod(0o755)
+
+
 # --- generations on disk -----------------------------------------------------------------------------------------
 
 
