@@ -118,9 +118,9 @@ async def test_a_folder_that_the_workers_may_not_enter_is_named_before_anything_
     serving.places.root.chmod(0o700)
     try:
         with pytest.raises(NginxUnavailable) as refusal:
-            await (
-                serving.proxy.start() if asked_to == "start" else serving.publish(serving.topology(keepalive_timeout=9.0))
-            )
+            if asked_to == "publish":
+                await serving.publish(serving.topology(keepalive_timeout=9.0))
+            await serving.proxy.start()
         named = f"{serving.places.root} (mode 0700) may not be entered by its user nobody"
         assert named in str(refusal.value)
         assert files(serving.places.public) == before
