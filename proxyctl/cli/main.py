@@ -90,9 +90,7 @@ def main() -> NoReturn:
     """Run a command; every way out has the exit code of the contract."""
     as_json = "--json" in sys.argv
     try:
-        group.main(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        leave(done.exit_code)
+        code = group.main(standalone_mode=False)  # a command returns None; --help, --version and Exit return a number
     except (click.Abort, KeyboardInterrupt):
         print_error("interrupted", "", "", "", as_json, "interrupted")
         leave(130)
@@ -105,7 +103,10 @@ def main() -> NoReturn:
     except ProxyctlError as error:
         report(error, as_json)
         leave(error.exit_code)
-    leave(0)
+    except Exception as error:
+        report_bug(error, as_json)
+        leave(ProxyctlError.exit_code)
+    leave(code or 0)
 
 
 def leave(code: int) -> NoReturn:
@@ -118,6 +119,21 @@ def leave(code: int) -> NoReturn:
 def report(error: ProxyctlError, as_json: bool) -> None:
     detail = "\n".join(error.problems) if isinstance(error, ConfigRejected) else error.detail
     print_error(str(error), error.serving, error.next_step, detail, as_json, error.slug)
+
+
+def report_bug(error: Exception, as_json: bool) -> None:
+    """Where it happened stands above the usual lines: whoever mends it needs both."""
+    from traceback import print_exc
+
+    print_exc()
+    print_error(
+        f"a bug in proxyctl {__version__}: {type(error).__name__}: {error}",
+        "what served before, unless the lines above say otherwise",
+        "proxyctl status, then proxyctl recover; please report the lines above",
+        "",
+        as_json,
+        ProxyctlError.slug,
+    )
 
 
 def print_error(what: str, serving: str, next_step: str, detail: str, as_json: bool, slug: str) -> None:

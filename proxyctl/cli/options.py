@@ -6,10 +6,13 @@ import json
 import os
 import pwd
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
+
+from proxyctl.errors import Interrupted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,6 +33,15 @@ def quiet_option(command: F) -> F:
 
 def reason_option(command: F) -> F:
     return click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")(command)
+
+
+@contextmanager
+def leaving_quietly() -> Iterator[None]:
+    """Ctrl-C is how one stops watching, so it is no error to tell of."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(Interrupted.exit_code) from None
 
 
 def actor() -> str:

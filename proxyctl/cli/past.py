@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import click
 
 from proxyctl.cli.main import printable
-from proxyctl.cli.options import json_option, print_json, project_options
+from proxyctl.cli.options import json_option, leaving_quietly, print_json, project_options
 from proxyctl.cli.traffic import known_service
 from proxyctl.domain.codec import encode
 from proxyctl.domain.model import ServiceName
@@ -66,7 +66,8 @@ def events(service: str | None, following: bool, file: str, state: str, as_json:
         async for entry in _entries(shop, name, following):
             click.echo(json.dumps(_entry_json(entry)) if as_json else _entry_line(entry))
 
-    asyncio.run(_in_workshop(file, state, work))
+    with leaving_quietly():
+        asyncio.run(_in_workshop(file, state, work))
 
 
 @click.command()
@@ -93,7 +94,8 @@ def logs(service: str, tail: int, follow: bool, file: str, state: str) -> None:
             for line in (await shop.runtime.logs(seen.name, tail)).splitlines():
                 click.echo(f"{seen.name} | {printable(line)}")
 
-    asyncio.run(_in_workshop(file, state, work))
+    with leaving_quietly():
+        asyncio.run(_in_workshop(file, state, work))
 
 
 async def _follow(shop: Workshop, name: str, tail: int) -> None:

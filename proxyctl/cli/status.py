@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from proxyctl.cli.options import json_option, print_json, project_options
+from proxyctl.cli.options import json_option, leaving_quietly, print_json, project_options
 from proxyctl.domain.model import Colour
 from proxyctl.engine.status import ProjectView, ServiceView, as_json, project_view
 from proxyctl.engine.traffic import moment
@@ -29,22 +29,32 @@ def status(service: str, watch: bool, file: str, state: str, as_json: bool) -> N
       proxyctl status
       proxyctl status web --watch
     """
-    asyncio.run(_show(service, watch, file, state, as_json))
+    with leaving_quietly():
+        asyncio.run(_show(service, watch, file, state, as_json))
 
 
 async def _show(service: str, watch: bool, file: str, state: str, json_wanted: bool) -> None:
     async with workshop(file, state) as shop:
+        if watch and not json_wanted:
+            click.clear()
         while True:
             view = await look(shop, service)
             if json_wanted:
                 print_json(as_json(view))
             else:
-                if watch and sys.stdout.isatty():
-                    click.clear()
-                click.echo("\n".join(lines(view, shop)))
+                _draw(lines(view, shop), over=watch and sys.stdout.isatty())
             if not watch:
                 return
             await shop.clock.sleep(WATCH_EVERY)
+
+
+def _draw(text: list[str], over: bool) -> None:
+    """`over` the last drawing, line by line, so that nothing flickers."""
+    if over:
+        home, to_end_of_line, below = "\x1b[H", "\x1b[K", "\x1b[J"
+        click.echo(home + "".join(f"{line}{to_end_of_line}\n" for line in text) + below, nl=False)
+    else:
+        click.echo("\n".join(text))
 
 
 async def look(shop: Workshop, service: str = "") -> ProjectView:
