@@ -1,4 +1,4 @@
-"""What the name of a flag file means: the language between a split and nginx. Pure. Start at flag_names() and TESTS.
+"""What the name of a flag file means: the language between a split and nginx. Pure. Start at flag_names().
 
 A flag is an empty file. Its name says which pool serves which requests, and one folder holds the flags of one split:
 
@@ -11,6 +11,8 @@ Every request matches exactly one flag of a folder, so whichever flag nginx find
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from proxyctl.domain.model import Colour
 from proxyctl.domain.split import WHOLE, Split
@@ -27,18 +29,26 @@ def pool(colour: Colour, cover: bool) -> str:
 PLAIN = tuple(pool(colour, False) for colour in Colour)
 COVERED = tuple(pool(colour, True) for colour in Colour)
 
-# In the order of nginx's questions, each of which costs a request one stat. A service at rest has one release and no
-# cover, so it asks once or twice; in a split the cover is up.
-TESTS: tuple[tuple[str, str], ...] = tuple(
-    (pattern.format(pool=name, b1="{b1}", b2="{b2}"), name)
-    for pools, patterns in (
-        (PLAIN + COVERED, ("all.{pool}",)),
-        (COVERED, ("{pool}.{b1}", "{pool}.{b1}.{b2}")),
-        (PLAIN, ("{pool}.{b1}", "{pool}.{b1}.{b2}")),
-    )
-    for pattern in patterns
+
+class Question(NamedTuple):
+    """Is this flag there? Then this pool answers. `{b1}` and `{b2}` stand for the buckets of the request."""
+
+    flag: str
+    pool: str
+
+
+# In the order of asking: each question costs a request one stat. Long after a deploy no cover is up, and a service asks
+# once or twice; in a split the cover is up.
+AT_REST = tuple(Question(f"all.{name}", name) for name in PLAIN + COVERED)
+IN_SPLIT = tuple(
+    Question(f"{name}.{buckets}", name)
+    for pools in (COVERED, PLAIN)
+    for buckets in ("{b1}", "{b1}.{b2}")
     for name in pools
 )
+# One move between two questions can make a request miss every flag, so it asks again, of the new folder. To miss each
+# time it would have to be overtaken each time. Then, and where there is no flag at all, nothing serves.
+ROUNDS = 6
 
 
 def flag_names(flags: Flags | None) -> frozenset[str]:

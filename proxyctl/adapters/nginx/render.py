@@ -7,6 +7,7 @@ write, reaches the configuration unless it is plain: letters, digits and a few s
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,7 +17,8 @@ from zlib import crc32
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup as Trusted
 
-from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN, TESTS
+from proxyctl.adapters.nginx import flags
+from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
 from proxyctl.adapters.nginx.names import CONFIG, cookie_name, log_format, pools_prefix, upstream_name
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
 from proxyctl.domain.model import Balance, Colour, ProxySettings, Route, Seconds, ServiceName, Sticky, Topology
@@ -51,6 +53,7 @@ def render(topology: Topology, number: int, places: Places) -> dict[str, str]:
             forwarded=_forwarded(settings),
             cookie=cookie_name(topology.project) if _uses(topology, Sticky.COOKIE) else None,
             access_log=settings.access_log,
+            last_round="." * (flags.ROUNDS - 1),
             log_formats=[LogFormat("px", "-"), *(LogFormat(log_format(name), name) for name in services)],
             buckets=_buckets(topology),
             percents=_percents(),
@@ -102,7 +105,8 @@ class ServiceView(NamedTuple):
     name: str
     pools: str
     folder: str  # from the workers' working directory
-    questions: list[Question]
+    at_rest: list[Question]
+    in_split: list[Question]
     times: Times
     body_limit: int
     sets_cookie: bool
@@ -122,6 +126,7 @@ class Server(NamedTuple):
     default: bool
     rooted: bool  # some service has the path /
     locations: list[Location]
+    services: list[ServiceView]
 
 
 class Bucket(NamedTuple):
@@ -171,7 +176,8 @@ def _service(route: Route, topology: Topology) -> ServiceView:
         name=route.service,
         pools=pools_prefix(topology.project, route.service),
         folder=f"{route.service}/{SPLIT_IN_FORCE}",
-        questions=_questions(f"$px_b1_{bucket.name}", f"$px_b2_{bucket.name}"),
+        at_rest=_questions(flags.AT_REST),
+        in_split=_questions(flags.IN_SPLIT, f"$px_b1_{bucket.name}", f"$px_b2_{bucket.name}"),
         times=Times(*map(nginx_time, (route.timeouts.connect, route.timeouts.read, route.timeouts.send))),
         body_limit=route.body_limit,
         sets_cookie=route.sticky is Sticky.COOKIE,
@@ -194,15 +200,15 @@ def _upstreams(project: str, route: Route) -> list[Upstream]:
     return plain + covered
 
 
-def _questions(b1: str, b2: str) -> list[Question]:
-    return [Question(Trusted(flag.format(b1=b1, b2=b2)), pool) for flag, pool in TESTS]
+def _questions(asked: Iterable[flags.Question], b1: str = "", b2: str = "") -> list[Question]:
+    return [Question(Trusted(flag.format(b1=b1, b2=b2)), pool) for flag, pool in asked]
 
 
 def _control() -> ControlView:
     """The same questions for literal buckets, of any service."""
     return ControlView(
         folder=Trusted(f"${{px_service}}/{SPLIT_IN_FORCE}"),
-        questions=_questions("$arg_b1", "$arg_b2"),
+        questions=_questions(flags.AT_REST + flags.IN_SPLIT, "$arg_b1", "$arg_b2"),
         nobody=NOBODY,
     )
 
@@ -271,6 +277,7 @@ def _server(
         default=default,
         rooted=any(route.path == "/" for route in routes),
         locations=[Location(match, services[route.service]) for route in routes for match in _matches(route.path)],
+        services=[services[route.service] for route in routes],
     )
 
 
