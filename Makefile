@@ -1,5 +1,6 @@
 # `make demo` shows it, `make test` proves it; both set the machine up first.
 BIN := .venv/bin
+ALONE := tests/unit tests/golden tests/crash/test_memory_crashes.py  # they need no Docker, and may run side by side
 
 .PHONY: help setup demo test check unit real bench clean
 
@@ -14,18 +15,19 @@ demo: setup      ## the whole story on this machine in a minute
 
 test: setup      ## lint, types and every test
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n auto $(ALONE)
+	@$(BIN)/pytest -q $(addprefix --deselect=,$(ALONE))
 
 check:           ## lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-unit:            ## the tests that need neither Docker nor nginx
-	@$(BIN)/pytest -q tests/unit tests/crash
+unit: setup      ## the tests that need no Docker
+	@$(BIN)/pytest -q -n auto $(ALONE)
 
 real: setup      ## the tests against real dockerd and nginx
-	@$(BIN)/pytest -q tests/contract tests/golden tests/e2e
+	@$(BIN)/pytest -q $(addprefix --deselect=,$(ALONE))
 
 bench: setup     ## the figures of the README, side by side
 	@for b in switches hot_commands throughput accuracy deploy_overhead kills; do $(BIN)/python -m bench.$$b || exit 1; done
