@@ -7,7 +7,7 @@ import signal
 
 import click
 
-from proxyctl.cli.options import project_options
+from proxyctl.cli.options import ProjectOptions, project_options
 from proxyctl.domain import commands as do
 from proxyctl.domain.model import ServiceName
 from proxyctl.domain.rollout import decide
@@ -18,13 +18,13 @@ from proxyctl.wiring import workshop
 @click.argument("service")
 @click.option("--lock-fd", type=int, required=True)
 @project_options
-def drive(service: str, lock_fd: int, file: str, state: str) -> None:
+def drive(service: str, lock_fd: int, project: ProjectOptions) -> None:
     """Drive SERVICE to the end of its rollout, then leave a guard over its standby."""
     _outlive_the_terminal()
 
     async def work() -> None:
         name, woken = ServiceName(service), asyncio.Event()
-        async with workshop(file, state) as shop:
+        async with workshop(*project) as shop:
             lock = shop.locks.adopt(lock_fd, f"rollout of {service}")
             async with shop.listening(name, woken):
                 rest = await shop.supervisor(woken).drive(name, lock)
@@ -38,12 +38,12 @@ def drive(service: str, lock_fd: int, file: str, state: str) -> None:
 @click.argument("service")
 @click.option("--lock-fd", type=int, required=True)
 @project_options
-def guard(service: str, lock_fd: int, file: str, state: str) -> None:
+def guard(service: str, lock_fd: int, project: ProjectOptions) -> None:
     """Stand guard over the standby of SERVICE until its window passed."""
     _outlive_the_terminal()
 
     async def work() -> None:
-        async with workshop(file, state) as shop:
+        async with workshop(*project) as shop:
             shop.locks.adopt(lock_fd, "guard")
             await shop.supervisor(asyncio.Event()).guard(ServiceName(service))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from proxyctl.cli.main import COMMANDS
-from proxyctl.cli.options import json_option, print_json, project_options, say
+from proxyctl.cli.options import ProjectOptions, json_option, print_json, project_options, say
 from proxyctl.config.init import commented_file
 from proxyctl.config.load import config_digest
 from proxyctl.config.schema import json_schema
@@ -59,7 +59,7 @@ def schema() -> None:
 @click.command()
 @project_options
 @json_option
-def check(file: str, state: str, as_json: bool) -> None:
+def check(project: ProjectOptions, as_json: bool) -> None:
     """Check file, templates, nginx, Docker and ports: all problems at once, no effect.
 
     \b
@@ -68,7 +68,7 @@ def check(file: str, state: str, as_json: bool) -> None:
     """
 
     async def work() -> list[str]:
-        async with workshop(file, state) as shop:
+        async with workshop(*project) as shop:
             _tell_warnings(shop)
             return [*await _docker_problems(shop), *await _nginx_problems(shop)]
 
@@ -122,7 +122,7 @@ def _stand_in(service: Service) -> Route:
 @click.option("--image", metavar="REF", help="This image instead of the file's.")
 @project_options
 @json_option
-def plan(service: str | None, image: str | None, file: str, state: str, as_json: bool) -> None:
+def plan(service: str | None, image: str | None, project: ProjectOptions, as_json: bool) -> None:
     """What `deploy` would do: containers, nginx diff, steps. No effect but a pull of a missing image.
 
     \b
@@ -132,7 +132,7 @@ def plan(service: str | None, image: str | None, file: str, state: str, as_json:
     from proxyctl.cli.releases import chosen_services
 
     async def work() -> None:
-        async with workshop(file, state) as shop:
+        async with workshop(*project) as shop:
             _tell_warnings(shop)
             planned = [await _planned(shop, s) for s in chosen_services(shop, [service] if service else [], image)]
         if as_json:

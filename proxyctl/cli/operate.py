@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from proxyctl.cli.options import json_option, print_json, project_options, quiet_option, say
+from proxyctl.cli.options import Output, ProjectOptions, json_option, output_options, print_json, project_options, say
 from proxyctl.ports import Life, ProxyStatus
 from proxyctl.wiring import workshop
 
@@ -24,11 +24,11 @@ def proxy() -> None:
 @proxy.command()
 @project_options
 @json_option
-def start(file: str, state: str, as_json: bool) -> None:
+def start(project: ProjectOptions, as_json: bool) -> None:
     """Start nginx with what it served last; running already is done."""
 
     async def work() -> None:
-        async with workshop(file, state) as shop, shop.locks.publishing():
+        async with workshop(*project) as shop, shop.locks.publishing():
             _show(await shop.proxy.start(), as_json)
 
     asyncio.run(work())
@@ -37,13 +37,13 @@ def start(file: str, state: str, as_json: bool) -> None:
 @proxy.command()
 @project_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def stop(file: str, state: str, yes: bool) -> None:
+def stop(project: ProjectOptions, yes: bool) -> None:
     """Stop nginx gracefully: nothing serves then."""
     if not yes:
         click.confirm("All services of this project stop being served. Go on?", abort=True)
 
     async def work() -> None:
-        async with workshop(file, state) as shop, shop.locks.publishing():
+        async with workshop(*project) as shop, shop.locks.publishing():
             await shop.proxy.stop()
 
     asyncio.run(work())
@@ -52,11 +52,11 @@ def stop(file: str, state: str, yes: bool) -> None:
 @proxy.command(name="status")
 @project_options
 @json_option
-def proxy_status(file: str, state: str, as_json: bool) -> None:
+def proxy_status(project: ProjectOptions, as_json: bool) -> None:
     """Which nginx, which generation is observed, how many old workers drain."""
 
     async def work() -> None:
-        async with workshop(file, state) as shop:
+        async with workshop(*project) as shop:
             _show(await shop.proxy.status(), as_json)
 
     asyncio.run(work())
@@ -75,9 +75,8 @@ def _show(status: ProxyStatus, as_json: bool) -> None:
 @click.command()
 @click.option("--yes", is_flag=True, help="Remove; without it the list is only shown.")
 @project_options
-@json_option
-@quiet_option
-def prune(yes: bool, file: str, state: str, as_json: bool, quiet: bool) -> None:
+@output_options
+def prune(yes: bool, project: ProjectOptions, output: Output) -> None:
     """Remove containers of this project that belong to no release in a slot.
 
     \b
@@ -87,7 +86,7 @@ def prune(yes: bool, file: str, state: str, as_json: bool, quiet: bool) -> None:
     """
 
     async def work() -> None:
-        async with workshop(file, state) as shop:
+        async with workshop(*project) as shop:
             placed = set()
             for name in shop.known_services():
                 known = shop.store.load(name)
@@ -97,10 +96,10 @@ def prune(yes: bool, file: str, state: str, as_json: bool, quiet: bool) -> None:
             for orphan in orphans:
                 if yes:
                     await shop.runtime.stop(orphan, 10.0)
-                say(f"{'removed' if yes else 'would remove'} {orphan}", quiet)
-            if as_json:
+                say(f"{'removed' if yes else 'would remove'} {orphan}", output.quiet)
+            if output.as_json:
                 print_json({"removed" if yes else "orphans": orphans})
             elif not orphans:
-                say("nothing to remove", quiet)
+                say("nothing to remove", output.quiet)
 
     asyncio.run(work())

@@ -8,7 +8,8 @@ import pwd
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -17,18 +18,44 @@ from proxyctl.errors import Interrupted
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def project_options(command: F) -> F:
-    """`-f FILE` and `--state DIR`: which project."""
-    command = click.option("--state", metavar="DIR", help="State folder. [env: PROXYCTL_STATE]")(command)
-    return click.option("-f", "--file", metavar="FILE", help="The file. [env: PROXYCTL_FILE; proxyctl.yml]")(command)
+class ProjectOptions(NamedTuple):
+    """Which project, as the command line says; what it leaves open the environment and the folder say."""
+
+    file: str | None
+    state: str | None
+
+
+class Output(NamedTuple):
+    as_json: bool
+    quiet: bool
+
+
+def project_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`-f FILE` and `--state DIR`, given to the command as `project`."""
+
+    @click.option("-f", "--file", metavar="FILE", help="The file. [env: PROXYCTL_FILE; proxyctl.yml]")
+    @click.option("--state", metavar="DIR", help="State folder. [env: PROXYCTL_STATE]")
+    @wraps(command)
+    def packed(*arguments: Any, file: str | None, state: str | None, **options: Any) -> None:
+        command(*arguments, project=ProjectOptions(file, state), **options)
+
+    return packed
+
+
+def output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`--json` and `-q`, given to the command as `output`."""
+
+    @json_option
+    @click.option("-q", "--quiet", is_flag=True, help="No progress.")
+    @wraps(command)
+    def packed(*arguments: Any, as_json: bool, quiet: bool, **options: Any) -> None:
+        command(*arguments, output=Output(as_json, quiet), **options)
+
+    return packed
 
 
 def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")(command)
-
-
-def quiet_option(command: F) -> F:
-    return click.option("-q", "--quiet", is_flag=True, help="No progress.")(command)
 
 
 def reason_option(command: F) -> F:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import click
 
 from proxyctl.cli.main import printable
-from proxyctl.cli.options import json_option, leaving_quietly, print_json, project_options
+from proxyctl.cli.options import ProjectOptions, json_option, leaving_quietly, print_json, project_options
 from proxyctl.cli.traffic import known_service
 from proxyctl.domain.codec import encode
 from proxyctl.domain.model import ServiceName
@@ -24,7 +24,7 @@ from proxyctl.wiring import Workshop, workshop
 @click.argument("service", required=False)
 @project_options
 @json_option
-def history(service: str | None, file: str, state: str, as_json: bool) -> None:
+def history(service: str | None, project: ProjectOptions, as_json: bool) -> None:
     """Past rollouts, the newest last: from, to, outcome, why, who.
 
     \b
@@ -43,7 +43,7 @@ def history(service: str | None, file: str, state: str, as_json: bool) -> None:
         if not told:
             click.echo("nothing happened yet")
 
-    asyncio.run(_in_workshop(file, state, work))
+    asyncio.run(_in_workshop(project, work))
 
 
 @click.command()
@@ -52,7 +52,7 @@ def history(service: str | None, file: str, state: str, as_json: bool) -> None:
 @click.option("--file", metavar="FILE", help="The file. [env: PROXYCTL_FILE; proxyctl.yml]")
 @click.option("--state", metavar="DIR", help="State folder. [env: PROXYCTL_STATE]")
 @json_option
-def events(service: str | None, following: bool, file: str, state: str, as_json: bool) -> None:
+def events(service: str | None, following: bool, project: ProjectOptions, as_json: bool) -> None:
     """Every journaled step, intents and what was observed.
 
     \b
@@ -67,7 +67,7 @@ def events(service: str | None, following: bool, file: str, state: str, as_json:
             click.echo(json.dumps(_entry_json(entry)) if as_json else _entry_line(entry))
 
     with leaving_quietly():
-        asyncio.run(_in_workshop(file, state, work))
+        asyncio.run(_in_workshop(project, work))
 
 
 @click.command()
@@ -75,7 +75,7 @@ def events(service: str | None, following: bool, file: str, state: str, as_json:
 @click.option("-n", "--tail", default=100, type=click.IntRange(0, 100_000), help="Lines of each container.")
 @click.option("--follow", is_flag=True, help="Go on with what they print from now on.")
 @project_options
-def logs(service: str, tail: int, follow: bool, file: str, state: str) -> None:
+def logs(service: str, tail: int, follow: bool, project: ProjectOptions) -> None:
     """Output of a service's containers, each line with its replica.
 
     \b
@@ -95,7 +95,7 @@ def logs(service: str, tail: int, follow: bool, file: str, state: str) -> None:
                 click.echo(f"{seen.name} | {printable(line)}")
 
     with leaving_quietly():
-        asyncio.run(_in_workshop(file, state, work))
+        asyncio.run(_in_workshop(project, work))
 
 
 async def _follow(shop: Workshop, name: str, tail: int) -> None:
@@ -103,8 +103,8 @@ async def _follow(shop: Workshop, name: str, tail: int) -> None:
         click.echo(f"{name} | {printable(line)}")
 
 
-async def _in_workshop(file: str, state: str, work: object) -> None:
-    async with workshop(file, state) as shop:
+async def _in_workshop(project: ProjectOptions, work: object) -> None:
+    async with workshop(*project) as shop:
         await work(shop)  # type: ignore[operator]
 
 

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import click
 
-from proxyctl.cli.options import actor, json_option, print_json, project_options, quiet_option, reason_option, say
+from proxyctl.cli.options import (
+    Output,
+    ProjectOptions,
+    actor,
+    output_options,
+    print_json,
+    project_options,
+    reason_option,
+    say,
+)
 from proxyctl.cli.progress import follow
 from proxyctl.config.load import config_digest
 from proxyctl.domain import orders, plan
@@ -16,9 +26,18 @@ from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.plan import Plan
 from proxyctl.domain.state import Kind, Phase, ServiceState
-from proxyctl.errors import Conflict, UsageError
+from proxyctl.errors import Conflict, ProxyctlError, UsageError
 from proxyctl.ports import ProxyState
 from proxyctl.wiring import Workshop, workshop
+
+
+class Asked(NamedTuple):
+    """What a person wants done with a release."""
+
+    kind: Kind
+    steps: Plan
+    reason: str
+    output: Output
 
 
 @click.command()
@@ -27,17 +46,14 @@ from proxyctl.wiring import Workshop, workshop
 @click.option("--supersede", is_flag=True, help="End a rollout that runs, on its safe side, first.")
 @reason_option
 @project_options
-@json_option
-@quiet_option
+@output_options
 def deploy(
     services: Sequence[str],
     image: str | None,
     supersede: bool,
     reason: str,
-    file: str,
-    state: str,
-    as_json: bool,
-    quiet: bool,
+    project: ProjectOptions,
+    output: Output,
 ) -> None:
     """Start a release beside the live one, gate it, move traffic, bake, keep the old one warm.
 
@@ -49,9 +65,8 @@ def deploy(
       proxyctl deploy
       proxyctl deploy web --image shop/web:1.5
     """
-    asyncio.run(
-        _roll_out(Kind.DEPLOY, plan.blue_green(), services, image, supersede, reason, file, state, as_json, quiet)
-    )
+    asked = Asked(Kind.DEPLOY, plan.blue_green(), reason, output)
+    asyncio.run(_roll_out(project, asked, services, image, supersede))
 
 
 @click.command()
@@ -59,9 +74,8 @@ def deploy(
 @click.option("--image", metavar="REF", help="This image instead of the file's.")
 @reason_option
 @project_options
-@json_option
-@quiet_option
-def stage(service: str, image: str | None, reason: str, file: str, state: str, as_json: bool, quiet: bool) -> None:
+@output_options
+def stage(service: str, image: str | None, reason: str, project: ProjectOptions, output: Output) -> None:
     """Start and gate a release; it gets no traffic until `switch` or `weight`.
 
     \b
@@ -70,29 +84,27 @@ def stage(service: str, image: str | None, reason: str, file: str, state: str, a
       proxyctl weight web 5
       proxyctl switch web
     """
-    asyncio.run(_roll_out(Kind.STAGE, plan.hold(), [service], image, False, reason, file, state, as_json, quiet))
+    asked = Asked(Kind.STAGE, plan.hold(), reason, output)
+    asyncio.run(_roll_out(project, asked, [service], image, supersede=False))
 
 
 async def _roll_out(
-    kind: Kind,
-    steps: Plan,
-    names: Sequence[str],
-    image: str | None,
-    supersede: bool,
-    reason: str,
-    file: str,
-    state: str,
-    as_json: bool,
-    quiet: bool,
+    project: ProjectOptions, asked: Asked, names: Sequence[str], image: str | None, supersede: bool
 ) -> None:
-    async with workshop(file, state) as shop:
-        done = []
-        for service in chosen_services(shop, names, image):
-            if supersede:
-                await _supersede(shop, service.name, reason)
-            signed = Signed(actor=actor(), reason=reason, wall=shop.clock.wall())
-            done.append(await _one(shop, kind, steps, service, signed, quiet))
-        if as_json:
+    """One service after the other; the first that fails ends it, and the rest stay as they are."""
+    async with workshop(*project) as shop:
+        done, left = [], chosen_services(shop, names, image)
+        while left:
+            service = left.pop(0)
+            try:
+                if supersede:
+                    await _supersede(shop, service.name, asked.reason)
+                done.append(await _one(shop, asked, service))
+            except ProxyctlError as error:
+                if left:
+                    error.serving += f"; left as they were: {', '.join(service.name for service in left)}"
+                raise
+        if asked.output.as_json:
             print_json([_result(known) for known in done])
 
 
@@ -121,26 +133,26 @@ async def _supersede(shop: Workshop, service: ServiceName, reason: str) -> None:
         await shop.clock.sleep(0.05)
 
 
-async def _one(shop: Workshop, kind: Kind, steps: Plan, service: Service, signed: Signed, quiet: bool) -> ServiceState:
+async def _one(shop: Workshop, asked: Asked, service: Service) -> ServiceState:
     known = await _mended(shop, service.name)
     await _proxy_runs(shop)
+    quiet = asked.output.quiet
     release = await shop.opening.release(
-        service, known, signed.wall, config_digest(service), lambda line: say(f"  {line}", quiet)
+        service, known, shop.clock.wall(), config_digest(service), lambda line: say(f"  {line}", quiet)
     )
-    if kind is Kind.DEPLOY and known.standby is not None:
+    if asked.kind is Kind.DEPLOY and known.standby is not None:
         say(f"{service.name}: {known.standby.release.id} leaves the standby: no warm rollback until promotion", quiet)
-    return await open_and_follow(shop, kind, steps, release, signed, quiet)
+    return await _open_and_follow(shop, asked, release)
 
 
-async def open_and_follow(
-    shop: Workshop, kind: Kind, steps: Plan, release: Release, signed: Signed, quiet: bool
-) -> ServiceState:
+async def _open_and_follow(shop: Workshop, asked: Asked, release: Release) -> ServiceState:
     """Journal the rollout, hand it to a driver, follow it to its end. Raises what it failed of."""
     name = release.service.name
-    opened = await shop.opening.fresh(kind, steps, release, shop.store.load(name), signed)
+    signed = Signed(actor=actor(), reason=asked.reason, wall=shop.clock.wall())
+    opened = await shop.opening.fresh(asked.kind, asked.steps, release, shop.store.load(name), signed)
     before = shop.store.last_seq()
-    shop.steering.open(name, lambda known: opened, kind.value)
-    return await follow(shop, name, opened.rollout.id, before, quiet)
+    shop.steering.open(name, lambda known: opened, asked.kind.value)
+    return await follow(shop, name, opened.rollout.id, before, asked.output.quiet)
 
 
 async def _mended(shop: Workshop, service: ServiceName) -> ServiceState:
@@ -172,19 +184,18 @@ async def _proxy_runs(shop: Workshop) -> None:
         await shop.proxy.start()
 
 
-def start_retained(file: str, state: str, service: str, to: str, reason: str, as_json: bool, quiet: bool) -> None:
+def start_retained(project: ProjectOptions, service: str, to: str, reason: str, output: Output) -> None:
     """`rollback --to` a release that is not warm: started from its journaled definition, and gated."""
 
     async def work() -> None:
-        async with workshop(file, state) as shop:
+        async with workshop(*project) as shop:
             known = await _mended(shop, ServiceName(service))
             await _proxy_runs(shop)
             target = orders.named(known, to)
             if not isinstance(target, Release):
                 raise Conflict(f"{to} is warm already", next_step=f"proxyctl rollback {service}")
-            signed = Signed(actor=actor(), reason=reason, wall=shop.clock.wall())
-            done = await open_and_follow(shop, Kind.ROLLBACK, plan.blue_green(), target, signed, quiet)
-            if as_json:
+            done = await _open_and_follow(shop, Asked(Kind.ROLLBACK, plan.blue_green(), reason, output), target)
+            if output.as_json:
                 print_json(_result(done))
 
     asyncio.run(work())

@@ -7,9 +7,10 @@ import sys
 
 import click
 
-from proxyctl.cli.options import json_option, leaving_quietly, print_json, project_options
+from proxyctl.cli.options import ProjectOptions, json_option, leaving_quietly, print_json, project_options
 from proxyctl.domain.model import Colour
-from proxyctl.engine.status import ProjectView, ServiceView, as_json, project_view
+from proxyctl.engine import status as shape
+from proxyctl.engine.status import ProjectView, ServiceView, project_view
 from proxyctl.engine.traffic import moment
 from proxyctl.wiring import Workshop, workshop
 
@@ -21,7 +22,7 @@ WATCH_EVERY = 0.5
 @click.option("--watch", is_flag=True, help="Draw it again twice a second until Ctrl-C.")
 @project_options
 @json_option
-def status(service: str, watch: bool, file: str, state: str, as_json: bool) -> None:
+def status(service: str, watch: bool, project: ProjectOptions, as_json: bool) -> None:
     """The live truth: who serves, what runs, where the journal and the world differ.
 
     \b
@@ -30,17 +31,17 @@ def status(service: str, watch: bool, file: str, state: str, as_json: bool) -> N
       proxyctl status web --watch
     """
     with leaving_quietly():
-        asyncio.run(_show(service, watch, file, state, as_json))
+        asyncio.run(_show(project, service, watch, as_json))
 
 
-async def _show(service: str, watch: bool, file: str, state: str, json_wanted: bool) -> None:
-    async with workshop(file, state) as shop:
-        if watch and not json_wanted:
+async def _show(project: ProjectOptions, service: str, watch: bool, as_json: bool) -> None:
+    async with workshop(*project) as shop:
+        if watch and not as_json:
             click.clear()
         while True:
             view = await look(shop, service)
-            if json_wanted:
-                print_json(as_json(view))
+            if as_json:
+                print_json(shape.as_json(view))
             else:
                 _draw(lines(view, shop), over=watch and sys.stdout.isatty())
             if not watch:

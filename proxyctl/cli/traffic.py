@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from proxyctl.cli.options import actor, json_option, print_json, project_options, quiet_option, reason_option, say
+from proxyctl.cli.options import (
+    Output,
+    ProjectOptions,
+    actor,
+    output_options,
+    print_json,
+    project_options,
+    reason_option,
+    say,
+)
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Colour, Release, ServiceName
@@ -35,9 +44,8 @@ class Share(click.ParamType):  # type: ignore[type-arg]
 @click.option("--to", metavar="RELEASE|blue|green", help="Which release; default: the staged one, else the standby.")
 @reason_option
 @project_options
-@json_option
-@quiet_option
-def switch(service: str, to: str | None, reason: str, file: str, state: str, as_json: bool, quiet: bool) -> None:
+@output_options
+def switch(service: str, to: str | None, reason: str, project: ProjectOptions, output: Output) -> None:
     """All traffic at once to the staged or named release, after probing it. It bakes in the background.
 
     \b
@@ -54,7 +62,7 @@ def switch(service: str, to: str | None, reason: str, file: str, state: str, as_
         target = orders.warm(known) if to is None else orders.named(known, to)
         return _open_at(known, Kind.SWITCH, plan.blue_green(), target, signed)
 
-    _steer(file, state, service, "switch", reason, order, as_json, quiet)
+    _steer(project, service, "switch", reason, order, output)
 
 
 @click.command()
@@ -62,9 +70,8 @@ def switch(service: str, to: str | None, reason: str, file: str, state: str, as_
 @click.argument("percent", type=Share())
 @reason_option
 @project_options
-@json_option
-@quiet_option
-def weight(service: str, percent: int, reason: str, file: str, state: str, as_json: bool, quiet: bool) -> None:
+@output_options
+def weight(service: str, percent: int, reason: str, project: ProjectOptions, output: Output) -> None:
     """Give the candidate PERCENT of traffic, 0 to 100 with two decimals; the rest stays where it is.
 
     Without a rollout the standby becomes the candidate. `switch` completes it, `abort` takes it back.
@@ -79,7 +86,7 @@ def weight(service: str, percent: int, reason: str, file: str, state: str, as_js
             return orders.change_plan(known, plan.at(percent), signed)
         return _open_at(known, Kind.WEIGHT, plan.at(percent), orders.warm(known), signed)
 
-    _steer(file, state, service, "weight", reason, order, as_json, quiet)
+    _steer(project, service, "weight", reason, order, output)
 
 
 @click.command()
@@ -87,9 +94,8 @@ def weight(service: str, percent: int, reason: str, file: str, state: str, as_js
 @click.option("--to", metavar="RELEASE|blue|green", help="A retained release, started and gated again.")
 @reason_option
 @project_options
-@json_option
-@quiet_option
-def rollback(service: str, to: str | None, reason: str, file: str, state: str, as_json: bool, quiet: bool) -> None:
+@output_options
+def rollback(service: str, to: str | None, reason: str, project: ProjectOptions, output: Output) -> None:
     """Back to the standby, instantly; while a rollout runs, back to the live release.
 
     \b
@@ -104,21 +110,20 @@ def rollback(service: str, to: str | None, reason: str, file: str, state: str, a
         target = orders.warm(known) if to is None else orders.named(known, to)
         return _open_at(known, Kind.ROLLBACK, plan.blue_green(), target, signed)
 
-    if to is not None and _is_retained(file, state, service, to):
+    if to is not None and _is_retained(project, service, to):
         from proxyctl.cli.releases import start_retained
 
-        start_retained(file, state, service, to, reason, as_json, quiet)
+        start_retained(project, service, to, reason, output)
         return
-    _steer(file, state, service, "rollback", reason, order, as_json, quiet)
+    _steer(project, service, "rollback", reason, order, output)
 
 
 @click.command()
 @click.argument("service")
 @reason_option
 @project_options
-@json_option
-@quiet_option
-def abort(service: str, reason: str, file: str, state: str, as_json: bool, quiet: bool) -> None:
+@output_options
+def abort(service: str, reason: str, project: ProjectOptions, output: Output) -> None:
     """Stop the running rollout: traffic goes to the safe side, the candidate is drained and removed.
 
     \b
@@ -129,15 +134,14 @@ def abort(service: str, reason: str, file: str, state: str, as_json: bool, quiet
     def order(known: ServiceState, signed: Signed) -> ev.Event:
         return orders.abort(known, Outcome.ABORTED, signed)
 
-    _steer(file, state, service, "abort", reason, order, as_json, quiet)
+    _steer(project, service, "abort", reason, order, output)
 
 
 @click.command()
 @click.argument("service", required=False)
 @project_options
-@json_option
-@quiet_option
-def recover(service: str | None, file: str, state: str, as_json: bool, quiet: bool) -> None:
+@output_options
+def recover(service: str | None, project: ProjectOptions, output: Output) -> None:
     """Finish or undo what a crash left; repeating it changes nothing.
 
     \b
@@ -149,10 +153,10 @@ def recover(service: str | None, file: str, state: str, as_json: bool, quiet: bo
         names = [ServiceName(service)] if service else shop.known_services()
         return [await shop.steering.recover(name) for name in names if shop.locks.holder(name) is None]
 
-    states = _with_workshop(file, state, work)
+    states = _with_workshop(project, work)
     for known in states:
-        say(orders.serving(known), quiet)
-    if as_json:
+        say(orders.serving(known), output.quiet)
+    if output.as_json:
         print_json([_result(known) for known in states])
     _raise_if_degraded(states)
 
@@ -161,14 +165,12 @@ def recover(service: str | None, file: str, state: str, as_json: bool, quiet: bo
 
 
 def _steer(
-    file: str,
-    state: str,
+    project: ProjectOptions,
     service: str,
     verb: str,
     reason: str,
     order: Callable[[ServiceState, Signed], ev.Event],
-    as_json: bool,
-    quiet: bool,
+    output: Output,
 ) -> None:
     async def work(shop: Workshop) -> ServiceState:
         signed = Signed(actor=actor(), reason=reason, wall=shop.clock.wall())
@@ -178,19 +180,19 @@ def _steer(
         _raise_if_it_failed(shop, known, before, verb)
         return known
 
-    known = _with_workshop(file, state, work)
+    known = _with_workshop(project, work)
     _raise_if_degraded([known])
-    if as_json:
+    if output.as_json:
         print_json(_result(known))
     else:
-        say(f"live: {orders.serving(known)}", quiet)
+        say(f"live: {orders.serving(known)}", output.quiet)
         if known.phase is Phase.BAKING:
-            say(f"the bake goes on in the background: proxyctl status {service} --watch", quiet)
+            say(f"the bake goes on in the background: proxyctl status {service} --watch", output.quiet)
 
 
-def _with_workshop(file: str, state: str, work: Callable[[Workshop], Awaitable[Any]]) -> Any:
+def _with_workshop(project: ProjectOptions, work: Callable[[Workshop], Awaitable[Any]]) -> Any:
     async def run() -> Any:
-        async with workshop(file, state) as shop:
+        async with workshop(*project) as shop:
             return await work(shop)
 
     return asyncio.run(run())
@@ -221,11 +223,11 @@ def _open_at(
     return orders.open_warm(known, kind, steps, target, signed)
 
 
-def _is_retained(file: str, state: str, service: str, to: str) -> bool:
+def _is_retained(project: ProjectOptions, service: str, to: str) -> bool:
     async def look(shop: Workshop) -> bool:
         return isinstance(orders.named(shop.store.load(known_service(shop, service)), to), Release)
 
-    return bool(_with_workshop(file, state, look))
+    return bool(_with_workshop(project, look))
 
 
 def _raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: str) -> None:
