@@ -30,10 +30,21 @@ class Output(NamedTuple):
     quiet: bool
 
 
-def project_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`-f FILE` and `--state DIR`, given to the command as `project`."""
+Command = Callable[..., None]
 
-    @click.option("-f", "--file", metavar="FILE", help="The file. [env: PROXYCTL_FILE; proxyctl.yml]")
+
+def project_options(command: Command) -> Command:
+    """`-f FILE` and `--state DIR`, given to the command as `project`."""
+    return _project_options(command, "-f", "--file")
+
+
+def project_options_beside_follow(command: Command) -> Command:
+    """The same where `-f` means --follow."""
+    return _project_options(command, "--file")
+
+
+def _project_options(command: Command, *file_flags: str) -> Command:
+    @click.option(*file_flags, metavar="FILE", help="The file. [env: PROXYCTL_FILE; proxyctl.yml]")
     @click.option("--state", metavar="DIR", help="State folder. [env: PROXYCTL_STATE]")
     @wraps(command)
     def packed(*arguments: Any, file: str | None, state: str | None, **options: Any) -> None:
@@ -42,7 +53,7 @@ def project_options(command: Callable[..., None]) -> Callable[..., None]:
     return packed
 
 
-def output_options(command: Callable[..., None]) -> Callable[..., None]:
+def output_options(command: Command) -> Command:
     """`--json` and `-q`, given to the command as `output`."""
 
     @json_option

@@ -10,7 +10,14 @@ from collections.abc import AsyncIterator
 import click
 
 from proxyctl.cli.main import printable
-from proxyctl.cli.options import ProjectOptions, json_option, leaving_quietly, print_json, project_options
+from proxyctl.cli.options import (
+    ProjectOptions,
+    json_option,
+    leaving_quietly,
+    print_json,
+    project_options,
+    project_options_beside_follow,
+)
 from proxyctl.cli.traffic import known_service
 from proxyctl.domain.codec import encode
 from proxyctl.domain.model import ServiceName
@@ -48,11 +55,10 @@ def history(service: str | None, project: ProjectOptions, as_json: bool) -> None
 
 @click.command()
 @click.argument("service", required=False)
-@click.option("-f/-F", "--follow/--no-follow", "following", default=False, help="Go on with what happens from now on.")
-@click.option("--file", metavar="FILE", help="The file. [env: PROXYCTL_FILE; proxyctl.yml]")
-@click.option("--state", metavar="DIR", help="State folder. [env: PROXYCTL_STATE]")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
+@project_options_beside_follow
 @json_option
-def events(service: str | None, following: bool, project: ProjectOptions, as_json: bool) -> None:
+def events(service: str | None, follow: bool, project: ProjectOptions, as_json: bool) -> None:
     """Every journaled step, intents and what was observed.
 
     \b
@@ -63,7 +69,7 @@ def events(service: str | None, following: bool, project: ProjectOptions, as_jso
 
     async def work(shop: Workshop) -> None:
         name = known_service(shop, service) if service else None
-        async for entry in _entries(shop, name, following):
+        async for entry in _entries(shop, name, follow):
             click.echo(json.dumps(_entry_json(entry)) if as_json else _entry_line(entry))
 
     with leaving_quietly():
@@ -73,8 +79,8 @@ def events(service: str | None, following: bool, project: ProjectOptions, as_jso
 @click.command()
 @click.argument("service")
 @click.option("-n", "--tail", default=100, type=click.IntRange(0, 100_000), help="Lines of each container.")
-@click.option("--follow", is_flag=True, help="Go on with what they print from now on.")
-@project_options
+@click.option("-f", "--follow", is_flag=True, help="Go on with what they print from now on.")
+@project_options_beside_follow
 def logs(service: str, tail: int, follow: bool, project: ProjectOptions) -> None:
     """Output of a service's containers, each line with its replica.
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
 import pytest
 
+from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
+from proxyctl.domain.model import ServiceName
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.rollout import fold
 from proxyctl.domain.state import Kind, Phase, ServiceState
-from tests.arena import SIGNED, WEB, Arena
+from proxyctl.engine.steering import Steering
+from proxyctl.errors import Conflict, Fenced
+from proxyctl.ports import Lock
+from tests.arena import SIGNED, WEB, Arena, AtPauseError
+from tests.journal_checks import broken_journal, states_of
+
+Story = Callable[[Arena], Awaitable[ServiceState]]
+Order = Callable[[ServiceState], ev.Event]
 
 
 class Killed(BaseException):
@@ -40,6 +52,26 @@ def live_again(arena: Arena) -> None:
     arena.store.append = type(arena.store).append.__get__(arena.store)  # type: ignore[method-assign]
 
 
+def everything(arena: Arena) -> tuple[object, ...]:
+    """What a second recovery must leave alone."""
+    world = arena.world
+    seen = (world.containers, world.policies, world.published, world.flags, world.moves, arena.store.journal)
+    return (arena.state, *copy.deepcopy(seen))
+
+
+def broken(arena: Arena) -> list[str]:
+    found = arena.broken_promises() + broken_journal(arena.store.journal)
+    if states_of(arena.store.journal) != {WEB: arena.state}:
+        found.append("4: the snapshot is not what the journal folds to")
+    flags = arena.world.flags.get(WEB)
+    if arena.state.phase is Phase.IDLE and (flags is not None and flags.cover) != arena.state.cover:
+        found.append("7: the journal and the flags differ about the cover")
+    return found
+
+
+# --- stories ----------------------------------------------------------------------------------------------------
+
+
 async def deploy(arena: Arena) -> ServiceState:
     return await arena.deploy("app:2")
 
@@ -69,28 +101,59 @@ async def standby_ends(arena: Arena) -> ServiceState:
     return await arena.end_standby()
 
 
-@pytest.mark.parametrize("story", [deploy, deploy_over_a_standby, sick_deploy, rollback, stage_and_abort, standby_ends])
-async def test_a_kill_at_any_boundary_breaks_no_promise(story: object) -> None:
-    boundary = 0
-    while True:
-        boundary += 1
-        arena = Arena()
-        await arena.deploy("app:1")
-        crash_at(arena, boundary)
-        try:
-            await story(arena)  # type: ignore[operator]
-            assert boundary > 10, "the story has boundaries to die at"
-            return
-        except Killed:
-            live_again(arena)
+async def canary_grows(arena: Arena) -> ServiceState:
+    await arena.deploy("app:2", Kind.STAGE, plan.at(500))
+    await arena.order(lambda s: orders.change_plan(s, plan.at(5000), SIGNED))
+    return await arena.order(lambda s: orders.change_plan(s, plan.blue_green(), SIGNED))
+
+
+async def canary_shrinks(arena: Arena) -> ServiceState:
+    await arena.deploy("app:2")
+    await arena.order(lambda s: orders.open_warm(s, Kind.WEIGHT, plan.at(5000), orders.warm(s), SIGNED))
+    return await arena.order(lambda s: orders.change_plan(s, plan.at(0), SIGNED))
+
+
+STORIES: tuple[Story, ...] = (
+    deploy,
+    deploy_over_a_standby,
+    sick_deploy,
+    rollback,
+    stage_and_abort,
+    standby_ends,
+    canary_grows,
+    canary_shrinks,
+)
+
+
+async def killed_at(boundary: int, story: Story) -> Arena | None:
+    """What a kill leaves behind; None when the story ended before."""
+    arena = Arena()
+    await arena.deploy("app:1")
+    crash_at(arena, boundary)
+    try:
+        await story(arena)
+    except Killed:
+        live_again(arena)
         arena.locks.held.clear()  # the kernel frees the locks of the dead
-        during = [p for p in arena.broken_promises() if p[0] in "12c"]
-        assert not during, f"boundary {boundary}: {during}"
+        return arena
+    assert boundary > 10, "the story has boundaries to die at"
+    return None
+
+
+@pytest.mark.parametrize("story", STORIES)
+async def test_a_kill_at_any_boundary_breaks_no_promise(story: Story) -> None:
+    boundary = 1
+    while arena := await killed_at(boundary, story):
+        where = f"boundary {boundary}"
+        during = [p for p in broken(arena) if p[0] in "12c"] + broken_journal(arena.store.journal)
+        assert not during, f"{where}: {during}"
         state = await arena.resume()
-        assert state.phase in (Phase.IDLE, Phase.PAUSED), f"boundary {boundary}: {state.phase}"
-        assert not arena.broken_promises(), f"boundary {boundary}: {arena.broken_promises()}"
-        assert fold(ServiceState(service=WEB), [e.event for e in arena.store.journal]) == arena.state
-        assert await arena.resume() == state, "recovering twice changes nothing"
+        assert state.phase in (Phase.IDLE, Phase.PAUSED), f"{where}: {state.phase}"
+        assert not broken(arena), f"{where}: {broken(arena)}"
+        once = everything(arena)
+        await arena.resume()
+        assert everything(arena) == once, f"{where}: recovering twice changes nothing"
+        boundary += 1
 
 
 async def test_a_kill_inside_the_recovery_breaks_no_promise() -> None:
@@ -112,4 +175,70 @@ async def test_a_kill_inside_the_recovery_breaks_no_promise() -> None:
             live_again(arena)
             state = await arena.resume()
             assert state.phase is Phase.IDLE
-            assert not arena.broken_promises(), f"{first}, {second}: {arena.broken_promises()}"
+            assert not broken(arena), f"{first}, {second}: {broken(arena)}"
+
+
+# --- a person who types something else than `recover` ---------------------------------------------------------------
+
+
+class NoProcesses:
+    """Here the hands of a command reach to the end: nothing is left to others."""
+
+    def drive(self, service: ServiceName, lock: Lock) -> None: ...
+
+    def guard(self, service: ServiceName) -> None: ...
+
+    async def wake(self, service: ServiceName) -> None: ...
+
+
+async def typed(arena: Arena, order: Order) -> None:
+    """Carry out an order as the command does. What the state does not allow, or what waits for more, is fine too."""
+    steering = Steering(
+        store=arena.store,
+        locks=arena.locks,
+        clock=arena.clock,
+        splits=arena.splits,
+        processes=NoProcesses(),
+        hands=arena.hands,
+    )
+    with suppress(Conflict, AtPauseError):
+        await steering.act(WEB, order, "test")
+
+
+def abort(state: ServiceState) -> ev.Event:
+    return orders.abort(state, Outcome.ABORTED, SIGNED)
+
+
+def back(state: ServiceState) -> ev.Event:
+    if state.rollout is not None:
+        return orders.abort(state, Outcome.ROLLED_BACK, SIGNED)
+    return orders.open_warm(state, Kind.ROLLBACK, plan.blue_green(), orders.warm(state), SIGNED)
+
+
+def weight(state: ServiceState) -> ev.Event:
+    if state.rollout is not None:
+        return orders.change_plan(state, plan.at(1000), SIGNED)
+    return orders.open_warm(state, Kind.WEIGHT, plan.at(1000), orders.warm(state), SIGNED)
+
+
+@pytest.mark.parametrize("order", [abort, back, weight])
+@pytest.mark.parametrize("story", [story for story in STORIES if story is not canary_shrinks])
+async def test_any_order_after_a_kill_breaks_no_promise(story: Story, order: Order) -> None:
+    boundary = 1
+    while arena := await killed_at(boundary, story):
+        await typed(arena, order)
+        assert not broken(arena), f"boundary {boundary}: {broken(arena)}"
+        boundary += 1
+
+
+async def test_a_driver_that_was_replaced_writes_nothing_more() -> None:
+    arena = Arena()
+    await arena.deploy("app:1")
+    replaced = arena.runner()
+    arena.runner()
+    before = arena.store.entries()
+    replaced.note(await arena.open("app:2"))
+    with pytest.raises(Fenced):
+        await replaced.run()
+    assert arena.store.entries() == before
+    assert len(arena.world.containers) == 2, "nor does it act"
