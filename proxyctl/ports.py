@@ -241,7 +241,7 @@ class Proxy(Protocol):
         """What nginx itself says against this topology; no effect. Empty: nothing."""
         ...
 
-    def diff(self, topology: Topology) -> str:
+    async def diff(self, topology: Topology) -> str:
         """Unified diff from the current generation's text to what this topology renders."""
         ...
 

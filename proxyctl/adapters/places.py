@@ -51,6 +51,10 @@ class Places:
     def locks(self) -> Path:
         return self.private / "locks"
 
+    def split_lock(self, service: str) -> Path:
+        """Held for the instant in which a service's flags change."""
+        return self.locks / f"{service}.split.lock"
+
     @property
     def run(self) -> Path:
         """Sockets of the processes that drive a service."""

@@ -161,7 +161,7 @@ async def _planned(shop: Workshop, service: Service) -> dict[str, object]:
         "replaces": opened.rollout.replaces,
         "replicas": [{"name": r.name, "address": r.address} for r in replicas],
         "steps": [*_before(known), *(plans.words(step) for step in opened.rollout.plan), *_after(service)],
-        "nginx": _diff(shop, known, route),
+        "nginx": await _diff(shop, known, route),
     }
 
 
@@ -175,12 +175,12 @@ def _after(service: Service) -> list[str]:
     return [f"bake {service.bake:g} s", "promote", *standby]
 
 
-def _diff(shop: Workshop, known: ServiceState, route: Route | None) -> str:
+async def _diff(shop: Workshop, known: ServiceState, route: Route | None) -> str:
     if route is None or (route, shop.config.settings) == (known.route, known.settings):
         return ""
     others = (s.route for s in map(shop.store.load, shop.known_services()) if s.service != known.service)
     routes = sorted([r for r in others if r is not None] + [route], key=_name)
-    return shop.proxy.diff(Topology(project=shop.name, settings=shop.config.settings, routes=tuple(routes)))
+    return await shop.proxy.diff(Topology(project=shop.name, settings=shop.config.settings, routes=tuple(routes)))
 
 
 def _plan_lines(one: dict[str, object]) -> list[object]:

@@ -85,8 +85,8 @@ async def test_a_refused_topology_leaves_the_last_one_in_force(stage: Stage) -> 
 async def test_a_difference_is_shown_only_where_there_is_one(stage: Stage) -> None:
     topology = stage.with_host("a.example.com")
     await stage.publish(topology)
-    assert stage.proxy.diff(topology) == ""
-    assert "+" in stage.proxy.diff(stage.with_host("b.example.com"))
+    assert await stage.proxy.diff(topology) == ""
+    assert "+" in await stage.proxy.diff(stage.with_host("b.example.com"))
 
 
 async def test_a_check_has_no_effect(stage: Stage) -> None:

@@ -6,9 +6,11 @@ import asyncio
 import os
 import resource
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +31,15 @@ class Verdict(NamedTuple):
     took: Seconds
 
 
+class Directive(StrEnum):
+    """What not every nginx knows; each is tried, no version number is trusted."""
+
+    KEEPALIVE_MIN_TIMEOUT = "keepalive_min_timeout"  # 1.27.4: a reload waits for the next request of idle clients
+
+
+_TRIED = {Directive.KEEPALIVE_MIN_TIMEOUT: "http { keepalive_min_timeout 1s; }"}
+
+
 class Ended(NamedTuple):
     code: int
     said: str
@@ -44,6 +55,16 @@ class NginxBinary:
         """ "1.22.1"."""
         said = (await self._run("-v")).said
         return said.rpartition("/")[2].split()[0] if "/" in said else ""
+
+    async def knows(self) -> frozenset[Directive]:
+        return frozenset([directive for directive, text in _TRIED.items() if await self._takes(directive, text)])
+
+    async def _takes(self, directive: Directive, text: str) -> bool:
+        with tempfile.NamedTemporaryFile("w", prefix="proxyctl-", suffix=".conf") as config:
+            config.write(f"events {{}} {text}")
+            config.flush()
+            ended = await self._run("-e", "stderr", "-t", "-c", config.name)
+        return f'unknown directive "{directive}"' not in ended.said
 
     async def test(self, config: Path) -> Verdict:
         begun = time.monotonic()

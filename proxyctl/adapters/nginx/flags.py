@@ -19,6 +19,9 @@ from proxyctl.domain.split import WHOLE, Split
 from proxyctl.ports import Flags
 
 COVER = "_cover"
+COVERED_END = "-cover"
+CLOSING_END = "-closing"
+CLOSING = "closing"  # the flag, beside the services' folders, that connections are to be closed
 NOBODY = "none"  # the folder without flags: nothing serves
 
 
@@ -51,12 +54,12 @@ IN_SPLIT = tuple(
 ROUNDS = 6
 
 
-def flag_names(flags: Flags | None) -> frozenset[str]:
+def flag_names(flags: Flags | None, closing: bool = False) -> frozenset[str]:
     """Every file of the folder that says this: one, or at most 199."""
     if flags is None:
         return frozenset()
     sole = flags.split.sole
-    if sole is not None:
+    if sole is not None and not closing:
         return frozenset({f"all.{pool(sole, flags.cover)}"})
     whole, rest = divmod(flags.split.lead_share, 100)
     mixed = {whole} if rest else set()
@@ -69,23 +72,31 @@ def _owner(flags: Flags, bucket: int) -> str:
     return pool(flags.split.pool(bucket), flags.cover)
 
 
-def folder_name(flags: Flags | None) -> str:
+def folder_name(flags: Flags | None, closing: bool = False) -> str:
     """`green-00500-cover`: the lead, its share in hundredths of a percent, and the cover."""
     if flags is None:
         return NOBODY
-    return f"{flags.split.lead}-{flags.split.lead_share:05d}" + ("-cover" if flags.cover else "")
+    ends = (COVERED_END if flags.cover else "") + (CLOSING_END if closing else "")
+    return f"{flags.split.lead}-{flags.split.lead_share:05d}{ends}"
 
 
 def parse_folder_name(name: str) -> Flags | None:
     """The inverse of folder_name(). Raises ValueError for a name that it never gives."""
     if name == NOBODY:
         return None
-    lead, _, rest = name.partition("-")
-    share, _, cover = rest.partition("-")
-    flags = Flags(split=Split(Colour(lead), int(share)), cover=cover == "cover")
-    if folder_name(flags) != name:
+    lead, _, share = name.removesuffix(CLOSING_END).removesuffix(COVERED_END).partition("-")
+    closing = is_closing(name)
+    cover = name.removesuffix(CLOSING_END).endswith(COVERED_END)
+    flags = Flags(split=Split(Colour(lead), int(share)), cover=cover)
+    if folder_name(flags, closing) != name:
         raise ValueError(f"{name!r} names no split")
     return flags
+
+
+def is_closing(name: str) -> bool:
+    """A folder of the same split in which even one that has all traffic is written in buckets: no request finds its
+    pool at once, so each comes by the place where nginx decides to close its connection."""
+    return name.endswith(CLOSING_END)
 
 
 def telling_buckets(flags: Flags | None) -> tuple[int, ...]:

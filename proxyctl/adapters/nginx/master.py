@@ -19,7 +19,7 @@ PROC = Path("/proc")
 MASTER = "nginx: master process"
 WORKER = "nginx: worker process"
 LEAVING = "nginx: worker process is shutting down"
-LISTENING = "0A"
+ESTABLISHED, LISTENING = "01", "0A"  # as /proc/net/tcp has them
 
 
 class Process(NamedTuple):
@@ -82,11 +82,16 @@ def find_orphans(places: Places) -> list[Process]:
 
 def holder_of(port: int) -> str:
     """Who listens on this TCP port, as "pid 4711 (python3)"."""
-    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
+    sockets = {f"socket:[{inode}]" for inode in _sockets(port, LISTENING)}
     for pid in _all_pids():
         if any(link in sockets for link in _open_files(pid)):
             return f"pid {pid} ({_read(pid, 'comm').strip()})"
     return "a process that cannot be seen from here"
+
+
+def has_clients(port: int) -> bool:
+    """Whether anybody is connected to this TCP port."""
+    return any(_sockets(port, ESTABLISHED))
 
 
 def title_of(pid: int) -> str:
@@ -139,11 +144,11 @@ def _open_files(pid: int) -> Iterator[str]:
                 yield str(fd.readlink())
 
 
-def _listening(port: int) -> Iterator[str]:
-    """Inodes of the listening sockets of a TCP port, both families."""
+def _sockets(port: int, state: str) -> Iterator[str]:
+    """Inodes of the sockets in this state whose own port it is, both families."""
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
             for line in PROC.joinpath("net", table).read_text().splitlines()[1:]:
                 fields = line.split()
-                if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                if fields[3] == state and int(fields[1].rpartition(":")[2], 16) == port:
                     yield fields[9]

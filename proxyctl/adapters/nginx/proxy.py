@@ -10,14 +10,15 @@ import difflib
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from proxyctl.adapters.nginx.binary import NginxBinary
+from proxyctl.adapters.nginx.binary import Directive, NginxBinary
+from proxyctl.adapters.nginx.closing import connections_closing, lets_go, stay_open
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.generations import Generation, Generations
-from proxyctl.adapters.nginx.listens import obstacle
-from proxyctl.adapters.nginx.master import Process, workers_of
+from proxyctl.adapters.nginx.listens import obstacle, parse
+from proxyctl.adapters.nginx.master import Process, has_clients, workers_of
 from proxyctl.adapters.nginx.names import CONFIG, prober_prefix
 from proxyctl.adapters.nginx.running import NotTaken, RunningNginx
 from proxyctl.adapters.nginx.sight import refused_part, worker_user
@@ -49,12 +50,14 @@ class NginxProxy:
         self._places.create()
         current = self._last_good()
         self._refuse_another_project(current)
+        stay_open(self._places)  # a publisher may have died while clients were let go
         self._workers_may_enter(topology)
-        if current is not None and _render(topology, current.number, self._places) == current.text:
+        known = await NginxBinary(topology.settings.binary).knows()
+        if current is not None and _render(topology, current.number, self._places, known) == current.text:
             await self.start()
             return current.number
         number = claim()
-        candidate = self._generations.stage(number, fence, topology, _render(topology, number, self._places))
+        candidate = self._generations.stage(number, fence, topology, _render(topology, number, self._places, known))
         took = await self._validate(candidate)
         master = self._running.master()
         if master is None:
@@ -122,7 +125,7 @@ class NginxProxy:
     ) -> None:
         self._generations.activate(candidate)
         try:
-            await self._running.reload(candidate.number, master, took)
+            await self._reload(current, candidate.number, master, took)
         except NotTaken as reason:
             if not master.title:  # it died meanwhile
                 return await self._start_with(candidate, current)
@@ -130,6 +133,13 @@ class NginxProxy:
             self._generations.discard(candidate)
             what = f"nginx did not take generation {candidate.number}; the content before it serves as {restored}"
             raise _refused(what, str(reason)) from reason
+
+    async def _reload(self, in_force: Generation | None, number: int, master: Process, took: Seconds) -> None:
+        """Clients are let go first where that can spare them a lost request. Raises NotTaken."""
+        ports = {parse(listen).port for listen in in_force.topology.settings.http} if in_force else set[int]()
+        helps = in_force is not None and lets_go(in_force.text) and any(map(has_clients, ports))
+        async with connections_closing(self._places) if helps else nullcontext():
+            await self._running.reload(number, master, took)
 
     async def _restore(
         self, last_good: Generation | None, master: Process, took: Seconds, claim: Callable[[], int], reason: str
@@ -144,7 +154,7 @@ class NginxProxy:
         restored = self._generations.stage(number, last_good.fence, last_good.topology, text)
         self._generations.activate(restored)
         try:
-            await self._running.reload(number, master, took)
+            await self._reload(last_good, number, master, took)
         except NotTaken as again:
             raise _degraded(
                 f"nginx did not take the last good content either, as {number}", f"{reason}\n{again}"
@@ -171,7 +181,7 @@ class NginxProxy:
         verdict = await NginxBinary(current.topology.settings.binary).test(current.config)
         self._workers_may_enter(current.topology)
         try:
-            await self._running.reload(current.number, master, verdict.took)
+            await self._reload(current, current.number, master, verdict.took)
         except NotTaken as reason:
             what = f"nginx does not take generation {current.number}, which an interrupted publish left"
             raise NginxUnavailable(what, detail=str(reason), serving=LAST_GOOD_SERVES) from reason
@@ -221,9 +231,10 @@ class NginxProxy:
         elsewhere = Places(folder / "state")
         elsewhere.create()
         config = folder / CONFIG
-        config.write_text(_render(topology, 1, elsewhere))
+        binary = NginxBinary(topology.settings.binary)
+        config.write_text(_render(topology, 1, elsewhere, await binary.knows()))
         _fit_for_a_socket(self._places)
-        verdict = await NginxBinary(topology.settings.binary).test(config)
+        verdict = await binary.test(config)
         return [line.replace(str(elsewhere.root), str(self._places.root)) for line in verdict.objections]
 
     def _taken(self, topology: Topology) -> list[str]:
@@ -234,10 +245,11 @@ class NginxProxy:
             reason for reason in (obstacle(listen) for listen in topology.settings.http if listen not in ours) if reason
         ]
 
-    def diff(self, topology: Topology) -> str:
+    async def diff(self, topology: Topology) -> str:
+        known = await NginxBinary(topology.settings.binary).knows()
         current = self._generations.current()
         before = current.text if current else ""
-        after = _render(topology, current.number if current else 1, self._places)
+        after = _render(topology, current.number if current else 1, self._places, known)
         name = str(self._places.current / CONFIG)
         return "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), name, f"{name} (planned)"))
 
@@ -254,12 +266,12 @@ class NginxProxy:
         )
 
 
-def _render(topology: Topology, number: int, places: Places) -> str:
+def _render(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> str:
     """Raises PublishRefused for what cannot be written."""
     from proxyctl.adapters.nginx.render import render  # Jinja costs 80 ms, and `status` renders nothing
 
     try:
-        return render(_for_this_user(topology), number, places)[CONFIG]
+        return render(_for_this_user(topology), number, places, known)[CONFIG]
     except ValueError as error:
         raise _refused(str(error)) from error
 

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup as Trusted
 
 from proxyctl.adapters.nginx import flags
+from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
 from proxyctl.adapters.nginx.names import CONFIG, cookie_name, log_format, pools_prefix, upstream_name
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
@@ -34,8 +35,8 @@ class Unprintable(ValueError):
     """A value that could mean something to nginx. Whoever validates the file let it pass by mistake."""
 
 
-def render(topology: Topology, number: int, places: Places) -> dict[str, str]:
-    """File name to text. Raises Unprintable, naming the value."""
+def render(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> dict[str, str]:
+    """File name to text, for an nginx that knows these directives. Raises Unprintable, naming the value."""
     services = {route.service: _service(route, topology) for route in topology.routes}
     settings = topology.settings
     return {
@@ -53,6 +54,8 @@ def render(topology: Topology, number: int, places: Places) -> dict[str, str]:
             forwarded=_forwarded(settings),
             cookie=cookie_name(topology.project) if _uses(topology, Sticky.COOKIE) else None,
             access_log=settings.access_log,
+            waits=Directive.KEEPALIVE_MIN_TIMEOUT in known,
+            closing=flags.CLOSING,
             last_round="." * (flags.ROUNDS - 1),
             log_formats=[LogFormat("px", "-"), *(LogFormat(log_format(name), name) for name in services)],
             buckets=_buckets(topology),

@@ -27,7 +27,7 @@ LOOK_EVERY: Seconds = 0.01
 # A master that cannot bind a port tries five times, half a second apart, and is deaf to signals meanwhile.
 TRIES_EVERY: Seconds = 0.5
 OBSERVED_WITHIN: Seconds = 3.0
-LETS_GO_WITHIN: Seconds = 2.0
+LETS_GO_WITHIN: Seconds = 1.0
 EMERGENCY = "[emerg]"
 
 
@@ -63,8 +63,8 @@ class RunningNginx:
     async def start(self, current: Generation) -> None:
         """With what `current` names, observed. Raises NginxUnavailable."""
         http = current.topology.settings.http
-        if await self._release_orphans():  # their titles change a moment before their sockets close
-            await _until(_free(http), LETS_GO_WITHIN)
+        await self._release_orphans()
+        await _until(_free(http), LETS_GO_WITHIN)  # what was told to quit, or killed, has its sockets a moment longer
         self._places.control_socket.unlink(missing_ok=True)  # an unclean death leaves it, and then no start succeeds
         self._places.pid_file.unlink(missing_ok=True)
         if taken := obstacles(http):
@@ -89,7 +89,7 @@ class RunningNginx:
                 serving="open requests only; nothing new is accepted",
             )
 
-    async def _release_orphans(self) -> list[Process]:
+    async def _release_orphans(self) -> None:
         """Workers of a dead master hold the ports. They let go at once, and finish what they have open."""
         orphans = self.orphans()
         let_go = _all(orphans, lambda orphan: orphan.leaving)
@@ -99,7 +99,6 @@ class RunningNginx:
                     orphan.send(request)
             if await _until(let_go, LETS_GO_WITHIN):
                 break
-        return orphans
 
     # --- reload ----------------------------------------------------------------------------------------------------
 

@@ -7,15 +7,20 @@ reloads nginx or needs more than the standard library. Start at NginxSplits.move
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.durable import repoint, sync_folder
 from proxyctl.adapters.nginx.flags import (
+    CLOSING,
     NOBODY,
     expected_pool,
     flag_names,
     folder_name,
+    is_closing,
     parse_folder_name,
     telling_buckets,
 )
@@ -30,6 +35,7 @@ class NginxSplits:
     """Implements `Splits`."""
 
     def __init__(self, places: Places) -> None:
+        self._places = places
         self._splits = places.splits
         self._control = Control(places.control_socket)
 
@@ -45,14 +51,13 @@ class NginxSplits:
             found = {path.name for path in link.parent.joinpath(name).iterdir()}
         except (ValueError, OSError) as error:
             raise _meddled(link, str(error)) from error
-        if found != flag_names(flags):
+        if found != flag_names(flags, is_closing(name)):
             raise _meddled(link, f"the flags in {name} do not say what its name says")
         return flags
 
     async def move(self, service: ServiceName, flags: Flags | None) -> None:
-        folder = self._splits / service / folder_name(flags)
-        _make(folder, flag_names(flags))
-        repoint(folder.parent / SPLIT_IN_FORCE, folder.name)
+        with repointing(self._places, service):
+            point(self._places, service, flags)
         await self._see(service, flags)
 
     async def _see(self, service: ServiceName, flags: Flags | None) -> None:
@@ -71,6 +76,22 @@ class NginxSplits:
             next_step=f"let worker {worker.pid} of nginx enter {folder}, then repeat the command",
             serving=f"{seen} serves, as nginx says" if seen != NOBODY else "nginx answers 503",
         )
+
+
+@contextmanager
+def repointing(places: Places, service: ServiceName) -> Iterator[None]:
+    """A move and a reload that lets clients go may meet; each looks and repoints in one."""
+    with places.split_lock(service).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def point(places: Places, service: ServiceName, flags: Flags | None) -> None:
+    """The service's flags say this; on disk when it returns. The caller holds repointing()."""
+    closing = (places.splits / CLOSING).exists()
+    folder = places.splits / service / folder_name(flags, closing)
+    _make(folder, flag_names(flags, closing))
+    repoint(folder.parent / SPLIT_IN_FORCE, folder.name)
 
 
 def _make(folder: Path, names: frozenset[str]) -> None:

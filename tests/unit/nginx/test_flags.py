@@ -36,6 +36,17 @@ def test_each_bucket_finds_one_flag_and_it_is_its_owner(flags: Flags, bucket: in
     assert asked(bucket, flag_names(flags)) == [expected_pool(flags, bucket)]
 
 
+@given(FLAGS, BUCKETS)
+def test_while_clients_are_let_go_each_bucket_finds_its_owner_and_only_in_the_second_place(
+    flags: Flags, bucket: int
+) -> None:
+    names = flag_names(flags, closing=True)
+    b1, b2 = (f"{part:02d}" for part in divmod(bucket, 100))
+    assert not names & {flag for flag, _ in AT_REST}
+    assert [pool for flag, pool in IN_SPLIT if flag.format(b1=b1, b2=b2) in names] == [expected_pool(flags, bucket)]
+    assert parse_folder_name(folder_name(flags, closing=True)) == flags
+
+
 @given(FLAGS)
 def test_a_folder_never_holds_more_than_199_flags(flags: Flags) -> None:
     assert 1 <= len(flag_names(flags)) <= 199

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from proxyctl.adapters.nginx.closing import connections_closing
+from proxyctl.adapters.nginx.flags import CLOSING
 from proxyctl.adapters.nginx.generations import Generations
 from proxyctl.adapters.nginx.master import find_orphans
 from proxyctl.adapters.nginx.proxy import NginxProxy
@@ -20,14 +22,14 @@ from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.errors import NginxUnavailable, PublishRefused, StateUnusable
 from proxyctl.ports import ProxyState
-from tests.nginx_bed import BLUE, WEB, Bed, a_bed, all_to, free_port
+from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, WEB, Bed, a_bed, all_to, free_port, share
 
 pytestmark = pytest.mark.nginx
 
 
-@pytest.fixture
-async def bed() -> AsyncIterator[Bed]:
-    async with a_bed() as bed:
+@pytest.fixture(params=[DEBIAN, MAINLINE], ids=["debian", "mainline"])
+async def bed(request: pytest.FixtureRequest) -> AsyncIterator[Bed]:
+    async with a_bed(request.param) as bed:
         await bed.serve_both()
         yield bed
 
@@ -214,7 +216,7 @@ async def test_a_lost_pid_file_loses_nobody(serving: Bed) -> None:
 @pytest.mark.parametrize("asked_to", ["publish", "start"])
 async def test_a_publish_that_died_before_its_reload_is_finished_by_the_next(serving: Bed, asked_to: str) -> None:
     topology = serving.topology(serving.route(path="/later/"))
-    text = render(topology, 2, serving.places)["nginx.conf"]
+    text = render(topology, 2, serving.places, frozenset())["nginx.conf"]
     generations = Generations(serving.places)
     generations.activate(generations.stage(2, 1, topology, text))
     if asked_to == "publish":
@@ -252,6 +254,49 @@ async def test_no_fresh_connection_is_lost_over_reloads(serving: Bed) -> None:
     assert sum(await asyncio.gather(*clients)) > 100
 
 
+async def test_no_kept_connection_loses_a_request_over_reloads(serving: Bed) -> None:
+    done = asyncio.Event()
+
+    async def ask_until_the_end() -> int:
+        """A client that opens a new connection when it is told that its own closes, and only then."""
+        requests, client = 0, await serving.client()
+        while not done.is_set():
+            answer = await client.ask("POST", "/", body=b"x" * 200)
+            assert answer.text == "blue"
+            requests += 1
+            if answer.headers.get("connection") == "close":
+                client.close()
+                client = await serving.client()
+        return requests
+
+    clients = [asyncio.create_task(ask_until_the_end()) for _ in range(16)]
+    for access_log in (False, True) * 2:
+        await serving.publish(serving.topology(access_log=access_log))
+    done.set()
+    assert sum(await asyncio.gather(*clients)) > 1000
+    assert not (serving.places.splits / CLOSING).exists()
+    assert serving.splits.read(WEB) == all_to(BLUE)
+    assert (await (await serving.client()).ask("GET", "/")).headers["connection"] == "keep-alive"
+
+
+async def test_a_move_while_clients_are_let_go_stands(serving: Bed) -> None:
+    async with connections_closing(serving.places):
+        await serving.splits.move(WEB, share(GREEN, 25))
+        answers = [await serving.get() for _ in range(20)]
+        assert {answer.headers["connection"] for answer in answers} == {"close"} or serving.settings.binary == MAINLINE
+        assert {answer.text for answer in answers} <= {"blue", "green"}
+    assert serving.splits.read(WEB) == share(GREEN, 25)
+
+
+async def test_a_publisher_that_died_while_clients_were_let_go_is_mended_by_the_next(serving: Bed) -> None:
+    gone = connections_closing(serving.places)
+    await gone.__aenter__()
+    assert (await serving.get()).text == "blue"
+    assert await serving.publish() == 1
+    assert not (serving.places.splits / CLOSING).exists()
+    assert (await (await serving.client()).ask("GET", "/")).headers["connection"] == "keep-alive"
+
+
 async def test_a_thousand_services_are_rendered_and_read(bed: Bed, capsys: pytest.CaptureFixture[str]) -> None:
     routes = tuple(
         bed.route(service=f"s{number}", hosts=(f"s{number}.example.com",), blue=(f"127.0.0.2:{10000 + number}",))
@@ -259,7 +304,7 @@ async def test_a_thousand_services_are_rendered_and_read(bed: Bed, capsys: pytes
     )
     topology = bed.topology(*routes, http=(f"127.0.0.1:{free_port()}",))
     begun = time.monotonic()
-    size = len(render(topology, 1, bed.places)["nginx.conf"])
+    size = len(render(topology, 1, bed.places, frozenset())["nginx.conf"])
     rendered = time.monotonic() - begun
     assert await bed.proxy.check(topology) == []
     checked = time.monotonic() - begun - rendered

@@ -11,15 +11,15 @@ import pytest
 
 from proxyctl.domain.model import Sticky
 from proxyctl.errors import SplitNotSeen, StateUnusable
-from tests.nginx_bed import BLUE, GREEN, WEB, Bed, a_bed, all_to, free_port, share
+from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, WEB, Bed, a_bed, all_to, free_port, share
 
 pytestmark = pytest.mark.nginx
 
 
-@pytest.fixture
-async def bed() -> AsyncIterator[Bed]:
+@pytest.fixture(params=[DEBIAN, MAINLINE], ids=["debian", "mainline"])
+async def bed(request: pytest.FixtureRequest) -> AsyncIterator[Bed]:
     """Both colours listen, nginx knows the service, nothing serves yet."""
-    async with a_bed() as bed:
+    async with a_bed(request.param) as bed:
         await bed.serve_both()
         yield bed
 

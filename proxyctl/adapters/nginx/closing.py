@@ -1,0 +1,54 @@
+"""Let clients go before a reload: an old worker that quits closes its idle connections, and a request on its way there
+is lost. So for a while before, every answer says that its connection closes, and clients open new ones.
+
+Only for an nginx that cannot wait by itself (keepalive_min_timeout, since 1.27.4). Start at connections_closing().
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from proxyctl.adapters.nginx.flags import CLOSING, is_closing, parse_folder_name
+from proxyctl.adapters.nginx.splits import point, repointing
+from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
+from proxyctl.domain.model import Seconds, ServiceName
+
+# Longer than a client lets pass between two requests, or it may send into the close: 0 of 322,834 lost with 1 s.
+LEAD: Seconds = 1.0
+
+
+@asynccontextmanager
+async def connections_closing(places: Places) -> AsyncIterator[None]:
+    """From a second before the block until its end. The caller holds the publishing lock."""
+    flag = places.splits / CLOSING
+    flag.touch()
+    try:
+        _repoint_all(places)
+        await asyncio.sleep(LEAD)
+        yield
+    finally:
+        stay_open(places)
+
+
+def lets_go(configuration: str) -> bool:
+    """Whether nginx with this text looks at the flag."""
+    return f"(-f {CLOSING})" in configuration
+
+
+def stay_open(places: Places) -> None:
+    """No connection is to be closed any more; also after a publisher that died. May be repeated."""
+    (places.splits / CLOSING).unlink(missing_ok=True)
+    _repoint_all(places)
+
+
+def _repoint_all(places: Places) -> None:
+    """Every service keeps its split, in the form that goes with the flag."""
+    wanted = (places.splits / CLOSING).exists()
+    for link in places.splits.glob(f"*/{SPLIT_IN_FORCE}"):
+        service = ServiceName(link.parent.name)
+        with repointing(places, service), suppress(ValueError):  # a link made by hand is not ours to mend here
+            name = str(link.readlink())
+            if is_closing(name) is not wanted and (flags := parse_folder_name(name)) is not None:
+                point(places, service, flags)
