@@ -25,7 +25,7 @@ class DecodeError(ValueError):
 def encode(value: Any) -> Any:
     """Dicts, lists, strings, numbers, booleans and None only."""
     if isinstance(value, Record):
-        return {TAG: type(value).__name__} | {name: encode(getattr(value, name)) for name in value._fields}
+        return {TAG: type(value).__name__} | {name: encode(getattr(value, name)) for name in value.fields()}
     if isinstance(value, Split):
         return [value.lead.value, value.lead_share]
     if isinstance(value, Enum):
@@ -67,7 +67,7 @@ def _record(cls: type[Record]) -> Any:
 
     def build(value: dict[str, Any]) -> Record:
         if not decoders:  # late, so that a record may hold its own kind
-            decoders.update({name: _decoder(hints[name]) for name in cls._fields})
+            decoders.update({name: _decoder(hints[name]) for name in cls.fields()})
         return cls(**{name: decoders[name](item) for name, item in value.items() if name != TAG})
 
     return build

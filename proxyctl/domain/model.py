@@ -117,7 +117,19 @@ class Timeouts(Record):
     send: Seconds = 60.0
 
 
-class Service(Record):
+class Edge(Record):
+    """How clients reach a service and nginx its replicas: what a service says and nginx must know."""
+
+    hosts: tuple[str, ...] = ()  # empty: all hosts
+    path: str = "/"
+    balance: Balance = Balance.LEAST_CONN
+    sticky: Sticky = Sticky.NONE
+    timeouts: Timeouts = Timeouts()
+    body_limit: int = 1 << 20  # bytes of a request body, 0: unlimited
+    drain: Seconds = 30.0
+
+
+class Service(Edge):
     """What clients address, as the file defines it. Part of every release, so a release can be started again."""
 
     name: ServiceName
@@ -125,17 +137,10 @@ class Service(Record):
     health: HealthCheck
     port: int | None = None  # None: not routed
     replicas: int = 1
-    hosts: tuple[str, ...] = ()  # empty with a port: catches all hosts
-    path: str = "/"
     strategy: Strategy = Strategy.BLUE_GREEN
     bake: Seconds = 60.0
     standby: Seconds = 900.0
-    drain: Seconds = 30.0
     readiness_delay: Seconds = 0.0  # health `none`: running this long is the gate
-    balance: Balance = Balance.LEAST_CONN
-    sticky: Sticky = Sticky.NONE
-    timeouts: Timeouts = Timeouts()
-    body_limit: int = 1 << 20  # bytes of a request body, 0: unlimited
 
     @property
     def routed(self) -> bool:
@@ -158,19 +163,12 @@ class ProxySettings(Record):
     access_log: bool = True
 
 
-class Route(Record):
-    """What nginx must know of one service: matching, tuning and the fixed addresses of both colours."""
+class Route(Edge):
+    """What nginx must know of one service: its edge and the fixed addresses of both colours."""
 
     service: ServiceName
-    hosts: tuple[str, ...]
-    path: str
     blue: tuple[str, ...]  # "172.18.0.2:8000", one per slot, never empty
     green: tuple[str, ...]
-    balance: Balance = Balance.LEAST_CONN
-    sticky: Sticky = Sticky.NONE
-    timeouts: Timeouts = Timeouts()
-    body_limit: int = 1 << 20
-    drain: Seconds = 30.0
 
     def slots(self, colour: Colour) -> tuple[str, ...]:
         return self.blue if colour is Colour.BLUE else self.green

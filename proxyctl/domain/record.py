@@ -29,6 +29,11 @@ class Record:
             wrong = sorted(set(self._fields) ^ set(self.__dict__))
             raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}; check {', '.join(wrong)}")
 
+    @classmethod
+    def fields(cls) -> tuple[str, ...]:
+        """Their names, those of the base first."""
+        return cls._fields
+
     def replace(self, **changes: Any) -> Self:
         return type(self)(**(self.__dict__ | changes))
 

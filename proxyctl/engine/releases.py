@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders
-from proxyctl.domain.model import Colour, ProxySettings, Release, Replica, Route, Service
+from proxyctl.domain.model import Colour, Edge, ProxySettings, Release, Replica, Route, Service
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.plan import Plan
 from proxyctl.domain.state import Kind, Placement, ServiceState
@@ -63,15 +63,5 @@ class Opening:
 
 
 def route_of(service: Service, addresses: dict[Colour, tuple[str, ...]]) -> Route:
-    return Route(
-        service=service.name,
-        hosts=service.hosts,
-        path=service.path,
-        blue=addresses[Colour.BLUE],
-        green=addresses[Colour.GREEN],
-        balance=service.balance,
-        sticky=service.sticky,
-        timeouts=service.timeouts,
-        body_limit=service.body_limit,
-        drain=service.drain,
-    )
+    edge = {name: getattr(service, name) for name in Edge.fields()}
+    return Route(service=service.name, blue=addresses[Colour.BLUE], green=addresses[Colour.GREEN], **edge)
