@@ -6,7 +6,7 @@ raises `OutcomeUnknown` (or the error named) when it passes. Every effect is ide
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -220,6 +220,7 @@ class ProxyStatus(Record):
     generation: int | None  # what `current` names
     observed: int | None  # what a worker answered just now
     draining: int  # old workers still alive
+    certificates: Mapping[ServiceName, float] = {}  # when those in force end, unix time
 
 
 class Proxy(Protocol):
@@ -237,8 +238,13 @@ class Proxy(Protocol):
         (the last good content serves again, observed, under the next number if need be) or Degraded."""
         ...
 
-    async def check(self, topology: Topology) -> list[str]:
-        """What nginx itself says against this topology; no effect. Empty: nothing."""
+    async def reload(self, claim: Callable[[], int]) -> int:
+        """What is current, with certificates as their files are now; nothing changed is done. Raises like publish()."""
+        ...
+
+    async def check(self, topology: Topology, changed: ServiceName | None = None) -> list[str]:
+        """What is to be said against this topology; no effect. Empty: nothing. Where one service changed, only what
+        would hinder its publish."""
         ...
 
     async def diff(self, topology: Topology) -> str:

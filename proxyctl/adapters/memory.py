@@ -199,7 +199,12 @@ class MemoryProxy:
         world.nginx_down = False
         return world.published[-1][0]
 
-    async def check(self, topology: Topology) -> list[str]:
+    async def reload(self, claim: Callable[[], int]) -> int:
+        if not self._world.published:
+            raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
+        return self._world.published[-1][0]
+
+    async def check(self, topology: Topology, changed: ServiceName | None = None) -> list[str]:
         return []
 
     async def diff(self, topology: Topology) -> str:

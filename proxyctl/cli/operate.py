@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import click
 
 from proxyctl.cli.options import Output, ProjectOptions, json_option, output_options, print_json, project_options, say
+from proxyctl.cli.status import certificate_lines
 from proxyctl.ports import Life, ProxyStatus
 from proxyctl.wiring import workshop
 
@@ -49,6 +51,25 @@ def stop(project: ProjectOptions, yes: bool) -> None:
     asyncio.run(work())
 
 
+@proxy.command()
+@project_options
+@json_option
+def reload(project: ProjectOptions, as_json: bool) -> None:
+    """Take certificates as their files are now. nginx reloads only when one of them changed; nothing is lost.
+
+    \b
+    Example:
+      proxyctl proxy reload
+    """
+
+    async def work() -> None:
+        async with workshop(*project) as shop, shop.locks.publishing():
+            await shop.proxy.reload(shop.store.claim_generation)
+            _show(await shop.proxy.status(), as_json)
+
+    asyncio.run(work())
+
+
 @proxy.command(name="status")
 @project_options
 @json_option
@@ -64,12 +85,14 @@ def proxy_status(project: ProjectOptions, as_json: bool) -> None:
 
 def _show(status: ProxyStatus, as_json: bool) -> None:
     if as_json:
-        print_json({**status.__dict__, "state": status.state.value})
+        print_json({**status.__dict__, "state": status.state.value, "certificates": dict(status.certificates)})
         return
     click.echo(
         f"nginx {status.version} {status.state}, pid {status.pid or '-'}, generation {status.generation or '-'}"
         f" (observed {status.observed or '-'}), {status.draining} old workers draining"
     )
+    for line in certificate_lines(status, time.time()):
+        click.echo(line)
 
 
 @click.command()

@@ -21,12 +21,12 @@ from proxyctl.cli.options import (
 from proxyctl.cli.progress import follow
 from proxyctl.config.load import config_digest
 from proxyctl.domain import orders, plan
-from proxyctl.domain.model import Release, Service, ServiceName
+from proxyctl.domain.model import Release, Service, ServiceName, Topology
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.plan import Plan
-from proxyctl.domain.state import Kind, Phase, ServiceState
-from proxyctl.errors import Conflict, ProxyctlError, UsageError
+from proxyctl.domain.state import Kind, Phase, Rollout, ServiceState
+from proxyctl.errors import Conflict, ProxyctlError, PublishRefused, UsageError
 from proxyctl.ports import ProxyState
 from proxyctl.wiring import Workshop, workshop
 
@@ -149,10 +149,29 @@ async def _open_and_follow(shop: Workshop, asked: Asked, release: Release) -> Se
     """Journal the rollout, hand it to a driver, follow it to its end. Raises what it failed of."""
     name = release.service.name
     signed = Signed(actor=actor(), reason=asked.reason, wall=shop.clock.wall())
-    opened = await shop.opening.fresh(asked.kind, asked.steps, release, shop.store.load(name), signed)
+    known = shop.store.load(name)
+    opened = await shop.opening.fresh(asked.kind, asked.steps, release, known, signed)
+    await _refuse_what_nginx_refuses(shop, known, opened.rollout)
     before = shop.store.last_seq()
     shop.steering.open(name, lambda known: opened, asked.kind.value)
     return await follow(shop, name, opened.rollout.id, before, asked.output.quiet)
+
+
+async def _refuse_what_nginx_refuses(shop: Workshop, known: ServiceState, rollout: Rollout) -> None:
+    """Before anything leaves its place: nginx is asked only where it has to learn something."""
+    if rollout.route is None or (rollout.route, rollout.settings) == (known.route, known.settings):
+        return
+    others = [s.route for s in map(shop.store.load, shop.known_services()) if s.route and s.service != known.service]
+    routes = tuple(sorted([*others, rollout.route], key=lambda route: route.service))
+    topology = Topology(project=shop.name, settings=rollout.settings, routes=routes)
+    objections = await shop.proxy.check(topology, known.service)
+    if objections:
+        raise PublishRefused(
+            f"nginx cannot be given {known.service} as the file has it: {objections[0]}",
+            detail="\n".join(objections),
+            serving=orders.serving(known),
+            next_step="mend proxyctl.yml or what it names, then proxyctl check",
+        )
 
 
 async def _mended(shop: Workshop, service: ServiceName) -> ServiceState:

@@ -12,9 +12,12 @@ from proxyctl.domain.model import Colour
 from proxyctl.engine import status as shape
 from proxyctl.engine.status import ProjectView, ServiceView, project_view
 from proxyctl.engine.traffic import moment
+from proxyctl.ports import ProxyStatus
 from proxyctl.wiring import Workshop, workshop
 
 WATCH_EVERY = 0.5
+DAY = 86_400
+SOON = 14  # days; who renews by himself does so at 30
 
 
 @click.command()
@@ -69,11 +72,25 @@ def lines(view: ProjectView, shop: Workshop) -> list[str]:
     generation = "no generation yet" if proxy.generation is None else f"generation {proxy.generation}"
     seen = "" if proxy.observed == proxy.generation else f" (answers: {proxy.observed or 'nothing'})"
     text = [f"project {view.project}   nginx {proxy.version} {proxy.state}, {generation}{seen}{draining}"]
+    text += certificate_lines(proxy, shop.clock.wall())
     if not view.services:
         text += ["", "no service was deployed yet: proxyctl deploy"]
     for service in view.services:
         text += ["", *_service_lines(service, shop)]
     return text
+
+
+def certificate_lines(proxy: ProxyStatus, now: float) -> list[str]:
+    return [
+        f"  certificate of {service}: {_left((ends - now) / DAY)}"
+        for service, ends in sorted(proxy.certificates.items())
+    ]
+
+
+def _left(days: float) -> str:
+    if days < 0:
+        return f"EXPIRED {-days:.0f} days ago; renew it, then proxyctl proxy reload"
+    return f"{days:.0f} days left" + ("; renew it, then proxyctl proxy reload" if days < SOON else "")
 
 
 def _service_lines(view: ServiceView, shop: Workshop) -> list[str]:

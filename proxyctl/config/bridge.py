@@ -5,24 +5,30 @@ What comes here is lawful: shape.py and rules.py found nothing against it.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from proxyctl.config.container import Definition
-from proxyctl.config.schema import HealthFile, ProjectFile, ProxyFile, ServiceFile, TimeoutsFile
+from proxyctl.config.schema import HealthFile, ProjectFile, ProxyFile, ServiceFile, TimeoutsFile, TlsFile
 from proxyctl.domain.model import (
     Balance,
     HealthCheck,
     HealthKind,
+    Protocol,
     ProxySettings,
     Service,
     ServiceName,
     Sticky,
     Strategy,
     Timeouts,
+    Tls,
 )
 
 WORKER_SHUTDOWN = 60.0  # where the file says nothing and no drain is longer
 
 
-def service_of(name: str, file: ServiceFile, definition: Definition) -> Service:
+def service_of(name: str, file: ServiceFile, definition: Definition, folder: Path) -> Service:
+    """Relative paths of the file are taken from the folder."""
     return Service(
         name=ServiceName(name),
         container=definition.to_domain(),
@@ -30,7 +36,12 @@ def service_of(name: str, file: ServiceFile, definition: Definition) -> Service:
         port=file.port,
         replicas=file.replicas,
         hosts=file.hosts or (),
+        aliases=file.aliases or (),
         path=file.path,
+        strip_path=file.strip_path,
+        protocol=Protocol(file.protocol),
+        tls=_tls(file.tls, folder),
+        response_headers=tuple(file.response_headers.items()),
         strategy=Strategy(file.strategy),
         bake=file.bake,
         standby=file.standby,
@@ -47,6 +58,7 @@ def settings_of(file: ProjectFile) -> ProxySettings:
     proxy, times = file.proxy, file.proxy.timeouts
     return ProxySettings(
         http=proxy.http,
+        https=proxy.https,
         trusted=proxy.trusted,
         binary=proxy.binary,
         user=proxy.user,
@@ -65,6 +77,13 @@ def _worker_shutdown(proxy: ProxyFile, file: ProjectFile) -> float:
     if proxy.timeouts.worker_shutdown is not None:
         return proxy.timeouts.worker_shutdown
     return max([WORKER_SHUTDOWN, *(service.drain for service in file.services.values())])
+
+
+def _tls(file: TlsFile | None, folder: Path) -> Tls | None:
+    if file is None:
+        return None
+    cert, key = (os.path.normpath(folder / (path or "")) for path in (file.cert, file.key))
+    return Tls(cert=cert, key=key, redirect=file.redirect, hsts=file.hsts)
 
 
 def _timeouts(file: TimeoutsFile) -> Timeouts:

@@ -47,6 +47,7 @@ _LABEL = re.compile(r"[\x21-\x3c\x3e-\x7e]{1,255}", re.ASCII)  # printable, no s
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SET_BY_US = ("host", "content-length", "transfer-encoding", "connection")
+_SET_BY_NGINX = ("connection", "content-length", "date", "keep-alive", "server", "transfer-encoding")
 _NOT_FOR_THE_WEB = {22: "ssh", 2375: "Docker", 2376: "Docker"}
 
 
@@ -159,11 +160,24 @@ def _path(value: Any, grammar: re.Pattern[str], example: str) -> str:
 
 
 def header_name(value: Any) -> str:
-    text = line(value)
-    if not HEADER_NAME.fullmatch(text):
-        raise ValueError("not a header name; write letters, digits and -, such as X-Probe")
+    """Of a probe."""
+    text = _header_name(value)
     if text.lower() in _SET_BY_US:
         raise ValueError(f"header {text} is set by the probe itself; for Host write host:")
+    return text
+
+
+def response_header_name(value: Any) -> str:
+    text = _header_name(value)
+    if text.lower() in _SET_BY_NGINX:
+        raise ValueError(f"header {text} is set by nginx itself; remove it")
+    return text
+
+
+def _header_name(value: Any) -> str:
+    text = line(value)
+    if not HEADER_NAME.fullmatch(text):
+        raise ValueError("not a header name; write letters, digits and -, such as X-Shop")
     return text
 
 
@@ -388,6 +402,14 @@ def file(value: Any) -> str:
     if text.startswith("~"):
         raise ValueError("~ is not replaced; write the whole path")
     return text
+
+
+def file_reference(value: Any) -> str:
+    """The path in `file:PATH`."""
+    kind, _, path = line(value).partition(":")
+    if kind != "file":
+        raise ValueError("write where it is, such as file:cert.pem")
+    return file(path)
 
 
 def inside(value: Any) -> str:

@@ -85,7 +85,9 @@ class _Loading:
             project=str(self._file.project),
             path=self._document.path,
             settings=settings_of(self._file),
-            services=tuple(service_of(name, file, definitions[name]) for name, file in self._file.services.items()),
+            services=tuple(
+                service_of(name, file, definitions[name], self._folder) for name, file in self._file.services.items()
+            ),
             warnings=tuple(str(warning) for warning in (*from_compose.warnings, *doubts(self._file, self._document))),
         )
 

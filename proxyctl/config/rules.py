@@ -21,7 +21,10 @@ from proxyctl.config.source import Unreadable, bytes_of
 CATCH_ALL = ""
 
 _ENGINE_SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")
-_ROUTED_ONLY = ("hosts", "path", "balance", "sticky", "timeouts", "body_limit")
+_ROUTED_ONLY = (
+    *("hosts", "aliases", "path", "strip_path", "protocol", "tls", "response_headers"),
+    *("balance", "sticky", "timeouts", "body_limit"),
+)
 _WAYS = ("path", "tcp", "exec", "docker")
 _OF_HTTP = ("scheme", "verify", "method", "status", "headers", "host", "body")
 
@@ -50,6 +53,8 @@ def _breaches(file: ProjectFile, definitions: Mapping[str, Definition], findings
         for breach in _of_service(service, definitions.get(name)):
             yield Breach(("services", name, *breach.location), breach.wrong)
     yield from _of_claims(services, findings)
+    yield from _of_aliases(services)
+    yield from _of_certificates(services)
 
 
 def _routed(service: ServiceFile, at: Location, findings: Findings) -> ServiceFile:
@@ -58,7 +63,10 @@ def _routed(service: ServiceFile, at: Location, findings: Findings) -> ServiceFi
 
 
 def _of_listens(file: ProjectFile) -> Iterator[Breach]:
-    for listen in _repeated([each if ":" in each else f"0.0.0.0:{each}" for each in file.proxy.http]):
+    everywhere = [each if ":" in each else f"0.0.0.0:{each}" for each in file.proxy.http]
+    if any(service.tls for service in file.services.values()):
+        everywhere += [each if ":" in each else f"0.0.0.0:{each}" for each in file.proxy.https]
+    for listen in _repeated(everywhere):
         yield Breach(("proxy", "http"), f"{shown(listen)} is listed twice; keep one")
 
 
@@ -111,8 +119,25 @@ def _of_routing(service: ServiceFile) -> Iterator[Breach]:
         for key in _ROUTED_ONLY:
             if key in service.model_fields_set:
                 yield Breach((key,), "only a routed service has this; write port, or remove it")
-    for host in _repeated(service.hosts or ()):
+    for host in _repeated((*(service.hosts or ()), *(service.aliases or ()))):
         yield Breach(("hosts",), f"{shown(host)} is listed twice; keep one")
+    yield from _of_edge(service)
+
+
+def _of_edge(service: ServiceFile) -> Iterator[Breach]:
+    if service.aliases and not service.hosts:
+        yield Breach(("aliases",), "there is no host to send them to; write hosts")
+    if service.aliases and service.hosts and service.hosts[0].startswith("*."):
+        yield Breach(
+            ("aliases",), f"they are sent to the first of hosts, and {shown(service.hosts[0])} is not one host"
+        )
+    if service.protocol == "grpc" and service.tls is None:
+        yield Breach(("protocol",), "grpc clients need HTTP/2, which comes with HTTPS; write tls")
+    if service.strip_path and service.path == "/":
+        yield Breach(("strip_path",), "there is no path to take away; write path, or remove it")
+    for key in ("cert", "key") if service.tls else ():
+        if getattr(service.tls, key) is None:
+            yield Breach(("tls", key), f"missing; write it, such as file:{key}.pem")
 
 
 def _of_health(service: ServiceFile) -> Iterator[Breach]:
@@ -169,6 +194,29 @@ def _claimed(service: ServiceFile, at: Location) -> Iterator[tuple[str, Location
         yield CATCH_ALL, (*at, "hosts")
     for index, host in enumerate(service.hosts or ()):
         yield host, (*at, "hosts", index)
+
+
+def _of_aliases(services: Mapping[str, ServiceFile]) -> Iterator[Breach]:
+    """An alias is a whole host: it serves nothing else, for nobody."""
+    hosts = {host: name for name, service in services.items() for host in service.hosts or ()}
+    first: dict[str, str] = {}
+    for name, service in services.items():
+        for index, alias in enumerate(service.aliases or ()):
+            holder = hosts.get(alias) or first.setdefault(alias, name)
+            if holder != name:
+                yield Breach(("services", name, "aliases", index), f"{shown(alias)} is a host of service {holder}")
+
+
+def _of_certificates(services: Mapping[str, ServiceFile]) -> Iterator[Breach]:
+    """Services that share a host share its certificate: it is written in one of them."""
+    first: dict[str, str] = {}
+    for name, service in services.items():
+        for host in (service.hosts or (CATCH_ALL,)) if service.tls and service.port is not None else ():
+            holder = first.setdefault(host, name)
+            if service.tls != services[holder].tls:
+                what = f"{shown(host)} has" if host else "all hosts have"
+                wrong = f"{what} the certificate of service {holder}; write tls in one of the two"
+                yield Breach(("services", name, "tls"), wrong)
 
 
 def _taken(host: str, path: str, holder: Location, findings: Findings) -> str:

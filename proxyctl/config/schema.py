@@ -14,7 +14,7 @@ from proxyctl.config import fields, grammar
 from proxyctl.config.container import ContainerFile, Strict
 from proxyctl.config.fields import ALONE, MAPPED, Read, counted, forms, lasting, one_of, written
 
-LATER = ("accessories", "jobs", "https", "tls", "protocol", "needs")  # keys of a later version, refused in words
+LATER = ("accessories", "jobs", "needs")  # keys of a later version, refused in words
 MOST_SERVICES = 5000
 MOST_HOSTS = 64
 
@@ -84,6 +84,17 @@ class TimeoutsFile(Strict):
     send: _Timeout = written("60s", "Between two writes of a request.")
 
 
+class TlsFile(Strict):
+    """HTTPS for the service's hosts. The files are checked, then copied: nginx never sees half a renewal."""
+
+    cert: fields.FileReference | None = written(None, "file:PATH of the certificate in PEM, followed by its issuers.")
+    key: fields.FileReference | None = written(None, "file:PATH of its private key in PEM, without a passphrase.")
+    redirect: fields.Truth = written(True, description="Plain HTTP is sent to HTTPS.")
+    hsts: Annotated[float, lasting("0s", "20000h")] = written(
+        "0s", "For how long browsers shall not try plain HTTP; 0s leaves it unsaid."
+    )
+
+
 class ServiceFile(Strict):
     """What clients address, and the containers behind it."""
 
@@ -95,7 +106,16 @@ class ServiceFile(Strict):
     hosts: Annotated[tuple[fields.Host, ...], Field(min_length=1, max_length=MOST_HOSTS)] | None = written(
         None, "Left out: the service catches all hosts."
     )
+    aliases: Annotated[tuple[fields.PlainHost, ...], Field(min_length=1, max_length=MOST_HOSTS)] | None = written(
+        None, "Hosts that are sent to the first of hosts, such as www.shop.example.com."
+    )
     path: fields.UrlPath = written("/", "This path and all below it.")
+    strip_path: fields.Truth = written(False, description="Replicas are asked without the path.")
+    protocol: Annotated[str, one_of("http", "grpc")] = written("http", "What the replicas speak; grpc needs tls.")
+    tls: TlsFile | None = written(None, "HTTPS for the hosts of this service.")
+    response_headers: Annotated[dict[fields.ResponseHeaderName, fields.HeaderValue], Field(max_length=64)] = written(
+        {}, "Added to every answer."
+    )
     health: (
         Annotated[
             Annotated[HealthFile, Tag(MAPPED)] | Annotated[str, Read(_no_check, {"const": "none"}), Tag(ALONE)],
@@ -135,6 +155,7 @@ class ProxyFile(Strict):
 
     mode: Annotated[str, one_of("process", later=("container", "include"))] = "process"
     http: fields.Listens = written(80, "A port, or a list of ports and addresses.")
+    https: fields.Listens = written(443, "The same for services with tls.")
     trusted: Annotated[tuple[fields.Network, ...], Field(max_length=256)] = written(
         (), "Whose X-Forwarded-For is believed."
     )

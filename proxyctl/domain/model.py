@@ -117,11 +117,32 @@ class Timeouts(Record):
     send: Seconds = 60.0
 
 
+class Protocol(StrEnum):
+    """What a service's replicas speak."""
+
+    HTTP = "http"  # and WebSocket
+    GRPC = "grpc"
+
+
+class Tls(Record):
+    """The certificate of a service's hosts, and what plain HTTP does beside it."""
+
+    cert: str  # absolute path; PEM, the host's certificate first
+    key: str  # absolute path; PEM
+    redirect: bool = True  # plain HTTP is sent to HTTPS
+    hsts: Seconds = 0.0  # for how long browsers shall not try plain HTTP; 0: unsaid
+
+
 class Edge(Record):
     """How clients reach a service and nginx its replicas: what a service says and nginx must know."""
 
     hosts: tuple[str, ...] = ()  # empty: all hosts
+    aliases: tuple[str, ...] = ()  # hosts whose requests are sent to the first of `hosts`
     path: str = "/"
+    strip_path: bool = False  # the replicas are asked without `path`
+    protocol: Protocol = Protocol.HTTP
+    tls: Tls | None = None
+    response_headers: Pairs = ()  # added to every answer
     balance: Balance = Balance.LEAST_CONN
     sticky: Sticky = Sticky.NONE
     timeouts: Timeouts = Timeouts()
@@ -151,6 +172,7 @@ class ProxySettings(Record):
     """What all services of one nginx share."""
 
     http: tuple[str, ...] = ("80",)  # "80", "127.0.0.1:8080", "[::]:80"
+    https: tuple[str, ...] = ("443",)  # listened on when a service has TLS
     trusted: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
     binary: str = "nginx"
     user: str | None = None  # worker user when started as root; None: nginx's own default

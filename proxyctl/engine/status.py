@@ -129,6 +129,7 @@ def as_json(view: ProjectView) -> dict[str, Any]:
             "generation": proxy.generation,
             "observed": proxy.observed,
             "draining": proxy.draining,
+            "certificates": dict(proxy.certificates),
         },
         "services": [_service_json(service) for service in view.services],
     }

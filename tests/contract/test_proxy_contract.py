@@ -9,7 +9,7 @@ import pytest
 
 from proxyctl.adapters.memory import MemoryProxy, MemoryWorld
 from proxyctl.domain.model import Colour, Topology
-from proxyctl.errors import PublishRefused
+from proxyctl.errors import NginxUnavailable, PublishRefused
 from proxyctl.ports import Proxy, ProxyState
 from tests.nginx_bed import PROJECT, WEB, Bed, a_bed
 
@@ -80,6 +80,13 @@ async def test_a_refused_topology_leaves_the_last_one_in_force(stage: Stage) -> 
     assert refusal.value.detail
     assert stage.proxy.topology() == good
     assert (await stage.proxy.status()).observed == number
+
+
+async def test_a_reload_of_what_did_not_change_is_done_already(stage: Stage) -> None:
+    with pytest.raises(NginxUnavailable):
+        await stage.proxy.reload(stage.claim)
+    number = await stage.publish(stage.with_host("a.example.com"))
+    assert await stage.proxy.reload(stage.claim) == number
 
 
 async def test_a_difference_is_shown_only_where_there_is_one(stage: Stage) -> None:

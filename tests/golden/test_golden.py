@@ -16,7 +16,18 @@ import pytest
 from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Balance, ProxySettings, Route, ServiceName, Sticky, Timeouts, Topology
+from proxyctl.domain.model import (
+    Balance,
+    Protocol,
+    ProxySettings,
+    Route,
+    ServiceName,
+    Sticky,
+    Timeouts,
+    Tls,
+    Topology,
+)
+from tests.certificates import a_pair
 from tests.nginx_bed import DEBIAN, MAINLINE
 
 EXPECTED = Path(__file__).parent / "expected"
@@ -41,6 +52,15 @@ def a_topology(*routes: Route, **settings: object) -> Topology:
 
 
 SHOP = ("shop.example.com", "www.shop.example.com")
+CERTIFIED = Tls(cert="/etc/shop.crt", key="/etc/shop.key", hsts=86400.0)
+HTTPS = a_topology(
+    a_route("api", hosts=SHOP[:1], path="/api", strip_path=True),
+    a_route("both", hosts=("b.example.com",), tls=CERTIFIED.replace(redirect=False)),
+    a_route("calls", hosts=("grpc.example.com",), tls=CERTIFIED, protocol=Protocol.GRPC),
+    a_route("plain", hosts=("c.example.com",), response_headers=(("X-Frame-Options", 'say "no" \\'),)),
+    a_route("web", hosts=SHOP[:1], aliases=SHOP[1:], tls=CERTIFIED),
+    https=("127.0.0.1:18443", "[::1]:18443"),
+)
 CASES = {
     "one-service": a_topology(a_route()),
     "nothing": a_topology(),
@@ -74,10 +94,12 @@ CASES = {
         access_log=False,
     ),
     "mainline": a_topology(a_route()),
+    "https": HTTPS,
+    "https-mainline": HTTPS,
     "long-names": a_topology(a_route(hosts=tuple(f"{'a' * 63}.{'b' * 63}.{n}.example.com" for n in range(3)))),
 }
 
-KNOWN = {"mainline": frozenset(Directive)}
+KNOWN = dict.fromkeys(("mainline", "https-mainline"), frozenset(Directive))
 
 
 @pytest.fixture
@@ -102,6 +124,9 @@ def test_a_topology_renders_to_the_same_bytes_as_ever(name: str) -> None:
 async def test_nginx_has_no_objection_to_it(name: str, elsewhere: Path) -> None:
     places = Places(elsewhere)
     places.create()
+    elsewhere.joinpath("tls").mkdir()
+    for service in ("both", "calls", "web"):
+        a_pair(elsewhere / "tls", service, "shop.example.com")
     config = elsewhere / "nginx.conf"
     config.write_text((EXPECTED / f"{name}.conf").read_text().replace(str(STATE), str(elsewhere)))
     assert (await NginxBinary(MAINLINE if KNOWN.get(name) else DEBIAN).test(config)).objections == ()

@@ -35,9 +35,13 @@ class Directive(StrEnum):
     """What not every nginx knows; each is tried, no version number is trusted."""
 
     KEEPALIVE_MIN_TIMEOUT = "keepalive_min_timeout"  # 1.27.4: a reload waits for the next request of idle clients
+    HTTP2 = "http2"  # 1.25.1: no part of listen any more, which is warned of
 
 
-_TRIED = {Directive.KEEPALIVE_MIN_TIMEOUT: "http { keepalive_min_timeout 1s; }"}
+_TRIED = {
+    Directive.KEEPALIVE_MIN_TIMEOUT: "http { keepalive_min_timeout 1s; }",
+    Directive.HTTP2: "http { http2 on; }",
+}
 
 
 class Ended(NamedTuple):

@@ -1,14 +1,15 @@
 """Generations on disk: complete, numbered nginx configurations, and the symlink that names the one in force.
 
-A generation is one folder with one configuration file and a manifest. It is built aside, synced and renamed, never
-changed afterwards, and checked against its manifest whenever it is read: a reader gets the old one or the new one.
-Knows nothing of templates or of nginx. Start at Generations.stage() and Generations.activate().
+A generation is one folder with a configuration, the certificates that it names, and a manifest. It is built aside,
+synced and renamed, never changed afterwards, and checked against its manifest whenever it is read: a reader gets the
+old one or the new one. Knows nothing of templates or of nginx. Start at Generations.stage() and Generations.activate().
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +18,16 @@ from proxyctl.adapters.nginx.durable import repoint, sync_folder, write_synced
 from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.places import PUBLIC_MODE, Places
 from proxyctl.domain.codec import DecodeError, decode, encode
-from proxyctl.domain.model import Topology
+from proxyctl.domain.model import ServiceName, Topology
 from proxyctl.errors import StateUnusable
 
 MANIFEST = "manifest.json"
 KEPT = 20
+SECRET, SECRET_MODE = ".key", 0o400  # nginx's master reads keys, its workers never do
 UNFINISHED = ".tmp-"
+
+
+Files = Mapping[str, str]  # what nginx reads, by its path in the generation's folder
 
 
 class Generation(NamedTuple):
@@ -30,11 +35,16 @@ class Generation(NamedTuple):
     fence: int
     folder: Path
     topology: Topology
-    text: str
+    files: Files
+    ends: Mapping[ServiceName, float]  # of certificates, unix time
 
     @property
     def config(self) -> Path:
         return self.folder / CONFIG
+
+    @property
+    def text(self) -> str:
+        return self.files[CONFIG]
 
 
 class Generations:
@@ -54,20 +64,24 @@ class Generations:
         name = self._current_name()
         return self._read(self._folder / name) if name else None
 
-    def stage(self, number: int, fence: int, topology: Topology, text: str) -> Generation:
+    def stage(
+        self, number: int, fence: int, topology: Topology, files: Files, ends: Mapping[ServiceName, float]
+    ) -> Generation:
         """A complete generation on disk, not in force."""
         self._sweep()
-        digest = sha256(text.encode()).hexdigest()
-        folder = self._folder / f"{number}-{digest[:12]}"
-        generation = Generation(number, fence, folder, topology, text)
+        digests = {name: _digest(text) for name, text in files.items()}
+        folder = self._folder / f"{number}-{_digest(json.dumps(digests, sort_keys=True))[:12]}"
+        generation = Generation(number, fence, folder, topology, files, ends)
         if folder.exists():
             return generation
         temp = self._folder / f"{UNFINISHED}{folder.name}"
         temp.mkdir(mode=PUBLIC_MODE)
-        write_synced(temp / CONFIG, text, 0o444)
-        write_synced(temp / MANIFEST, _manifest(generation, digest), 0o444)
-        temp.chmod(0o555)
-        sync_folder(temp)
+        for name, text in {**files, MANIFEST: _manifest(generation, digests)}.items():
+            temp.joinpath(name).parent.mkdir(exist_ok=True)
+            write_synced(temp / name, text, SECRET_MODE if name.endswith(SECRET) else 0o444)
+        for made in {*(temp.joinpath(name).parent for name in files), temp}:
+            made.chmod(0o555)
+            sync_folder(made)
         temp.rename(folder)
         sync_folder(self._folder)
         return generation
@@ -109,11 +123,16 @@ class Generations:
     def _read(self, folder: Path) -> Generation:
         try:
             manifest = json.loads(folder.joinpath(MANIFEST).read_text())
-            text = folder.joinpath(CONFIG).read_text()
+            files = {name: folder.joinpath(name).read_text() for name in manifest["files"]}
             topology: Topology = decode(Topology, manifest["topology"])
-            generation = Generation(manifest["number"], manifest["fence"], folder, topology, text)
-            if manifest["files"][CONFIG] != sha256(text.encode()).hexdigest():
-                raise ValueError(f"{CONFIG} is not the file that was published")
+            generation = Generation(
+                manifest["number"], manifest["fence"], folder, topology, files, manifest["certificates_end"]
+            )
+            for name, text in files.items():
+                if manifest["files"][name] != _digest(text):
+                    raise ValueError(f"{name} is not the file that was published")
+            if CONFIG not in files:
+                raise ValueError(f"{CONFIG} is missing")
         except (OSError, ValueError, KeyError, DecodeError) as error:
             raise StateUnusable(
                 f"the generation {folder} cannot be used: {error}",
@@ -127,18 +146,25 @@ def number_of(name: str) -> int:
     return int(name.partition("-")[0])
 
 
-def _manifest(generation: Generation, digest: str) -> str:
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def _manifest(generation: Generation, digests: Mapping[str, str]) -> str:
     content: dict[str, Any] = {
         "number": generation.number,
         "fence": generation.fence,
         "project": generation.topology.project,
-        "files": {CONFIG: digest},
+        "files": digests,
+        "certificates_end": dict(generation.ends),
         "topology": encode(generation.topology),
     }
     return json.dumps(content, indent=1) + "\n"
 
 
 def _remove(folder: Path) -> None:
-    """Its own folder is read-only, against hands; not against us."""
+    """Its folders are read-only, against hands; not against us."""
     folder.chmod(PUBLIC_MODE)
+    for inner in filter(Path.is_dir, folder.iterdir()):
+        inner.chmod(PUBLIC_MODE)
     shutil.rmtree(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from proxyctl.domain.model import Colour, ServiceName
 
 CONFIG = "nginx.conf"
+TLS_FOLDER = "tls"
 
 
 def pools_prefix(project: str, service: ServiceName) -> str:
@@ -16,6 +17,11 @@ def pools_prefix(project: str, service: ServiceName) -> str:
 
 def upstream_name(project: str, service: ServiceName, pool: str) -> str:
     return f"{pools_prefix(project, service)}_{pool}"
+
+
+def tls_files(service: ServiceName) -> tuple[str, str]:
+    """Certificate and key, in the folder of a generation."""
+    return f"{TLS_FOLDER}/{service}.crt", f"{TLS_FOLDER}/{service}.key"
 
 
 def log_format(service: ServiceName) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import connections_closing, lets_go, stay_open
@@ -19,11 +21,11 @@ from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.listens import obstacle, parse
 from proxyctl.adapters.nginx.master import Process, has_clients, workers_of
-from proxyctl.adapters.nginx.names import CONFIG, prober_prefix
+from proxyctl.adapters.nginx.names import CONFIG, TLS_FOLDER, prober_prefix, tls_files
 from proxyctl.adapters.nginx.running import NotTaken, RunningNginx
 from proxyctl.adapters.nginx.sight import refused_part, worker_user
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Colour, ProxySettings, Route, Seconds, Topology
+from proxyctl.domain.model import Colour, ProxySettings, Route, Seconds, ServiceName, Topology
 from proxyctl.errors import Degraded, NginxUnavailable, PublishRefused, StateUnusable
 from proxyctl.ports import Endpoint, ProxyState, ProxyStatus
 
@@ -31,6 +33,11 @@ SOCKET_PATH_LIMIT = 107  # bytes of sun_path in unix(7), without its last NUL
 QUITS_WITHIN: Seconds = 5.0  # beyond the workers' shutdown timeout
 NOTHING_KNOWN = Topology(project="", settings=ProxySettings(), routes=())
 LAST_GOOD_SERVES = "the last good configuration, unchanged"
+
+
+class Certificates(NamedTuple):
+    files: dict[str, str]  # of a generation
+    ends: dict[ServiceName, float]  # unix time
 
 
 class NginxProxy:
@@ -53,11 +60,13 @@ class NginxProxy:
         stay_open(self._places)  # a publisher may have died while clients were let go
         self._workers_may_enter(topology)
         known = await NginxBinary(topology.settings.binary).knows()
-        if current is not None and _render(topology, current.number, self._places, known) == current.text:
+        certificates = _certificates(topology, current)
+        if current is not None and self._files(topology, current.number, known, certificates) == current.files:
             await self.start()
             return current.number
         number = claim()
-        candidate = self._generations.stage(number, fence, topology, _render(topology, number, self._places, known))
+        files = self._files(topology, number, known, certificates)
+        candidate = self._generations.stage(number, fence, topology, files, certificates.ends)
         took = await self._validate(candidate)
         master = self._running.master()
         if master is None:
@@ -66,6 +75,17 @@ class NginxProxy:
             await self._reload_to(candidate, current, master, took, claim)
         self._generations.prune()
         return number
+
+    async def reload(self, claim: Callable[[], int]) -> int:
+        current = self._generations.current()
+        if current is None:
+            raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
+        return await self.publish(current.topology, current.fence, claim)
+
+    def _files(
+        self, topology: Topology, number: int, known: frozenset[Directive], certificates: Certificates
+    ) -> dict[str, str]:
+        return {CONFIG: _render(topology, number, self._places, known), **certificates.files}
 
     def _last_good(self) -> Generation | None:
         """None too when it is damaged: then the publish replaces it."""
@@ -150,8 +170,8 @@ class NginxProxy:
         if last_good is None:
             raise _degraded("nginx runs, but what it runs with is not known", reason)
         number = claim()
-        text = renumber(last_good.text, last_good.number, number)
-        restored = self._generations.stage(number, last_good.fence, last_good.topology, text)
+        files = {**last_good.files, CONFIG: renumber(last_good.text, last_good.number, number)}
+        restored = self._generations.stage(number, last_good.fence, last_good.topology, files, last_good.ends)
         self._generations.activate(restored)
         try:
             await self._reload(last_good, number, master, took)
@@ -202,7 +222,12 @@ class NginxProxy:
             generation=self._generations.current_number(),
             observed=await self._observed(),
             draining=sum(1 for worker in workers if worker.leaving and worker.title),
+            certificates=self._certificates_end(),
         )
+
+    def _certificates_end(self) -> Mapping[ServiceName, float]:
+        current = self._last_good()
+        return current.ends if current else {}
 
     async def _version(self) -> str:
         current = self._last_good()
@@ -218,19 +243,27 @@ class NginxProxy:
 
     # --- look without touching -------------------------------------------------------------------------------------
 
-    async def check(self, topology: Topology) -> list[str]:
+    async def check(self, topology: Topology, changed: ServiceName | None = None) -> list[str]:
         """nginx reads the configuration as it would be, written for a folder that is gone afterwards."""
         with tempfile.TemporaryDirectory(prefix="proxyctl-check-") as folder:
             try:
-                objections = await self._test_in(Path(folder), topology)
+                objections = await self._test_in(Path(folder), topology, changed)
             except (PublishRefused, NginxUnavailable) as error:
                 return [str(error)]
         return [*objections, *filter(None, [_blindness(self._places, topology)]), *self._taken(topology)]
 
-    async def _test_in(self, folder: Path, topology: Topology) -> list[str]:
+    async def _test_in(self, folder: Path, topology: Topology, changed: ServiceName | None) -> list[str]:
+        certificates, objections = _read_certificates(topology)
+        if changed is not None:
+            certificates = _certificates(topology, self._last_good())
+        elif objections:
+            return list(objections.values())
         elsewhere = Places(folder / "state")
         elsewhere.create()
         config = folder / CONFIG
+        folder.joinpath(TLS_FOLDER).mkdir()
+        for name, text in certificates.files.items():
+            folder.joinpath(name).write_text(text)
         binary = NginxBinary(topology.settings.binary)
         config.write_text(_render(topology, 1, elsewhere, await binary.knows()))
         _fit_for_a_socket(self._places)
@@ -264,6 +297,37 @@ class NginxProxy:
             prefix=prober_prefix(route.service, colour),
             host=route.hosts[0] if route.hosts else "",
         )
+
+
+def _certificates(topology: Topology, current: Generation | None) -> Certificates:
+    """Of every service that has one. What cannot be used any more stays as it is in force: the certificate of one
+    service does not hinder another's deploy. Raises PublishRefused for a new one."""
+    found, objections = _read_certificates(topology)
+    for service, objection in objections.items():
+        if current is None or service not in current.ends:
+            raise _refused(objection)
+        found.files.update({name: current.files[name] for name in tls_files(service)})
+        found.ends[service] = current.ends[service]
+    return found
+
+
+def _read_certificates(topology: Topology) -> tuple[Certificates, dict[ServiceName, str]]:
+    """Those that can be used, and by service, why the others cannot."""
+    found, objections = Certificates({}, {}), dict[ServiceName, str]()
+    encrypted = [(route, route.tls) for route in topology.routes if route.tls is not None]
+    if not encrypted:
+        return found, objections
+    from proxyctl.adapters.nginx.certificates import CertificateRefused, read
+
+    for route, tls in encrypted:
+        try:
+            certificate = read(tls, (*route.hosts, *route.aliases), datetime.now(UTC))
+        except CertificateRefused as refused:
+            objections[route.service] = f"{route.service}: {refused}"
+        else:
+            found.files.update(zip(tls_files(route.service), (certificate.chain, certificate.key), strict=True))
+            found.ends[route.service] = certificate.ends.timestamp()
+    return found, objections
 
 
 def _render(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> str:

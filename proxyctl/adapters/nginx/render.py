@@ -7,7 +7,7 @@ write, reaches the configuration unless it is plain: letters, digits and a few s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -21,23 +21,21 @@ from proxyctl.adapters.nginx import flags
 from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
 from proxyctl.adapters.nginx.names import CONFIG, cookie_name, log_format, pools_prefix, upstream_name
+from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
+from proxyctl.adapters.nginx.tokens import plain, quoted
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
-from proxyctl.domain.model import Balance, Colour, ProxySettings, Route, Seconds, ServiceName, Sticky, Topology
+from proxyctl.domain.model import Balance, Colour, Protocol, ProxySettings, Route, Seconds, Sticky, Topology
 
-PLAIN_TEXT = re.compile(r"[A-Za-z0-9_.:/@*~+,=%\[\]-]+", re.ASCII)
 SALTS = 4  # a fixed number: each one costs variables that nginx makes room for in every request
 NAME_OVERHEAD = 18  # bytes that a name takes in nginx's hash beside its own
 LEAST_BUCKET = 128
 LEAST_TABLE = 1024
 
 
-class Unprintable(ValueError):
-    """A value that could mean something to nginx. Whoever validates the file let it pass by mistake."""
-
-
 def render(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> dict[str, str]:
-    """File name to text, for an nginx that knows these directives. Raises Unprintable, naming the value."""
+    """File name to text, for an nginx that knows these directives. Raises Unprintable (tokens.py), naming the value."""
     services = {route.service: _service(route, topology) for route in topology.routes}
+    http2 = "" if Directive.HTTP2 in known else " http2"
     settings = topology.settings
     return {
         CONFIG: _environment()
@@ -60,10 +58,14 @@ def render(topology: Topology, number: int, places: Places, known: frozenset[Dir
             log_formats=[LogFormat("px", "-"), *(LogFormat(log_format(name), name) for name in services)],
             buckets=_buckets(topology),
             percents=_percents(),
-            listens=settings.http,
             control=_control(),
             services=list(services.values()),
-            servers=_servers(topology.routes, services),
+            encrypted=any(route.tls for route in topology.routes),
+            grpc=any(route.protocol is Protocol.GRPC for route in topology.routes),
+            http2=Directive.HTTP2 in known,
+            refusing=refusing_listens(topology, http2),
+            servers=servers(topology, services, http2),
+            redirects=redirects(topology, http2),
         )
     }
 
@@ -97,6 +99,11 @@ class Upstream(NamedTuple):
     backups: tuple[str, ...]
 
 
+class Header(NamedTuple):
+    name: str
+    value: Trusted
+
+
 class PlainPool(NamedTuple):
     """A colour's own pool, for the prober."""
 
@@ -106,7 +113,9 @@ class PlainPool(NamedTuple):
 
 class ServiceView(NamedTuple):
     name: str
-    pools: str
+    answer: Trusted  # how a request goes on, but for the pool's own name at its end
+    grpc: bool
+    headers: list[Header]
     folder: str  # from the workers' working directory
     at_rest: list[Question]
     in_split: list[Question]
@@ -117,19 +126,6 @@ class ServiceView(NamedTuple):
     log_format: str
     upstreams: list[Upstream]
     colours: list[PlainPool]
-
-
-class Location(NamedTuple):
-    match: Trusted
-    service: ServiceView
-
-
-class Server(NamedTuple):
-    names: tuple[str, ...]
-    default: bool
-    rooted: bool  # some service has the path /
-    locations: list[Location]
-    services: list[ServiceView]
 
 
 class Bucket(NamedTuple):
@@ -177,7 +173,9 @@ def _service(route: Route, topology: Topology) -> ServiceView:
     bucket = _bucket(route)
     return ServiceView(
         name=route.service,
-        pools=pools_prefix(topology.project, route.service),
+        answer=_answer(route, pools_prefix(topology.project, route.service)),
+        grpc=route.protocol is Protocol.GRPC,
+        headers=list(_headers(route)),
         folder=f"{route.service}/{SPLIT_IN_FORCE}",
         at_rest=_questions(flags.AT_REST),
         in_split=_questions(flags.IN_SPLIT, f"$px_b1_{bucket.name}", f"$px_b2_{bucket.name}"),
@@ -189,6 +187,25 @@ def _service(route: Route, topology: Topology) -> ServiceView:
         upstreams=_upstreams(topology.project, route),
         colours=[PlainPool(colour, upstream_name(topology.project, route.service, colour)) for colour in Colour],
     )
+
+
+def _answer(route: Route, pools: str) -> Trusted:
+    to = "grpc_pass grpc" if route.protocol is Protocol.GRPC else "proxy_pass http"
+    return _stripping(route) + Trusted(f"{to}://{plain(pools)}_")
+
+
+def _stripping(route: Route) -> Trusted:
+    if not route.strip_path:
+        return Trusted()
+    bare = re.escape(plain(route.path.rstrip("/")))
+    return Trusted(f"rewrite ^{bare}(?:/(.*))?$ /$1 break; ")
+
+
+def _headers(route: Route) -> Iterator[Header]:
+    if route.tls and route.tls.hsts:
+        yield Header("Strict-Transport-Security", quoted(f"max-age={int(route.tls.hsts)}"))
+    for name, value in route.response_headers:
+        yield Header(name, quoted(value))
 
 
 def _upstreams(project: str, route: Route) -> list[Upstream]:
@@ -250,48 +267,6 @@ def _uses(topology: Topology, sticky: Sticky) -> bool:
     return any(route.sticky is sticky for route in topology.routes)
 
 
-# --- servers -----------------------------------------------------------------------------------------------------
-
-
-def _servers(routes: tuple[Route, ...], services: dict[ServiceName, ServiceView]) -> list[Server]:
-    """The default server, then one for each set of hosts that have the same services."""
-    named: dict[tuple[Route, ...], list[str]] = {}
-    for host in sorted({host for route in routes for host in route.hosts}):
-        named.setdefault(_routes_of(host, routes), []).append(host)
-    rest = tuple(route for route in routes if not route.hosts)
-    return [
-        _server(("_",), True, rest, services),
-        *(_server(tuple(hosts), False, chosen, services) for chosen, hosts in named.items()),
-    ]
-
-
-def _routes_of(host: str, routes: tuple[Route, ...]) -> tuple[Route, ...]:
-    """Those that name the host, and those that catch all hosts where no named one has the path."""
-    own = [route for route in routes if host in route.hosts]
-    taken = {route.path for route in own}
-    return (*own, *(route for route in routes if not route.hosts and route.path not in taken))
-
-
-def _server(
-    names: tuple[str, ...], default: bool, routes: tuple[Route, ...], services: dict[ServiceName, ServiceView]
-) -> Server:
-    return Server(
-        names=names,
-        default=default,
-        rooted=any(route.path == "/" for route in routes),
-        locations=[Location(match, services[route.service]) for route in routes for match in _matches(route.path)],
-        services=[services[route.service] for route in routes],
-    )
-
-
-def _matches(path: str) -> list[Trusted]:
-    """`/api` is the path itself and all below it, never `/apish`. nginx takes the longest that fits."""
-    _plain(path)
-    if path.endswith("/"):
-        return [Trusted(path)]
-    return [Trusted(f"= {path}"), Trusted(f"{path}/")]
-
-
 # --- settings ----------------------------------------------------------------------------------------------------
 
 
@@ -337,12 +312,12 @@ def _power_of_two(least: int) -> int:
 
 @cache
 def _environment() -> Environment:
-    """Autoescape makes Trusted the type of what templates write themselves; all else passes through _plain()."""
+    """Autoescape makes Trusted the type of what templates write themselves; all else passes through plain()."""
     return Environment(
         loader=FileSystemLoader(_templates()),
         undefined=StrictUndefined,
         autoescape=True,
-        finalize=_plain,
+        finalize=plain,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -354,12 +329,3 @@ def _templates() -> Path:
     package = Path(str(resources.files("proxyctl")))
     installed = package / "templates" / "nginx"
     return installed if installed.is_dir() else package.parent / "templates" / "nginx"
-
-
-def _plain(value: object) -> Trusted:
-    if isinstance(value, Trusted):
-        return value
-    text = str(value)
-    if not PLAIN_TEXT.fullmatch(text):
-        raise Unprintable(f"{text!r} cannot be written into an nginx configuration")
-    return Trusted(text)

@@ -466,6 +466,7 @@ def _merge_bomb() -> str:
 
 
 _RIGHT = _WEB
+_EDGE = _ROUTED + "    health: none\n    %s\n"
 FILES: tuple[tuple[str | bytes, str], ...] = (
     (_bomb(), "more than 100 alias expansions"),
     (_merge_bomb(), "more than 100 alias expansions"),
@@ -527,13 +528,31 @@ FILES: tuple[tuple[str | bytes, str], ...] = (
     (_RIGHT + "proxy: {mode: include}\n", "not yet in this version; write process"),
     (_RIGHT + "proxy: {mode: host}\n", "write process"),
     (_RIGHT + "proxy: {cutover: reload}\n", "not yet in this version; write live"),
-    (_RIGHT + "proxy: {https: 443}\n", "not yet in this version"),
+    (_RIGHT + "proxy: {https: 0}\n", "nothing to listen on"),
     (_RIGHT + "accessories: {}\n", "not yet in this version"),
     (_RIGHT + "    strategy: canary\n", "not yet in this version; write blue-green"),
     (_RIGHT + "    strategy: rolling\n", "not yet in this version; write blue-green"),
     (_RIGHT + "    strategy: recreate\n", "not yet in this version; write blue-green"),
     (_RIGHT + "    strategy: bluegreen\n", "write blue-green"),
-    (_RIGHT + "    protocol: grpc\n", "not yet in this version"),
+    (_RIGHT + "    protocol: h2\n", "write http or grpc"),
+    (_RIGHT + "    protocol: grpc\n", "only a routed service has this"),
+    (_EDGE % "protocol: grpc", "grpc clients need HTTP/2"),
+    (_EDGE % "tls: x", "write a mapping"),
+    (_EDGE % "tls: {cert: file:c.pem}", "tls.key: missing"),
+    (_EDGE % "tls: {cert: c.pem, key: file:k.pem}", "write where it is, such as file:cert.pem"),
+    (_EDGE % "tls: {cert: env:CERT, key: file:k.pem}", "write where it is, such as file:cert.pem"),
+    (_EDGE % "tls: {cert: 'file:', key: file:k.pem}", "not a file's path"),
+    (_EDGE % "tls: {cert: file:c.pem, key: file:k.pem, hsts: 1y}", "not a duration"),
+    (_EDGE % "tls: {cert: file:c.pem, key: file:k.pem, hsts: 99999h}", "write a duration from"),
+    (_EDGE % "strip_path: true", "there is no path to take away"),
+    (_EDGE % "aliases: [www.a.t]", "there is no host to send them to"),
+    (_EDGE % "hosts: ['*.a.t']\n    aliases: [www.b.t]", "is not one host"),
+    (_EDGE % "hosts: [a.t]\n    aliases: ['*.b.t']", "a wildcard is not one host"),
+    (_EDGE % "hosts: [a.t]\n    aliases: [A.t]", "listed twice"),
+    (_EDGE % "response_headers: {X-A: $b}", "not a header value"),
+    (_EDGE % 'response_headers: {X-A: "a\\nb"}', "U+000A, which is not taken here"),
+    (_EDGE % "response_headers: {Server: b}", "is set by nginx itself"),
+    (_EDGE % "tls: {cert: file:c.pem, key: file:k.pem}" + "proxy: {http: 443}\n", "listed twice"),
     (_RIGHT + "proxy: {trusted: [10.0.0.1/8]}\n", "not a network"),
     (_RIGHT + "proxy: {trusted: [all]}\n", "not a network"),
     (_RIGHT + "proxy: {trusted: 10.0.0.0/8}\n", "write a list"),
@@ -555,6 +574,16 @@ CONTRADICTIONS = (
     (_TWO % ("hosts: [bücher.t]", "hosts: [xn--bcher-kva.t]"), "is taken by service one at line 3"),
     (_TWO % ("hosts: [a.t], path: /x", "hosts: [a.t], path: /x/"), "is taken by service one at line 3"),
     (_TWO % ("path: /", "path: /"), "every host with path"),
+    (_TWO % ("hosts: [a.t]", "hosts: [b.t], aliases: [a.t]"), "is a host of service one"),
+    (_TWO % ("hosts: [a.t], aliases: [c.t]", "hosts: [b.t], aliases: [c.t]"), "is a host of service one"),
+    (
+        _TWO
+        % (
+            "hosts: [a.t], tls: {cert: file:a, key: file:a}",
+            "hosts: [a.t], path: /x, tls: {cert: file:b, key: file:b}",
+        ),
+        "has the certificate of service one",
+    ),
     (_ROUTED + "    health: none\n    hosts: [a.t, A.t]\n", "listed twice"),
     (_ROUTED + "    health: none\n    hosts: []\n", "the list is empty"),
     (_ROUTED + "    health: none\n    hosts: a.t\n", "write a list"),

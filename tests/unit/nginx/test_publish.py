@@ -163,7 +163,7 @@ async def test_what_a_crash_left_half_built_is_swept(serving: Bed) -> None:
 async def test_only_the_youngest_generations_are_kept(serving: Bed) -> None:
     generations, topology = Generations(serving.places), serving.topology()
     for number in range(2, 40):
-        generations.stage(number, 1, topology, f"# {number}\n")
+        generations.stage(number, 1, topology, {"nginx.conf": f"# {number}\n"}, {})
     generations.prune()
     numbers = sorted(int(path.name.partition("-")[0]) for path in serving.places.generations.iterdir())
     assert numbers == [1, *range(20, 40)]  # the one in force is never removed
@@ -218,7 +218,7 @@ async def test_a_publish_that_died_before_its_reload_is_finished_by_the_next(ser
     topology = serving.topology(serving.route(path="/later/"))
     text = render(topology, 2, serving.places, frozenset())["nginx.conf"]
     generations = Generations(serving.places)
-    generations.activate(generations.stage(2, 1, topology, text))
+    generations.activate(generations.stage(2, 1, topology, {"nginx.conf": text}, {}))
     if asked_to == "publish":
         assert await serving.publish(topology) == 2
     else:

@@ -1,0 +1,161 @@
+"""Which server answers to which host, where it listens, and with which certificate. Pure; a part of render.py.
+
+A host has one server, which knows every service of the host. Start at servers() and redirects().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Generic, NamedTuple, TypeVar
+
+from markupsafe import Markup as Trusted
+
+from proxyctl.adapters.nginx.listens import parse
+from proxyctl.adapters.nginx.names import tls_files
+from proxyctl.adapters.nginx.tokens import plain
+from proxyctl.domain.model import ProxySettings, Route, ServiceName, Topology
+
+View = TypeVar("View")
+
+DEFAULT = " default_server"
+NO_NAME = ("_",)  # no host is called so: the server is reached as the default one only
+
+
+class Certificate(NamedTuple):
+    """Files in the generation's folder; nginx takes them from beside its configuration."""
+
+    chain: str
+    key: str
+
+
+class Location(NamedTuple, Generic[View]):
+    match: Trusted
+    service: View
+
+
+class Server(NamedTuple, Generic[View]):
+    names: tuple[str, ...]
+    listens: list[Trusted]
+    certificate: Certificate | None
+    rooted: bool  # some service has the path /
+    locations: list[Location[View]]
+    services: list[View]
+
+
+class Redirect(NamedTuple):
+    """A server that sends every request elsewhere."""
+
+    names: tuple[str, ...]
+    listens: list[Trusted]
+    certificate: Certificate | None
+    to: Trusted
+
+
+class Site(NamedTuple):
+    """Hosts that have the same services."""
+
+    names: tuple[str, ...]
+    routes: tuple[Route, ...]  # those that name the host first
+
+    @property
+    def end(self) -> str:
+        return DEFAULT if self.names == NO_NAME else ""
+
+    @property
+    def encrypted(self) -> Route | None:
+        """The route whose certificate the hosts have."""
+        return next((route for route in self.routes if route.tls), None)
+
+    @property
+    def sent_to_https(self) -> bool:
+        return bool(self.encrypted and self.encrypted.tls and self.encrypted.tls.redirect)
+
+
+def servers(topology: Topology, services: Mapping[ServiceName, View], http2: str) -> list[Server[View]]:
+    """The default server, then one for each site. `http2` is what a listen says for it, if it has to."""
+    return [_server(site, topology.settings, services, http2) for site in _sites(topology.routes)]
+
+
+def redirects(topology: Topology, http2: str) -> list[Redirect]:
+    return [*_to_https(topology), *_to_the_first_host(topology, http2)]
+
+
+def refusing_listens(topology: Topology, http2: str) -> list[Trusted]:
+    """Where HTTPS is spoken, and clients that name no host of ours are to be turned away."""
+    sites = _sites(topology.routes)
+    if sites[0].encrypted or not any(site.encrypted for site in sites):
+        return []
+    return _https(topology.settings, http2, DEFAULT)
+
+
+def _sites(routes: tuple[Route, ...]) -> list[Site]:
+    named: dict[tuple[Route, ...], list[str]] = {}
+    for host in sorted({host for route in routes for host in route.hosts}):
+        named.setdefault(_routes_of(host, routes), []).append(host)
+    rest = tuple(route for route in routes if not route.hosts)
+    return [Site(NO_NAME, rest), *(Site(tuple(hosts), chosen) for chosen, hosts in named.items())]
+
+
+def _routes_of(host: str, routes: tuple[Route, ...]) -> tuple[Route, ...]:
+    """Those that name the host, and those that catch all hosts where no named one has the path."""
+    own = [route for route in routes if host in route.hosts]
+    taken = {route.path for route in own}
+    return (*own, *(route for route in routes if not route.hosts and route.path not in taken))
+
+
+def _server(site: Site, settings: ProxySettings, services: Mapping[ServiceName, View], http2: str) -> Server[View]:
+    return Server(
+        names=site.names,
+        listens=[
+            *([] if site.sent_to_https else _http(settings, site.end)),
+            *(_https(settings, http2, site.end) if site.encrypted else []),
+        ],
+        certificate=_certificate(site.encrypted),
+        rooted=any(route.path == "/" for route in site.routes),
+        locations=[Location(match, services[route.service]) for route in site.routes for match in _matches(route.path)],
+        services=[services[route.service] for route in site.routes],
+    )
+
+
+def _to_https(topology: Topology) -> Iterator[Redirect]:
+    to = Trusted(f"https://$host{_port(topology.settings.https, 443)}$request_uri")
+    for site in _sites(topology.routes):
+        if site.sent_to_https:
+            yield Redirect(site.names, _http(topology.settings, site.end), None, to)
+
+
+def _to_the_first_host(topology: Topology, http2: str) -> Iterator[Redirect]:
+    settings = topology.settings
+    for route in topology.routes:
+        if not route.aliases:
+            continue
+        scheme, listens, standard = ("https", settings.https, 443) if route.tls else ("http", settings.http, 80)
+        to = Trusted(f"{scheme}://{plain(route.hosts[0])}{_port(listens, standard)}$request_uri")
+        encrypted = _https(settings, http2, "") if route.tls else []
+        certificate = _certificate(route if route.tls else None)
+        yield Redirect(route.aliases, [*_http(settings, ""), *encrypted], certificate, to)
+
+
+def _certificate(route: Route | None) -> Certificate | None:
+    return Certificate(*tls_files(route.service)) if route else None
+
+
+def _http(settings: ProxySettings, end: str) -> list[Trusted]:
+    return [plain(listen) + Trusted(end) for listen in settings.http]
+
+
+def _https(settings: ProxySettings, http2: str, end: str) -> list[Trusted]:
+    return [plain(listen) + Trusted(f" ssl{http2}{end}") for listen in settings.https]
+
+
+def _port(listens: tuple[str, ...], standard: int) -> str:
+    port = parse(listens[0]).port
+    return "" if port == standard else f":{port}"
+
+
+def _matches(path: str) -> list[Trusted]:
+    """`/api` is the path itself and all below it, never `/apish`. nginx takes the longest that fits."""
+    plain(path)
+    if path.endswith("/"):
+        return [Trusted(path)]
+    return [Trusted(f"= {path}"), Trusted(f"{path}/")]
