@@ -171,6 +171,12 @@ class Workshop:
         )
         return self.light_hands(fence) | replicas.hands()
 
+    def start_at_boot(self) -> Path:
+        """Where the unit lies that does it. Raises Unavailable."""
+        from proxyctl.adapters.systemd import install, unit
+
+        return install(self.name, unit(self.name, self.file, self.places.root, self.places.pid_file))
+
     def known_services(self) -> list[ServiceName]:
         return self.store.services()
 

@@ -91,21 +91,27 @@ def stage(service: str, image: str | None, reason: str, project: ProjectOptions,
 async def _roll_out(
     project: ProjectOptions, asked: Asked, names: Sequence[str], image: str | None, supersede: bool
 ) -> None:
-    """One service after the other; the first that fails ends it, and the rest stay as they are."""
     async with workshop(*project) as shop:
-        done, left = [], chosen_services(shop, names, image)
-        while left:
-            service = left.pop(0)
-            try:
-                if supersede:
-                    await _supersede(shop, service.name, asked.reason)
-                done.append(await _one(shop, asked, service))
-            except ProxyctlError as error:
-                if left:
-                    error.serving += f"; left as they were: {', '.join(service.name for service in left)}"
-                raise
+        chosen = chosen_services(shop, names, image)
+        if supersede:
+            for service in chosen:
+                await _supersede(shop, service.name, asked.reason)
+        done = await deploy_each(shop, asked, chosen)
         if asked.output.as_json:
             print_json([_result(known) for known in done])
+
+
+async def deploy_each(shop: Workshop, asked: Asked, services: Sequence[Service]) -> list[ServiceState]:
+    """One service after the other; the first that fails ends it, and the rest stay as they are."""
+    done: list[ServiceState] = []
+    for at, service in enumerate(services, start=1):
+        try:
+            done.append(await _one(shop, asked, service))
+        except ProxyctlError as error:
+            if left := [service.name for service in services[at:]]:
+                error.serving += f"; left as they were: {', '.join(left)}"
+            raise
+    return done
 
 
 def chosen_services(shop: Workshop, names: Sequence[str], image: str | None) -> list[Service]:

@@ -1,10 +1,14 @@
-"""The documentation's drawing of the transition table is the table."""
+"""The documentation and the help say what there is."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import click
+import pytest
+
+from proxyctl.cli.main import COMMANDS, group
 from proxyctl.domain.rollout import MOVES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -15,3 +19,11 @@ def test_the_diagram_in_the_map_is_the_transition_table() -> None:
     drawn = set(re.findall(r"^    (\w+) --> (\w+): (\w+)$", text, re.MULTILINE))
     listed = {(phase.value, to.value, event.__name__) for phase, moves in MOVES.items() for event, to in moves.items()}
     assert drawn == listed
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented_and_its_help_shows_an_example(name: str) -> None:
+    assert f"`{name}" in (DOCS / "commands.md").read_text()
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    assert f"proxyctl {name}" in command.get_help(click.Context(command, info_name=name)).partition("Example:")[2]

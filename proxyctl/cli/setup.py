@@ -1,0 +1,42 @@
+"""setup: bring a machine from a file to a project that serves, and serves again after a reboot."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from proxyctl.cli.options import Output, ProjectOptions, output_options, print_json, project_options, reason_option, say
+from proxyctl.cli.releases import Asked, deploy_each
+from proxyctl.domain import orders, plan
+from proxyctl.domain.state import Kind
+from proxyctl.wiring import workshop
+
+
+@click.command()
+@click.option("--no-boot", is_flag=True, help="Write no systemd unit: something else starts nginx after a reboot.")
+@reason_option
+@project_options
+@output_options
+def setup(no_boot: bool, reason: str, project: ProjectOptions, output: Output) -> None:
+    """Deploy every service that is not live yet, and have nginx start with the machine. May be repeated.
+
+    \b
+    Example:
+      proxyctl setup
+      proxyctl setup --no-boot
+    """
+
+    async def work() -> None:
+        async with workshop(*project) as shop:
+            if not no_boot:
+                say(f"nginx starts with the machine: {shop.start_at_boot()}", output.quiet)
+            known = {service.name: shop.store.load(service.name) for service in shop.config.services}
+            for state in filter(lambda state: state.live, known.values()):
+                say(f"live already: {orders.serving(state)}", output.quiet)
+            missing = [service for service in shop.config.services if known[service.name].live is None]
+            await deploy_each(shop, Asked(Kind.DEPLOY, plan.blue_green(), reason, output), missing)
+            if output.as_json:
+                print_json({name: orders.serving(shop.store.load(name)) for name in known})
+
+    asyncio.run(work())
