@@ -242,6 +242,10 @@ class Proxy(Protocol):
         """What is current, with certificates as their files are now; nothing changed is done. Raises like publish()."""
         ...
 
+    async def rotate_logs(self, limit: int) -> list[str]:
+        """Logs larger than this many bytes begin anew; their names. No line is lost. Raises NginxUnavailable."""
+        ...
+
     async def check(self, topology: Topology, changed: ServiceName | None = None) -> list[str]:
         """What is to be said against this topology; no effect. Empty: nothing. Where one service changed, only what
         would hinder its publish."""

@@ -171,11 +171,11 @@ class Workshop:
         )
         return self.light_hands(fence) | replicas.hands()
 
-    def start_at_boot(self) -> Path:
-        """Where the unit lies that does it. Raises Unavailable."""
-        from proxyctl.adapters.systemd import install, unit
+    def start_at_boot(self) -> list[Path]:
+        """The systemd units that do it. Raises Unavailable."""
+        from proxyctl.adapters.systemd import install, units
 
-        return install(self.name, unit(self.name, self.file, self.places.root, self.places.pid_file))
+        return install(units(self.name, self.file, self.places.root, self.places.pid_file))
 
     def known_services(self) -> list[ServiceName]:
         return self.store.services()

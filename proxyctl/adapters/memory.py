@@ -204,6 +204,9 @@ class MemoryProxy:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
         return self._world.published[-1][0]
 
+    async def rotate_logs(self, limit: int) -> list[str]:
+        return []
+
     async def check(self, topology: Topology, changed: ServiceName | None = None) -> list[str]:
         return []
 

@@ -1,6 +1,6 @@
 """Where everything of one project lies on disk. The one home of the state folder's layout. Start at Places.
 
-    public/    0755  what nginx's workers reach: generations/, the symlink current, splits/, temp/
+    public/    0755  what nginx's workers reach: generations/, the symlink current, splits/, temp/, logs/ (0711)
     private/   0700  the store, locks, sockets, pid file and logs
 
 Knows names and modes, never contents.
@@ -8,12 +8,15 @@ Knows names and modes, never contents.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 SPLIT_IN_FORCE = "current"  # in a service's folder below splits/: the symlink that nginx follows
 PUBLIC_MODE = 0o755
 PRIVATE_MODE = 0o700
+LOG_MODE = 0o640
+PASSED_MODE = 0o711  # workers open their logs anew by name; nobody else may list them
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,20 @@ class Places:
 
     @property
     def logs(self) -> Path:
+        """Of our own processes."""
         return self.private / "logs"
 
     @property
+    def nginx_logs(self) -> Path:
+        return self.public / "logs"
+
+    @property
     def access_log(self) -> Path:
-        return self.logs / "access.log"
+        return self.nginx_logs / "access.log"
 
     @property
     def error_log(self) -> Path:
-        return self.logs / "error.log"
+        return self.nginx_logs / "error.log"
 
     @property
     def control_socket(self) -> Path:
@@ -94,8 +102,16 @@ class Places:
             _folder(folder, PUBLIC_MODE)
         for folder in (self.public, self.generations, self.splits, self.temp):
             _folder(folder, PUBLIC_MODE)
+        _folder(self.nginx_logs, PASSED_MODE)
+        for log in (self.access_log, self.error_log):
+            make_log(log)
         for folder in (self.private, self.locks, self.run, self.logs):
             _folder(folder, PRIVATE_MODE)
+
+
+def make_log(path: Path) -> None:
+    """nginx would let everybody read it, and it names clients. One that is there stays as it is."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, LOG_MODE))
 
 
 def _folder(path: Path, mode: int) -> None:

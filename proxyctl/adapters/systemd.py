@@ -1,6 +1,6 @@
-"""A unit that has nginx serve again after a reboot, before anybody types anything. Start at install().
+"""Units that have nginx serve again after a reboot, and its logs begin anew, before anybody types anything.
 
-The unit runs the commands that a person would: `proxy start`, then `recover`. It is written whole and renamed.
+They run the commands that a person would. Each is written whole and renamed. Start at install().
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ UNITS = Path("/etc/systemd/system")
 RUNNING = Path("/run/systemd/system")
 PATIENCE = 10.0
 
-UNIT = """\
+SERVICE = """\
 # Written by `proxyctl setup`; repeat it after the file or the state folder moved.
 [Unit]
 Description=nginx of proxyctl project {project}
@@ -40,39 +40,72 @@ LimitNOFILE=1048576
 [Install]
 WantedBy=multi-user.target
 """
+ROTATION = """\
+# Written by `proxyctl setup`.
+[Unit]
+Description=Logs of proxyctl project {project}
+
+[Service]
+Type=oneshot
+ExecStart={program} proxy rotate {options}
+"""
+TIMER = """\
+# Written by `proxyctl setup`.
+[Unit]
+Description=Logs of proxyctl project {project} begin anew when they are large
+
+[Timer]
+OnCalendar=hourly
+RandomizedDelaySec=5m
+
+[Install]
+WantedBy=timers.target
+"""
 
 
-def unit(project: str, file: Path, state: Path, pid_file: Path) -> str:
-    """The text of the unit."""
-    program = f"{_quoted(sys.executable)} -P -m proxyctl"
-    options = f"-f {_quoted(str(file))} --state {_quoted(str(state))}"
-    return UNIT.format(project=project, pid_file=_escaped(str(pid_file)), program=program, options=options)
+def units(project: str, file: Path, state: Path, pid_file: Path) -> dict[str, str]:
+    """Name to text."""
+    values = {
+        "project": project,
+        "program": f"{_quoted(sys.executable)} -P -m proxyctl",
+        "options": f"-f {_quoted(str(file))} --state {_quoted(str(state))}",
+        "pid_file": _escaped(str(pid_file)),
+    }
+    texts = {".service": SERVICE, "-logs.service": ROTATION, "-logs.timer": TIMER}
+    return {f"proxyctl-{project}{end}": text.format(**values) for end, text in texts.items()}
 
 
-def install(project: str, text: str, units: Path = UNITS) -> Path:
-    """Write and enable the unit; the same text again changes nothing. Raises Unavailable."""
-    path = units / f"proxyctl-{project}.service"
-    wanted = units / "multi-user.target.wants" / path.name
+def install(texts: dict[str, str], folder: Path = UNITS) -> list[Path]:
+    """Write them, and enable those that say who wants them; the same texts again change nothing. Raises Unavailable."""
+    paths = [folder / name for name in texts]
     try:
-        if not (path.exists() and path.read_text() == text):
-            temp = path.with_suffix(".tmp")
-            temp.write_text(text)
-            temp.rename(path)
-        wanted.parent.mkdir(exist_ok=True)
-        with suppress(FileExistsError):
-            wanted.symlink_to(path)
+        for path in paths:
+            _write(path, texts[path.name])
     except OSError as error:
         raise Unavailable(
-            f"the boot unit {path} cannot be written: {(error.strerror or str(error)).lower()}",
+            f"the boot unit {paths[0]} cannot be written: {(error.strerror or str(error)).lower()}",
             serving="unchanged",
             next_step="proxyctl setup as root, or proxyctl setup --no-boot where something else starts nginx at boot",
         ) from error
     _tell_systemd()
-    return path
+    return paths
+
+
+def _write(path: Path, text: str) -> None:
+    if not (path.exists() and path.read_text() == text):
+        temp = path.with_name(f".{path.name}.tmp")
+        temp.write_text(text)
+        temp.rename(path)
+    _, wanted, target = text.partition("WantedBy=")
+    if wanted:
+        wants = path.parent / f"{target.strip()}.wants"
+        wants.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            wants.joinpath(path.name).symlink_to(path)
 
 
 def _tell_systemd() -> None:
-    """It reads its units anew at boot anyway."""
+    """It reads its units anew at boot anyway; a timer counts from when it is started."""
     if RUNNING.exists():
         with suppress(OSError, subprocess.SubprocessError):
             subprocess.run(["systemctl", "daemon-reload"], check=True, timeout=PATIENCE, capture_output=True)

@@ -70,6 +70,31 @@ def reload(project: ProjectOptions, as_json: bool) -> None:
     asyncio.run(work())
 
 
+@proxy.command()
+@click.option("--now", is_flag=True, help="Whatever their size.")
+@project_options
+@json_option
+def rotate(now: bool, project: ProjectOptions, as_json: bool) -> None:
+    """Begin nginx's logs anew when they are larger than proxy.log_size; five old ones are kept, no line is lost.
+
+    `setup` has systemd do this every hour.
+
+    \b
+    Example:
+      proxyctl proxy rotate
+    """
+
+    async def work() -> list[str]:
+        async with workshop(*project) as shop, shop.locks.publishing():
+            return await shop.proxy.rotate_logs(0 if now else shop.config.settings.log_size)
+
+    rotated = asyncio.run(work())
+    if as_json:
+        print_json({"rotated": rotated})
+    else:
+        say(f"begun anew: {', '.join(rotated)}" if rotated else "no log is large enough")
+
+
 @proxy.command(name="status")
 @project_options
 @json_option

@@ -30,7 +30,8 @@ def setup(no_boot: bool, reason: str, project: ProjectOptions, output: Output) -
     async def work() -> None:
         async with workshop(*project) as shop:
             if not no_boot:
-                say(f"nginx starts with the machine: {shop.start_at_boot()}", output.quiet)
+                written = ", ".join(map(str, shop.start_at_boot()))
+                say(f"nginx starts with the machine, and its logs begin anew: {written}", output.quiet)
             known = {service.name: shop.store.load(service.name) for service in shop.config.services}
             for state in filter(lambda state: state.live, known.values()):
                 say(f"live already: {orders.serving(state)}", output.quiet)

@@ -69,6 +69,7 @@ def settings_of(file: ProjectFile) -> ProxySettings:
         upstream_keepalive_timeout=times.upstream_keepalive,
         worker_shutdown_timeout=_worker_shutdown(proxy, file),
         access_log=proxy.access_log == "on",
+        log_size=proxy.log_size,
     )
 
 

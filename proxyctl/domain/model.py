@@ -183,6 +183,7 @@ class ProxySettings(Record):
     upstream_keepalive_timeout: Seconds = 5.0
     worker_shutdown_timeout: Seconds = 60.0
     access_log: bool = True
+    log_size: int = 100 << 20  # bytes, at which a log begins anew
 
 
 class Route(Edge):

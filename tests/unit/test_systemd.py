@@ -1,4 +1,4 @@
-"""The boot unit: what systemd itself says of it, and that it is written once."""
+"""The boot units: what systemd itself says of them, and that they are written once."""
 
 from __future__ import annotations
 
@@ -7,45 +7,50 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.systemd import install, unit
+from proxyctl.adapters.systemd import install, units
 from proxyctl.errors import Unavailable
 
 FILE, STATE = Path("/srv/my shop/100% $HOME/proxyctl.yml"), Path("/var/lib/proxyctl/shop")
+NAMES = ["proxyctl-shop.service", "proxyctl-shop-logs.service", "proxyctl-shop-logs.timer"]
 
 
-def the_unit(file: Path = FILE) -> str:
-    return unit("shop", file, STATE, STATE / "private/nginx.pid")
+def the_units(file: Path = FILE) -> dict[str, str]:
+    return units("shop", file, STATE, STATE / "private/nginx.pid")
 
 
 @pytest.mark.parametrize("file", [Path("/srv/shop/proxyctl.yml"), FILE])
-def test_systemd_has_no_objection_to_the_unit(tmp_path: Path, file: Path) -> None:
-    path = tmp_path / "proxyctl-shop.service"
-    path.write_text(the_unit(file))
-    verdict = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)
-    ours = [line for line in verdict.stderr.splitlines() if path.name in line]
+def test_systemd_has_no_objection_to_the_units(tmp_path: Path, file: Path) -> None:
+    paths = install(the_units(file), tmp_path)
+    verdict = subprocess.run(["systemd-analyze", "verify", *paths], capture_output=True, text=True, check=False)
+    ours = [line for line in verdict.stderr.splitlines() if "proxyctl" in line]
     assert (verdict.returncode, ours) == (0, [])
 
 
 def test_a_path_reaches_the_command_as_it_is() -> None:
-    assert '-f "/srv/my shop/100%% $$HOME/proxyctl.yml" --state "/var/lib/proxyctl/shop"' in the_unit()
+    for name in NAMES[:2]:
+        assert '-f "/srv/my shop/100%% $$HOME/proxyctl.yml" --state "/var/lib/proxyctl/shop"' in the_units()[name]
 
 
-def test_the_unit_is_enabled_and_writing_it_again_changes_nothing(tmp_path: Path) -> None:
-    path = install("shop", the_unit(), tmp_path)
-    before = path.stat()
-    assert install("shop", the_unit(), tmp_path) == path
-    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    assert (tmp_path / "multi-user.target.wants" / path.name).resolve() == path
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["multi-user.target.wants", "proxyctl-shop.service"]
+def test_they_are_enabled_and_writing_them_again_changes_nothing(tmp_path: Path) -> None:
+    paths = install(the_units(), tmp_path)
+    assert [path.name for path in paths] == NAMES
+    before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in paths]
+    assert install(the_units(), tmp_path) == paths
+    assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in paths] == before
+    assert (tmp_path / "multi-user.target.wants" / NAMES[0]).resolve() == paths[0]
+    assert (tmp_path / "timers.target.wants" / NAMES[2]).resolve() == paths[2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [*NAMES, "multi-user.target.wants", "timers.target.wants"]
+    )
 
 
 def test_a_unit_that_changed_is_replaced(tmp_path: Path) -> None:
-    install("shop", the_unit(), tmp_path)
-    path = install("shop", the_unit(Path("/elsewhere/proxyctl.yml")), tmp_path)
+    install(the_units(), tmp_path)
+    path, *_ = install(the_units(Path("/elsewhere/proxyctl.yml")), tmp_path)
     assert "/elsewhere/proxyctl.yml" in path.read_text()
 
 
 def test_a_machine_without_systemd_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="cannot be written") as refusal:
-        install("shop", the_unit(), tmp_path / "nowhere")
+        install(the_units(), tmp_path / "nowhere")
     assert "--no-boot" in refusal.value.next_step

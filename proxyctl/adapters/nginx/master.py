@@ -56,7 +56,7 @@ def find_master(places: Places) -> Process | None:
     """The master that writes our logs. The pid file is only where to look first, and a title may be cut short."""
     for pid in (*_noted_pid(places.pid_file), *_all_pids()):
         process = _process(pid)
-        if process.title.startswith(MASTER) and _writes_below(pid, places.logs):
+        if process.title.startswith(MASTER) and _writes_below(pid, places.nginx_logs):
             return process
     return None
 
@@ -76,7 +76,7 @@ def find_orphans(places: Places) -> list[Process]:
         for process in map(_process, _all_pids())
         if process.title.startswith(WORKER)
         and not title_of(_parent_of(process.pid)).startswith(MASTER)
-        and _writes_below(process.pid, places.logs)
+        and _writes_below(process.pid, places.nginx_logs)
     ]
 
 
@@ -84,7 +84,7 @@ def holder_of(port: int) -> str:
     """Who listens on this TCP port, as "pid 4711 (python3)"."""
     sockets = {f"socket:[{inode}]" for inode in _sockets(port, LISTENING)}
     for pid in _all_pids():
-        if any(link in sockets for link in _open_files(pid)):
+        if any(link in sockets for link in open_files(pid)):
             return f"pid {pid} ({_read(pid, 'comm').strip()})"
     return "a process that cannot be seen from here"
 
@@ -92,6 +92,14 @@ def holder_of(port: int) -> str:
 def has_clients(port: int) -> bool:
     """Whether anybody is connected to this TCP port."""
     return any(_sockets(port, ESTABLISHED))
+
+
+def open_files(pid: int) -> Iterator[str]:
+    """Paths of what the process has open; of a renamed file its present one."""
+    with suppress(OSError):
+        for fd in PROC.joinpath(str(pid), "fd").iterdir():
+            with suppress(OSError):
+                yield str(fd.readlink())
 
 
 def title_of(pid: int) -> str:
@@ -134,14 +142,7 @@ def _all_pids() -> list[int]:
 
 
 def _writes_below(pid: int, folder: Path) -> bool:
-    return any(link.startswith(f"{folder}/") for link in _open_files(pid))
-
-
-def _open_files(pid: int) -> Iterator[str]:
-    with suppress(OSError):
-        for fd in PROC.joinpath(str(pid), "fd").iterdir():
-            with suppress(OSError):
-                yield str(fd.readlink())
+    return any(link.startswith(f"{folder}/") for link in open_files(pid))
 
 
 def _sockets(port: int, state: str) -> Iterator[str]:

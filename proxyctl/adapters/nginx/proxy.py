@@ -241,6 +241,9 @@ class NginxProxy:
             return (await self._control.speaker()).generation
         return None
 
+    async def rotate_logs(self, limit: int) -> list[str]:
+        return [path.name for path in await self._running.begin_logs_anew(limit)]
+
     # --- look without touching -------------------------------------------------------------------------------------
 
     async def check(self, topology: Topology, changed: ServiceName | None = None) -> list[str]:

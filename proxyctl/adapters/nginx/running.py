@@ -11,12 +11,14 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from proxyctl.adapters.nginx.binary import NginxBinary
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.generations import Generation
 from proxyctl.adapters.nginx.listens import obstacle
+from proxyctl.adapters.nginx.logs import Logs, written_by
 from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, workers_of
 from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.places import Places
@@ -51,6 +53,7 @@ class RunningNginx:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._control = Control(places.control_socket)
+        self._logs = Logs(places)
 
     def master(self) -> Process | None:
         return find_master(self._places)
@@ -129,6 +132,27 @@ class RunningNginx:
             raise NotTaken(words)
         if not await self._observed(number, before):
             raise NotTaken(f"generation {number} was not observed within {2 * patience:.1f} s")
+
+    async def begin_logs_anew(self, limit: int) -> list[Path]:
+        """Those larger than the limit, in bytes; nobody writes into the old files any more. Raises NginxUnavailable."""
+        due = self._logs.larger_than(limit)
+        aside = [self._logs.set_aside(path) for path in due]
+        if (master := self.master()) is not None and due:
+            master.send(signal.SIGUSR1)
+            if not await _until(self._let_go(aside, master), OBSERVED_WITHIN):
+                raise NginxUnavailable(
+                    f"nginx still writes into {', '.join(map(str, aside))} and was told to open its logs anew",
+                    serving="unchanged",
+                    next_step="proxyctl proxy status",
+                )
+        return due
+
+    def _let_go(self, aside: list[Path], master: Process) -> Condition:
+        async def let_go() -> bool:
+            writers = [master, *workers_of(master)]
+            return not any(written_by(old, writers) for old in aside)
+
+        return let_go
 
     def _settled(self, number: int, before: Baseline) -> Condition:
         async def settled() -> bool:

@@ -22,6 +22,7 @@ def test_folders_have_their_modes_whatever_the_umask(tmp_path: Path) -> None:
         os.umask(before)
     for folder in (places.root.parent, places.root, places.public, places.generations, places.splits, places.temp):
         assert mode(folder) == 0o755
+    assert mode(places.nginx_logs) == 0o711
     for folder in (places.private, places.locks, places.run, places.logs):
         assert mode(folder) == 0o700
 

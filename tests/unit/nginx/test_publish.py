@@ -234,6 +234,42 @@ async def test_the_proxy_outlives_a_stop_of_its_clients_requests(serving: Bed) -
     assert not serving.processes()
 
 
+# --- logs --------------------------------------------------------------------------------------------------------
+
+
+async def test_logs_begin_anew_under_load_and_no_line_is_lost(serving: Bed) -> None:
+    done = asyncio.Event()
+
+    async def ask_until_the_end() -> int:
+        client, requests = await serving.client(), 0
+        while not done.is_set() and requests < 900:
+            assert (await client.ask("GET", "/")).text == "blue"
+            requests += 1
+        return requests
+
+    clients = [asyncio.create_task(ask_until_the_end()) for _ in range(4)]
+    log, rotations = serving.places.access_log, 0
+    while rotations < 3:
+        await asyncio.sleep(0.05)
+        if log.stat().st_size:
+            rotations += await serving.proxy.rotate_logs(0) == ["access.log"]
+    done.set()
+    asked = sum(await asyncio.gather(*clients))
+    await serving.proxy.stop()
+    lines = [line for path in log.parent.glob("access.log*") for line in path.read_text().splitlines()]
+    assert len(lines) == asked
+    assert {path.stat().st_mode & 0o007 for path in log.parent.iterdir()} == {0}, "logs name clients"
+
+
+async def test_a_log_that_is_small_goes_on_and_of_the_large_ones_five_are_kept(serving: Bed) -> None:
+    assert await serving.proxy.rotate_logs(1 << 20) == []
+    for number in range(8):
+        serving.places.error_log.write_text(f"{number}\n")
+        assert "error.log" in await serving.proxy.rotate_logs(0)
+    kept = {path.name: path.read_text().strip() for path in serving.places.nginx_logs.glob("error.log.*")}
+    assert kept == {f"error.log.{n}": str(8 - n) for n in range(1, 6)}
+
+
 # --- reloads under load, and size --------------------------------------------------------------------------------
 
 
