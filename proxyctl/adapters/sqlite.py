@@ -6,6 +6,7 @@ so a writer that was replaced while it slept writes nothing.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -207,19 +208,22 @@ def _open(path: Path) -> sqlite3.Connection:
             serving="traffic stays as it is",
             next_step="use the newer proxyctl",
         )
-    _create(db)
+    _create(db, path)
     return db
 
 
-def _create(db: sqlite3.Connection) -> None:
-    """Two processes may come here at once: the second finds the work done."""
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("BEGIN IMMEDIATE")
-    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-        for statement in SCHEMA.split(";"):
-            db.execute(statement)
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    db.execute("COMMIT")
+def _create(db: sqlite3.Connection, path: Path) -> None:
+    """Two processes may come here at once: the second finds the work done. SQLite itself does not wait for its turn to
+    change the journal mode."""
+    with path.with_name(f"{path.name}.creating").open("a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("BEGIN IMMEDIATE")
+        if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
 
 
 def _json(value: Any) -> str:

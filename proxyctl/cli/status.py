@@ -98,10 +98,9 @@ def _service_lines(view: ServiceView, shop: Workshop) -> list[str]:
     text = [f"{state.service}   {state.phase}{_about_rollout(view)}{_about_standby(view, shop)}"]
     for release in view.releases:
         placed = release.placed
-        share = view.split.percent(placed.colour) if view.split else 0.0
-        text.append(
-            f"  {placed.colour:5} {share:6.2f} %  {placed.role:9} {placed.release.id:12} {placed.release.image}"
-        )
+        share = f"{view.split.percent(placed.colour) if view.split else 0.0:6.2f} %"
+        routed = share if placed.release.service.routed else " " * len(share)
+        text.append(f"  {placed.colour:5} {routed}  {placed.role:9} {placed.release.id:12} {placed.release.image}")
         text += [f"        {r.name:24} {r.address:22} {r.health}" for r in release.replicas]
     if not view.releases:
         text.append("  nothing runs")

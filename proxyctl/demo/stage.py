@@ -20,7 +20,7 @@ proxy:
   http: "127.0.0.1:{port}"
 services:
   web:
-    container: {{image: "proxyctl-demo:1"}}
+    container: {{image: "proxyctl-demo:1", stop_grace_period: 2s}}
     port: 8000
     replicas: 2
     health: {{path: /healthz, interval: 200ms, healthy: 2, deadline: 4s}}
@@ -40,7 +40,7 @@ class Stage:
     @property
     def options(self) -> tuple[str, ...]:
         """What names this project on a command line."""
-        return ("-f", str(self.folder / "proxyctl.yml"), "--state", str(self.folder / "state"))
+        return ("--file", str(self.folder / "proxyctl.yml"), "--state", str(self.folder / "state"))
 
     async def strike(self) -> None:
         """Drivers, containers, networks, nginx, files: all of it goes."""

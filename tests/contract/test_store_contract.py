@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,6 +173,22 @@ def test_what_one_process_commits_another_reads(tmp_path: Path) -> None:
         one.append([lost()], a_state(), "web-r1", 1, 1.0)
     one.close()
     other.close()
+
+
+def test_processes_that_open_a_new_file_at_once_all_can(tmp_path: Path) -> None:
+    opening = "import sys; from pathlib import Path; from proxyctl.adapters.sqlite import SqliteStore\n"
+    opening += "sys.stdin.read(); SqliteStore(Path(sys.argv[1])).claim_generation()"
+    command = [sys.executable, "-c", opening, str(tmp_path / "db")]
+    openers = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(6)]
+    time.sleep(0.5)  # all have started, and wait
+    for opener in openers:
+        assert opener.stdin is not None
+        opener.stdin.close()
+        opener.stdin = None
+    assert [opener.communicate()[1].decode() for opener in openers] == [""] * 6
+    made = SqliteStore(tmp_path / "db")
+    assert made.claim_generation() == 7
+    made.close()
 
 
 def test_everything_survives_a_reopening(tmp_path: Path) -> None:

@@ -6,93 +6,28 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import docker
 import pytest
 
-from proxyctl.demo.images import build_all
-from proxyctl.demo.load import Load, Model
-from proxyctl.demo.stage import Stage, stage
-from tests.e2e.invariants import broken
+from proxyctl.demo.load import Model
+from tests.e2e.shop import TWO, Said, Shop, open_shop
 
 pytestmark = pytest.mark.docker
-
-ONE, TWO = "proxyctl-demo:1", "proxyctl-demo:2"
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Shop:
-    """One project on a stage of its own."""
-
-    def __init__(self, scene: Stage) -> None:
-        self.scene = scene
-
-    async def type(self, *words: str) -> Said:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "proxyctl",
-            *words,
-            *self.scene.options,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        return Said(process.returncode or 0, out.decode(), err.decode())
-
-    async def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((await self.type("status", "--json")).out)
-        return found
-
-    async def web(self) -> dict[str, Any]:
-        found: dict[str, Any] = (await self.status())["services"][0]
-        return found
-
-    async def at_rest(self) -> dict[str, Any]:
-        deadline = time.monotonic() + 30
-        while (web := await self.web())["phase"] != "idle" and time.monotonic() < deadline:
-            await asyncio.sleep(0.1)
-        return web
-
-    async def until(self, phase: str) -> None:
-        deadline = time.monotonic() + 30
-        while (await self.web())["phase"] != phase:
-            assert time.monotonic() < deadline, f"never {phase}"
-            await asyncio.sleep(0.05)
-
-    def load(self, model: Model = Model.KEEPALIVE, clients: int = 4) -> Load:
-        return Load("127.0.0.1", self.scene.port, model, clients)
-
-    async def get(self, path: str) -> bytes:
-        """A whole answer on a connection of its own."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.scene.port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n".encode())
-        answer = await reader.read(-1)
-        writer.close()
-        return answer
+__all__ = ["Said", "Shop"]
 
 
 @pytest.fixture
 async def shop() -> AsyncIterator[Shop]:
     """Release 1 is live."""
-    await asyncio.to_thread(lambda: build_all(docker.from_env()))
-    async with stage(bake="1s") as scene:
-        made = Shop(scene)
+    async with open_shop() as made:
         first = await made.type("deploy", "web")
         assert first.code == 0, first.err
         yield made
-        await made.at_rest()
-        assert await broken(scene) == []
 
 
 async def test_a_deploy_and_a_rollback_under_load_lose_nothing_and_answer_no_wrong_release(shop: Shop) -> None:

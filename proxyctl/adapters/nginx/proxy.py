@@ -156,7 +156,8 @@ class NginxProxy:
 
     async def _reload(self, in_force: Generation | None, number: int, master: Process, took: Seconds) -> None:
         """Clients are let go first where that can spare them a lost request. Raises NotTaken."""
-        ports = {parse(listen).port for listen in in_force.topology.settings.http} if in_force else set[int]()
+        settings = in_force.topology.settings if in_force else NOTHING_KNOWN.settings
+        ports = {parse(listen).port for listen in (*settings.http, *settings.https)}
         helps = in_force is not None and lets_go(in_force.text) and any(map(has_clients, ports))
         async with connections_closing(self._places) if helps else nullcontext():
             await self._running.reload(number, master, took)

@@ -1,0 +1,105 @@
+"""One project on a stage of its own, and its commands as a user types them. Start at Shop.type()."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import docker
+
+from proxyctl.demo.images import build_all
+from proxyctl.demo.load import Load, Model
+from proxyctl.demo.stage import Stage, stage
+from tests.e2e.invariants import broken
+
+ONE, TWO, SICK = "proxyctl-demo:1", "proxyctl-demo:2", "proxyctl-demo:sick"
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Shop:
+    """One project on a stage of its own."""
+
+    def __init__(self, scene: Stage) -> None:
+        self.scene = scene
+
+    async def type(self, *words: str) -> Said:
+        process = await self.start(*words)
+        out, err = await process.communicate()
+        return Said(process.returncode or 0, out.decode(), err.decode())
+
+    @property
+    def file(self) -> Path:
+        return self.scene.folder / "proxyctl.yml"
+
+    def write(self, old: str, new: str) -> None:
+        """Change the file."""
+        text = self.file.read_text()
+        assert old in text
+        self.file.write_text(text.replace(old, new))
+
+    async def start(self, *words: str) -> asyncio.subprocess.Process:
+        """A command that runs on; its progress is read from `stderr`."""
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "proxyctl", *words, *self.scene.options),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((await self.type("status", "--json")).out)
+        return found
+
+    async def web(self) -> dict[str, Any]:
+        found: dict[str, Any] = (await self.status())["services"][0]
+        return found
+
+    async def at_rest(self) -> dict[str, Any]:
+        deadline = time.monotonic() + 30
+        while (web := await self.web())["phase"] != "idle" and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+        return web
+
+    async def until(self, phase: str) -> None:
+        deadline = time.monotonic() + 30
+        while (await self.web())["phase"] != phase:
+            assert time.monotonic() < deadline, f"never {phase}"
+            await asyncio.sleep(0.05)
+
+    def load(self, model: Model = Model.KEEPALIVE, clients: int = 4) -> Load:
+        return Load("127.0.0.1", self.scene.port, model, clients)
+
+    async def get(self, path: str) -> bytes:
+        """A whole answer on a connection of its own."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.scene.port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read(-1)
+        writer.close()
+        return answer
+
+
+@asynccontextmanager
+async def open_shop(bake: str = "1s", file: str | None = None) -> AsyncIterator[Shop]:
+    """Nothing is deployed. At the end nothing may be broken. `file` instead of the stage's; PROJECT and PORT stand for
+    its own."""
+    await asyncio.to_thread(lambda: build_all(docker.from_env()))
+    async with stage(bake=bake) as scene:
+        made = Shop(scene)
+        if file is not None:
+            made.file.write_text(file.replace("PROJECT", scene.project).replace("PORT", str(scene.port)))
+        yield made
+        for service in (await made.status())["services"]:
+            if service["phase"] == "paused":
+                assert (await made.type("abort", service["name"])).code == 0
+        await made.at_rest()
+        assert await broken(scene) == []

@@ -1,0 +1,114 @@
+"""A rollout outlives its terminal, and Ctrl-C goes to the safe side."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import signal
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import docker
+import pytest
+
+from tests.e2e.shop import SICK, TWO, Shop, open_shop
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    """Release 1 is live; a bake takes longer than a test."""
+    async with open_shop(bake="0s") as made:
+        assert (await made.type("deploy", "web")).code == 0
+        made.write("bake: 0s", "bake: 20s")
+        yield made
+
+
+def containers_of(shop: Shop, release: str) -> list[Any]:
+    wanted = [f"proxyctl.project={shop.scene.project}", f"proxyctl.release={release}"]
+    found: list[Any] = docker.from_env().containers.list(all=True, filters={"label": wanted})
+    return found
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
+    _, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, err.decode()
+
+
+async def test_ctrl_c_in_the_bake_aborts_to_the_safe_side(shop: Shop) -> None:
+    deploy = await shop.start("deploy", "web", "--image", TWO)
+    await shop.until("baking")
+    async with shop.load() as load:
+        deploy.send_signal(signal.SIGINT)
+        code, err = await ended(deploy)
+    assert code == 130
+    assert "aborting: traffic goes to the safe side" in err
+    assert "serving: web: web-1 (blue) 100 %" in err
+    assert load.failed() == []
+    assert (await shop.web())["split"] == {"blue": 100.0, "green": 0.0}
+    assert containers_of(shop, "web-2") == []
+
+
+async def test_ctrl_c_in_the_gate_leaves_the_live_release_as_it_is(shop: Shop) -> None:
+    deploy = await shop.start("deploy", "web", "--image", SICK)
+    await shop.until("gating")
+    deploy.send_signal(signal.SIGINT)
+    code, err = await ended(deploy)
+    assert code == 130, err
+    assert [release["id"] for release in (await shop.at_rest())["releases"]] == ["web-1"]
+    assert containers_of(shop, "web-2") == []
+
+
+async def test_a_second_ctrl_c_leaves_at_once(shop: Shop) -> None:
+    deploy = await shop.start("deploy", "web", "--image", TWO)
+    await shop.until("baking")
+    deploy.send_signal(signal.SIGINT)
+    assert deploy.stderr is not None
+    while b"aborting" not in await deploy.stderr.readline():
+        pass
+    deploy.send_signal(signal.SIGINT)
+    code, err = await ended(deploy)
+    assert code == 130
+    assert "left; the rollout goes on by itself" in err or "interrupted; rollout ended" in err
+    assert (await shop.at_rest())["split"] == {"blue": 100.0, "green": 0.0}
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+async def test_a_rollout_goes_on_without_its_terminal(shop: Shop, number: signal.Signals) -> None:
+    shop.write("bake: 20s", "bake: 1s")
+    deploy = await shop.start("deploy", "web", "--image", TWO)
+    await shop.until("gating")
+    deploy.send_signal(number)
+    assert (await ended(deploy))[0] == -number
+    web = await shop.at_rest()
+    assert [(r["id"], r["role"]) for r in web["releases"]] == [("web-1", "standby"), ("web-2", "live")]
+
+
+async def test_a_terminal_shows_the_rollout_as_it_goes_and_a_pipe_plain_lines(shop: Shop) -> None:
+    shop.write("bake: 20s", "bake: 2s")
+    seen = await asyncio.to_thread(in_a_terminal, "deploy", "web", "--image", TWO, *shop.scene.options)
+    for part in ("gating", "gate  ", "healthy, 1 of 2", "bake  ", " of 2 s", "█", "\x1b["):
+        assert part in seen, part
+    plain = await shop.type("rollback", "web")
+    assert "\x1b" not in plain.err + plain.out
+
+
+def in_a_terminal(*words: str) -> str:
+    """All that a command writes to a terminal of its own."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ |= {"TERM": "xterm-256color", "COLUMNS": "110", "LINES": "30"}
+        os.execv(sys.executable, [sys.executable, "-m", "proxyctl", *words])
+    seen = b""
+    try:
+        while part := os.read(terminal, 65536):
+            seen += part
+    except OSError:  # the other side is closed
+        pass
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    return seen.decode()

@@ -1,0 +1,100 @@
+"""Several services in one file: with and without traffic, with every kind of check, good and bad."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.shop import Shop, open_shop
+
+pytestmark = pytest.mark.docker
+
+PYTHON = Path(sys.executable).resolve()  # the demo images have the host's
+CHECK = f"""["{PYTHON}", -S, -c, "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz')"]"""
+FILE = f"""\
+project: PROJECT
+proxy: {{http: "127.0.0.1:PORT"}}
+services:
+  api:
+    container: {{image: "proxyctl-demo:1", stop_grace_period: 1s}}
+    port: 8000
+    path: /api
+    health: {{tcp: true, interval: 100ms, healthy: 1, deadline: 6s}}
+    bake: 0s
+    drain: 500ms
+  worker:
+    container: {{image: "proxyctl-demo:1", stop_grace_period: 1s}}
+    health: {{exec: {CHECK}, interval: 100ms, healthy: 1, timeout: 3s, deadline: 6s}}
+    bake: 0s
+  checked:
+    container:
+      image: "proxyctl-demo:1"
+      stop_grace_period: 1s
+      healthcheck: {{test: [CMD, {CHECK.strip("[]")}], interval: 1s, timeout: 3s}}
+    health: {{docker: true, interval: 100ms, healthy: 1, deadline: 15s}}
+    bake: 0s
+  quiet:
+    container: {{image: "proxyctl-demo:1", stop_grace_period: 1s}}
+    readiness_delay: 1s
+    bake: 0s
+  web:
+    container: {{image: "proxyctl-demo:1", stop_grace_period: 1s}}
+    port: 8000
+    health: {{path: /healthz, interval: 100ms, healthy: 1, deadline: 6s}}
+    bake: 0s
+    drain: 500ms
+"""
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    async with open_shop(file=FILE) as made:
+        yield made
+
+
+async def live(shop: Shop) -> dict[str, list[str]]:
+    """Releases by service."""
+    services: list[dict[str, Any]] = (await shop.status())["services"]
+    return {service["name"]: [release["id"] for release in service["releases"]] for service in services}
+
+
+async def test_one_command_deploys_all_of_a_file_each_by_its_own_check(shop: Shop) -> None:
+    said = await shop.type("deploy")
+    assert said.code == 0, said.err
+    assert await live(shop) == {name: [f"{name}-1"] for name in ("api", "checked", "quiet", "web", "worker")}
+    for path in ("/", "/api", "/api/x"):
+        assert (await shop.get(path)).endswith(b"1\n")
+    again = await shop.type("deploy", "worker")
+    assert again.code == 0, again.err
+    while (await live(shop))["worker"] != ["worker-2"]:  # a release without traffic leaves no standby
+        await asyncio.sleep(0.1)
+
+
+async def test_a_service_that_fails_leaves_the_ones_after_it_and_hinders_no_other(shop: Shop) -> None:
+    shop.write(
+        'proxyctl-demo:1", stop_grace_period: 1s}\n    readiness_delay',
+        'proxyctl-demo:exits", stop_grace_period: 1s}\n    readiness_delay',
+    )
+    said = await shop.type("deploy")
+    assert said.code == 5
+    assert "exited with code 3" in said.err
+    assert "left as they were: web" in said.err
+    assert sorted(name for name, releases in (await live(shop)).items() if releases) == ["api", "checked", "worker"]
+    assert (await shop.type("deploy", "web")).code == 0
+    assert (await shop.get("/")).endswith(b"1\n")
+    shop.write("proxyctl-demo:exits", "proxyctl-demo:1")
+    assert (await shop.type("deploy", "quiet")).code == 0
+
+
+async def test_two_services_can_be_deployed_at_once(shop: Shop) -> None:
+    first, second = await shop.start("deploy", "api"), await shop.start("deploy", "web")
+    for process in (first, second):
+        _, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+    for path in ("/", "/api"):
+        assert (await shop.get(path)).endswith(b"1\n")
