@@ -32,6 +32,7 @@ from proxyctl.engine.runner import Hands
 from proxyctl.engine.steering import Steering
 from proxyctl.engine.supervisor import Supervisor
 from proxyctl.engine.traffic import TrafficHands
+from proxyctl.errors import StateUnusable
 from proxyctl.ports import Endpoint, ProbeResult
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Workshop:
         self.file = find_file(file, environment, Path.cwd())
         self.name = project_name(self.file)
         self.places = Places(root=state_dir(self.name, state, environment))
-        self.places.create()
+        _make(self.places)
         self.clock = SystemClock()
         self.bus = Bus()
 
@@ -187,6 +188,17 @@ class Workshop:
                 await self.__dict__[made].close()
         if "store" in self.__dict__:
             self.store.close()
+
+
+def _make(places: Places) -> None:
+    try:
+        places.create()
+    except OSError as error:
+        raise StateUnusable(
+            f"the state folder {places.root} cannot be used: {(error.strerror or str(error)).lower()} ({error.filename})",
+            serving="traffic stays as it is",
+            next_step="repeat as the user who owns it, or name another folder: --state DIR",
+        ) from error
 
 
 class _LateProber:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import NamedTuple
 
 import click
@@ -119,7 +120,10 @@ def chosen_services(shop: Workshop, names: Sequence[str], image: str | None) -> 
     known = {str(service.name): service for service in shop.config.services}
     for name in names:
         if name not in known:
-            raise UsageError(f"{shop.file} has no service {name!r}; it has: {', '.join(known)}")
+            near = next(iter(get_close_matches(name, known, n=1)), "SERVICE")
+            raise UsageError(
+                f"{shop.file} has no service {name!r}; it has: {', '.join(known)}", next_step=f"proxyctl deploy {near}"
+            )
     chosen = [service for name, service in known.items() if not names or name in names]
     if image is None:
         return chosen

@@ -119,4 +119,5 @@ class _Loading:
 
 def _rejected(path: Path, problems: list[Problem]) -> ConfigRejected:
     count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return ConfigRejected(f"{displayed(path)} has {count}", tuple(str(problem) for problem in problems))
+    words = tuple(str(problem) for problem in problems)
+    return ConfigRejected(f"{displayed(path)} has {count}", words, next_step="mend them, then proxyctl check")

@@ -15,6 +15,7 @@ import pytest
 from proxyctl.demo.images import build_all
 from proxyctl.demo.load import Load, Model
 from proxyctl.demo.stage import Stage, stage
+from tests.e2e.invariants import broken, unchanged
 
 FAILPOINTS = Path(__file__).with_name("failpoints")
 RECOVERED_WITHIN = 3.0
@@ -63,9 +64,9 @@ async def test_a_real_kill_at_any_boundary_of_a_deploy_loses_no_request() -> Non
                 assert time.monotonic() - began < RECOVERED_WITHIN, f"boundary {boundary}"
                 service = await at_rest(scene)
                 assert service["phase"] == "idle", f"boundary {boundary}: {service}"
-                assert service["drift"] == [], f"boundary {boundary}"
-                live = [r for r in service["releases"] if r["role"] == "live"]  # type: ignore[attr-defined]
-                assert len(live) == 1, f"boundary {boundary}: {service}"
+                assert not (found := await broken(scene)), f"boundary {boundary}: {found}"
+                async with unchanged(scene):
+                    assert (await typed(scene, "recover"))[0] == 0
                 assert not load.failed(), f"boundary {boundary}: {load.failed()[:3]}"
                 boundary += 1
         assert boundary > BOUNDARIES_OF_A_DEPLOY
