@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from proxyctl.adapters.nginx.proxy import NginxProxy
     from proxyctl.config.load import Project
     from proxyctl.engine.releases import Opening
-    from proxyctl.ports import Prober
+    from proxyctl.ports import Prober, Store
 
 
 class Workshop:
@@ -50,7 +50,7 @@ class Workshop:
         self.file = find_file(file, environment, Path.cwd())
         self.name = project_name(self.file)
         self.places = Places(root=state_dir(self.name, state, environment))
-        _make(self.places)
+        _make(self.places, self.name)
         self.clock = SystemClock()
         self.bus = Bus()
 
@@ -58,6 +58,13 @@ class Workshop:
 
     @cached_property
     def store(self) -> SqliteStore:
+        if self.places.current.is_symlink() and not self.places.store.exists():
+            raise StateUnusable(
+                f"the journal {self.places.store} is gone, and nginx serves what it told of",
+                serving="traffic stays as it is",
+                next_step=f"bring {self.places.store} back from a backup; else end all of this project (its containers"
+                f" carry the label proxyctl.project={self.name}), remove {self.places.root} and deploy anew",
+            )
         return SqliteStore(self.places.store)
 
     @cached_property
@@ -152,9 +159,12 @@ class Workshop:
 
     @cached_property
     def opening(self) -> Opening:
+        return self.opening_in(self.store)
+
+    def opening_in(self, store: Store) -> Opening:
         from proxyctl.engine.releases import Opening
 
-        return Opening(runtime=self.runtime, store=self.store, project=self.name, settings=self.config.settings)
+        return Opening(runtime=self.runtime, store=store, project=self.name, settings=self.config.settings)
 
     def all_hands(self, fence: int) -> Hands:
         from proxyctl.engine.replicas import ReplicaHands
@@ -190,15 +200,33 @@ class Workshop:
             self.store.close()
 
 
-def _make(places: Places) -> None:
+def _make(places: Places, project: str) -> None:
+    """One state folder is of one project, for ever. Raises StateUnusable."""
     try:
         places.create()
+        owner = _owner(places, project)
     except OSError as error:
         raise StateUnusable(
-            f"the state folder {places.root} cannot be used: {(error.strerror or str(error)).lower()} ({error.filename})",
+            f"the state folder {places.root} cannot be used: {str(error.strerror).lower()}: {error.filename}",
             serving="traffic stays as it is",
             next_step="repeat as the user who owns it, or name another folder: --state DIR",
         ) from error
+    if owner != project:
+        raise StateUnusable(
+            f"the state folder {places.root} is of project {owner}, and {project} is not it",
+            serving="unchanged by this command",
+            next_step="name another folder: --state DIR, or PROXYCTL_STATE",
+        )
+
+
+def _owner(places: Places, project: str) -> str:
+    """Whoever comes first puts his name."""
+    try:
+        with places.owner.open("x") as new:
+            new.write(project)
+    except FileExistsError:
+        return places.owner.read_text()
+    return project
 
 
 class _LateProber:

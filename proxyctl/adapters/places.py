@@ -51,6 +51,11 @@ class Places:
         return self.private / "proxyctl.db"
 
     @property
+    def owner(self) -> Path:
+        """Names the project whose state this is."""
+        return self.private / "project"
+
+    @property
     def locks(self) -> Path:
         return self.private / "locks"
 

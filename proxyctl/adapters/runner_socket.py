@@ -47,8 +47,15 @@ async def ticks(path: Path) -> AsyncIterator[Tick]:
     except OSError:
         return
     try:
-        while line := await reader.readline():
+        while line := await _next(reader):
             with suppress(DecodeError, ValueError):
                 yield decode(Tick, json.loads(line))
     finally:
         writer.close()
+
+
+async def _next(reader: asyncio.StreamReader) -> bytes:
+    """Nothing when the driver ended, however it did."""
+    with suppress(ConnectionError):
+        return await reader.readline()
+    return b""

@@ -45,10 +45,17 @@ CREATE TABLE requests (
 class SqliteStore:
     """Implements `Store`. Safe to open from many processes; each service has one writer, held to it by its fence."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, db: sqlite3.Connection | None = None) -> None:
         self._path = path
         with self._named_errors():
-            self._db = _open(path)
+            self._db = db or _open(path)
+
+    def scratch(self) -> SqliteStore:
+        """A copy in memory: what is written into it is never seen by anybody else."""
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        with self._named_errors():
+            self._db.backup(copy)
+        return SqliteStore(self._path, copy)
 
     def close(self) -> None:
         self._db.close()

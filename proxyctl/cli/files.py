@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -123,7 +124,9 @@ def _stand_in(service: Service) -> Route:
 @project_options
 @json_option
 def plan(service: str | None, image: str | None, project: ProjectOptions, as_json: bool) -> None:
-    """What `deploy` would do: containers, nginx diff, steps. No effect but a pull of a missing image.
+    """What `deploy` would do: containers, nginx diff, steps.
+
+    No effect but a pull of a missing image, and before the first deploy the project's networks.
 
     \b
     Example:
@@ -147,9 +150,11 @@ def plan(service: str | None, image: str | None, project: ProjectOptions, as_jso
 async def _planned(shop: Workshop, service: Service) -> dict[str, object]:
     known = shop.store.load(service.name)
     idle = known.replace(rollout=None)
-    release = await shop.opening.release(service, known, 0.0, config_digest(service), lambda line: say(f"  {line}"))
     signed = Signed(actor="plan", reason="", wall=0.0)
-    opened = await shop.opening.fresh(Kind.DEPLOY, plans.blue_green(), release, idle, signed)
+    with closing(shop.store.scratch()) as scratch:  # addresses are chosen, and leased to nobody
+        opening = shop.opening_in(scratch)
+        release = await opening.release(service, known, 0.0, config_digest(service), lambda line: say(f"  {line}"))
+        opened = await opening.fresh(Kind.DEPLOY, plans.blue_green(), release, idle, signed)
     route = opened.rollout.route
     replicas = opened.placement.replicas if opened.placement else ()
     return {

@@ -50,10 +50,10 @@ async def _read_to_the_end(
     shop: Workshop, service: ServiceName, rollout: str, after: int, shown: Screen, leaving: _Interrupts
 ) -> list[Entry]:
     story: list[Entry] = []
-    seen = shop.clock.now()
+    driven = shop.clock.now()
     while True:
         for entry in shop.store.entries(service, after=after):
-            after, seen = entry.seq, shop.clock.now()
+            after, driven = entry.seq, shop.clock.now()
             if entry.rollout != rollout:
                 continue
             story.append(entry)
@@ -66,7 +66,10 @@ async def _read_to_the_end(
                 serving=orders.serving(shop.store.load(service)),
                 next_step=f"proxyctl status {service} --watch, or proxyctl abort {service}",
             )
-        if shop.clock.now() - seen > LOST_AFTER and shop.locks.holder(service) is None:
+        quiet = shop.clock.now() - driven
+        if quiet > LOST_AFTER / 2 and shop.locks.holder(service) is not None:  # one look could fall into a hand-over
+            driven = shop.clock.now()
+        elif quiet > LOST_AFTER:
             raise Unavailable(
                 f"the process that drove {rollout} died",
                 serving=orders.serving(shop.store.load(service)),

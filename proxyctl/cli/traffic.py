@@ -25,7 +25,7 @@ from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.split import hundredths
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
-from proxyctl.errors import Conflict, Degraded, GateFailed, RolloutFailed
+from proxyctl.errors import Conflict, Degraded, GateFailed, Locked, ProxyctlError, RolloutFailed
 from proxyctl.wiring import Workshop, workshop
 
 
@@ -151,7 +151,21 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
 
     async def work(shop: Workshop) -> list[ServiceState]:
         names = [ServiceName(service)] if service else shop.known_services()
-        return [await shop.steering.recover(name) for name in names if shop.locks.holder(name) is None]
+        found, refused = [], list[ProxyctlError]()
+        for name in names:  # one that cannot be mended hinders no other
+            try:
+                found.append(await _recovered(shop, name))
+            except Locked as error:
+                if service:
+                    raise
+                say(f"left to its driver: {error}", output.quiet)
+            except ProxyctlError as error:
+                refused.append(error)
+        for other in refused[1:]:
+            say(f"error: {other}")
+        if refused:
+            raise refused[0]
+        return found
 
     states = _with_workshop(project, work)
     for known in states:
@@ -159,6 +173,18 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
     if output.as_json:
         print_json([_result(known) for known in states])
     _raise_if_degraded(states)
+
+
+async def _recovered(shop: Workshop, service: ServiceName) -> ServiceState:
+    """A guard has the lock for a moment only; whoever has it longer drives the service. Raises Locked."""
+    deadline = shop.clock.now() + 2.0
+    while True:
+        try:
+            return await shop.steering.recover(service)
+        except Locked:
+            if shop.clock.now() > deadline:
+                raise
+            await shop.clock.sleep(0.05)
 
 
 # --- how they are carried out -----------------------------------------------------------------------------------
@@ -177,11 +203,11 @@ def _steer(
         name = known_service(shop, service)
         before = shop.store.last_seq()
         known = await shop.steering.steer(name, lambda known: order(known, signed), verb)
+        _raise_if_degraded([known])
         _raise_if_it_failed(shop, known, before, verb)
         return known
 
     known = _with_workshop(project, work)
-    _raise_if_degraded([known])
     if output.as_json:
         print_json(_result(known))
     else:

@@ -138,7 +138,8 @@ def carried_out(state: ServiceState, order: ev.Event) -> bool:
     """Whether the state shows that traffic is where this order to a running rollout wants it."""
     match order:
         case ev.AbortRequested():
-            return state.phase in (Phase.ABORTING, Phase.IDLE) and same_traffic(state.split, safe_split(state))
+            arrived = same_traffic(state.split, safe_split(state)) and not state.unsure
+            return state.phase in (Phase.ABORTING, Phase.IDLE) and arrived
         case ev.PlanChanged(plan=(Weight(share=share), Pause())) if state.candidate is not None:
             return state.phase is Phase.PAUSED and Split(state.candidate.colour, share).same_traffic(state.split)
         case ev.PlanChanged():

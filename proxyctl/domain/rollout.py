@@ -101,6 +101,8 @@ def advance(state: ServiceState, event: ev.Event) -> ServiceState:
         phase = MOVES[state.phase][type(event)]
     except KeyError:
         raise UnlawfulEvent(f"{type(event).__name__} in phase {state.phase}") from None
+    if isinstance(state.intent, do.Move):
+        state = state.replace(unsure=True)
     return _apply(state, event).replace(phase=phase, intent=None)
 
 
@@ -171,7 +173,7 @@ def _settle(state: ServiceState) -> ServiceState:
 
 
 def _moved(state: ServiceState, event: ev.SplitMoved) -> ServiceState:
-    state = state.replace(split=event.split, cover=event.cover)
+    state = state.replace(split=event.split, cover=event.cover, unsure=False)
     if state.phase is not Phase.SHIFTING:
         return state
     rollout = _rollout(state)
@@ -258,7 +260,7 @@ def _starting(state: ServiceState) -> do.Command:
 
 def _make_room(state: ServiceState, occupant: Placement) -> do.Command:
     """Nobody may be covered by a release that is about to stop."""
-    if state.cover:
+    if state.cover or state.unsure:
         return do.Move(split=state.split, cover=False)
     return do.Retire(release=occupant.release.id, colour=occupant.colour)
 
@@ -313,7 +315,7 @@ def _aborting(state: ServiceState) -> do.Command:
     safe = safe_split(state)
     doomed = state.candidate if rollout.fresh and state.candidate and state.arriving is None else None
     cover = state.cover and doomed is None and _coverable(state)
-    if not same_traffic(state.split, safe) or state.cover != cover:
+    if state.unsure or not same_traffic(state.split, safe) or state.cover != cover:
         return do.Move(split=safe, cover=cover)
     if doomed is not None:
         return do.Retire(release=doomed.release.id, colour=doomed.colour)
@@ -324,7 +326,7 @@ def _aborting(state: ServiceState) -> do.Command:
 
 def _idle(state: ServiceState) -> do.Command | None:
     cover = _coverable(state)
-    if state.cover != cover:
+    if state.unsure or state.cover != cover:
         return do.Move(split=state.split, cover=cover)
     standby = state.standby
     if standby is None:

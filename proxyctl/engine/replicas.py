@@ -77,10 +77,13 @@ class ReplicaHands:
     async def _start(self, state: ServiceState, command: do.Start) -> Facts:
         placed = placement(state, command.colour)
         rollout = state.rollout.id if state.rollout else ""
-        replicas = await asyncio.gather(
-            *(self._runtime.start(placed.release, replica, placed.colour, rollout) for replica in placed.replicas)
-        )
-        return [ev.ReplicasStarted(replicas=tuple(replicas))]
+        starts = (self._runtime.start(placed.release, replica, placed.colour, rollout) for replica in placed.replicas)
+        outcomes = await asyncio.gather(*starts, return_exceptions=True)  # the way back finds all that started
+        started = [outcome for outcome in outcomes if isinstance(outcome, Replica)]
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [ev.ReplicasStarted(replicas=tuple(started))]
 
     async def _adopt_policy(self, state: ServiceState, command: do.AdoptPolicy) -> Facts:
         placed = placement(state, command.colour)

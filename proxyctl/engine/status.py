@@ -15,8 +15,8 @@ from proxyctl.domain.rollout import same_traffic
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Phase, Placement, ServiceState
 from proxyctl.engine.traffic import changed
-from proxyctl.errors import DockerUnavailable
-from proxyctl.ports import Holder, Inspector, Life, Locks, ProxyStatus, ReplicaState, Splits, Store
+from proxyctl.errors import DockerUnavailable, StateUnusable
+from proxyctl.ports import Flags, Holder, Inspector, Life, Locks, ProxyStatus, ReplicaState, Splits, Store
 
 
 class ReplicaView(Record):
@@ -48,15 +48,25 @@ class ProjectView(Record):
 async def service_view(state: ServiceState, splits: Splits, inspector: Inspector, driver: Holder | None) -> ServiceView:
     seen = await _inspected(state, inspector)
     releases = tuple(_release_view(placed, seen) for placed in (state.blue, state.green) if placed is not None)
-    flags = splits.read(state.service) if state.route is not None else None
+    flags, meddled = _flags(state, splits)
     observed = flags.split if flags is not None else None
     return ServiceView(
         state=state,
         split=observed if state.route is not None else state.split,
         releases=releases,
         driver=driver,
-        drift=tuple(_drift(state, observed, releases, driver)),
+        drift=(meddled,) if meddled else tuple(_drift(state, observed, releases, driver)),
     )
+
+
+def _flags(state: ServiceState, splits: Splits) -> tuple[Flags | None, str]:
+    """What the flag files say, and why they cannot be believed."""
+    if state.route is None:
+        return None, ""
+    try:
+        return splits.read(state.service), ""
+    except StateUnusable as error:
+        return None, f"{error}; proxyctl recover {state.service} writes them anew"
 
 
 async def project_view(

@@ -7,15 +7,17 @@ and its lock is taken: a stuck driver never delays a rollback, and ending it any
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders
 from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.domain.rollout import decide
+from proxyctl.domain.split import Split
 from proxyctl.domain.state import Phase, ServiceState
 from proxyctl.engine.runner import Hands, Runner
-from proxyctl.errors import Conflict, Locked, NginxUnavailable
+from proxyctl.errors import Conflict, Locked, NginxUnavailable, StateUnusable
 from proxyctl.ports import Clock, Lock, Locks, Processes, Splits, Store
 
 TAKEN_WITHIN: Seconds = 0.2
@@ -135,21 +137,29 @@ class Steering:
 
     def _candidate_has_traffic(self, state: ServiceState) -> bool:
         """As the flag files say, not as the journal hoped."""
-        flags = self._splits.read(state.service) if state.route is not None else None
-        split = flags.split if flags is not None else state.split
+        split = state.split
+        with suppress(StateUnusable):  # changed by somebody's hand: then the journal is all there is
+            flags = self._splits.read(state.service) if state.route is not None else None
+            split = flags.split if flags is not None else state.split
         return bool(split and state.candidate and split.serves(state.candidate.colour))
 
     async def _flags_follow_the_journal(self, state: ServiceState) -> None:
         """Flags moved by somebody else's hand go back to what was journaled."""
         if state.rollout is not None or state.route is None or state.phase is not Phase.IDLE:
             return
-        flags = self._splits.read(state.service)
-        seen = (flags.split, flags.cover) if flags else (None, False)
-        if seen != (state.split, state.cover):
+        if self._flags_said(state) != (state.split, state.cover):
             try:
                 await self._hands(0)[do.Move](state, do.Move(split=state.split, cover=state.cover))
             except NginxUnavailable:
                 return  # nginx reads the flags when it starts
+
+    def _flags_said(self, state: ServiceState) -> tuple[Split | None, bool] | None:
+        """None where they cannot be believed."""
+        try:
+            flags = self._splits.read(state.service)
+        except StateUnusable:
+            return None
+        return (flags.split, flags.cover) if flags else (None, False)
 
     def _leave_rest(self, state: ServiceState, lock: Lock) -> None:
         match decide(state):

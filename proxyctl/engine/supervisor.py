@@ -68,12 +68,16 @@ class Supervisor:
         """Until the standby left, or somebody else drives the service: they leave a guard of their own."""
         while isinstance(stand := decide(state := self._store.load(service)), do.Stand):
             fact = await self._stand(state, stand)
+            if fact is None:
+                continue
             try:
                 lock = self._locks.acquire(service, "standby window")
             except Locked:
                 return
-            first = [fact] if fact and self._store.load(service) == state else []
-            await self.drive(service, lock, *first)
+            if self._store.load(service) == state:
+                await self.drive(service, lock, fact)
+            else:
+                lock.release()
 
     async def _stand(self, state: ServiceState, stand: do.Stand) -> ev.Event | None:
         """Why the standing ended; None when the state moved on."""

@@ -207,6 +207,17 @@ def test_everything_survives_a_reopening(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_scratch_copy_knows_everything_and_changes_nothing(tmp_path: Path) -> None:
+    made = SqliteStore(tmp_path / "db")
+    note(made, lost())
+    copy = made.scratch()
+    assert copy.entries() == made.entries()
+    assert copy.lease_slots(WEB, BLUE, 2, FREE) == FREE[:2]
+    assert made.lease_slots(API, GREEN, 2, FREE) == FREE[:2]
+    copy.close()
+    made.close()
+
+
 def test_a_commit_is_on_disk_when_it_returns(tmp_path: Path) -> None:
     made = SqliteStore(tmp_path / "db")
     assert made._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL

@@ -198,7 +198,7 @@ class DockerRuntime:
         if found.labels.get("proxyctl.project") != self._project:
             raise _name_taken(replica.name)
         seen = self._state(client, replica.name)
-        same_release = found.labels.get("proxyctl.release") == release.id
+        same_release = (found.labels.get("proxyctl.release"), found.attrs["Image"]) == (release.id, release.digest)
         if seen.life is Life.RUNNING and same_release and seen.address == replica.ip:
             return seen.incarnation
         _remove(found)

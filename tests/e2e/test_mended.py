@@ -1,0 +1,96 @@
+"""Each of these went wrong once. What the names say must hold."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.e2e.invariants import spoke_plainly, unchanged
+from tests.e2e.pair import file_says, standing_pair
+from tests.e2e.shop import Shop
+from tests.e2e.test_outages import ZOO, nginx, places, send
+
+pytestmark = pytest.mark.docker
+FAILPOINTS = Path(__file__).parents[1] / "crash" / "failpoints"
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Shop]:
+    with standing_pair() as made:
+        yield made
+
+
+async def test_a_plan_leases_nothing(shop: Shop) -> None:
+    with file_says(shop, "replicas: 2", "replicas: 3"):
+        async with unchanged(shop.scene):
+            assert (await shop.type("plan", "web")).code == 0
+
+
+@pytest.mark.parametrize("command", ["deploy web", "rollback web"])
+async def test_the_file_of_another_project_is_refused_on_this_state_folder(shop: Shop, command: str) -> None:
+    with file_says(shop, f"project: {shop.scene.project}", f"project: other-{os.getpid()}"):
+        async with unchanged(shop.scene):
+            said = await shop.type(*command.split())
+    assert said.code == 6
+    assert f"is of project {shop.scene.project}" in said.err
+    with closing(docker.from_env()) as client:
+        assert client.networks.list(filters={"label": f"proxyctl.project=other-{os.getpid()}"}) == []
+
+
+async def test_flags_that_somebody_removed_are_written_anew_and_hide_no_other_service(shop: Shop) -> None:
+    with file_says(shop, "services:\n", ZOO):
+        assert (await shop.type("deploy", "zoo")).code == 0
+    for flag in (places(shop).splits / "web/current").iterdir():
+        flag.unlink()
+    status = await shop.type("status")
+    assert status.code == 0
+    assert "zoo" in status.out
+    assert "proxyctl recover web writes them anew" in status.out
+    assert (await shop.type("recover")).code == 0
+    assert "drift" not in (await shop.type("status")).out
+
+
+async def test_without_its_journal_a_project_is_not_deployed_over_what_serves(shop: Shop) -> None:
+    lost = sorted(places(shop).private.glob("proxyctl.db*"))
+    for path in lost:
+        path.rename(path.with_name(f"lost-{path.name}"))
+    said = await shop.type("deploy", "web", "--image", "proxyctl-demo:3")
+    for path in lost:
+        path.with_name(f"lost-{path.name}").rename(path)
+    assert said.code == 6
+    assert "proxyctl.db is gone" in said.err
+
+
+async def test_a_rollback_that_nginx_did_not_answer_is_not_called_safe(shop: Shop) -> None:
+    processes = nginx(shop)
+    send(signal.SIGSTOP, processes)
+    said = await shop.type("rollback", "web")
+    send(signal.SIGCONT, processes)
+    assert said.code == 7, said
+    assert (await shop.type("recover")).code == 0
+
+
+async def test_recover_says_who_drives_what_it_could_not_mend(shop: Shop) -> None:
+    with (places(shop).locks / "web.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        named, every = await shop.type("recover", "web"), await shop.type("recover")
+    assert named.code == 4
+    assert (every.code, "left to its driver: web is being driven" in every.err) == (0, True)
+
+
+async def test_a_driver_that_dies_at_once_is_told_in_words(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{FAILPOINTS}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"))
+    monkeypatch.setenv("DIE_AT", "1")
+    said = await shop.type("deploy", "web")
+    monkeypatch.delenv("DIE_AT")
+    spoke_plainly(said)
+    assert said.code == 6
+    assert "proxyctl recover web" in said.err
+    assert (await shop.type("recover")).code == 0
