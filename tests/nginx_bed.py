@@ -120,8 +120,10 @@ class Bed:
         return [*([master, *workers_of(master)] if master else []), *find_orphans(self.places)]
 
     async def end(self) -> None:
-        for process in self.processes():
-            process.send(signal.SIGKILL)
+        while processes := self.processes():  # a master may have started a worker meanwhile
+            for process in processes:
+                process.send(signal.SIGKILL)
+            await asyncio.sleep(0.01)
         for server in self._servers.values():
             server.close()
         for client in self._clients:
