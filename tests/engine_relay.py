@@ -36,8 +36,11 @@ class Relay:
             pass
         finally:
             answers.cancel()
-            engine_writer.close()
-            writer.close()
+            await asyncio.gather(answers, return_exceptions=True)
+            for side in (engine_writer, writer):
+                side.close()
+                with suppress(ConnectionError):
+                    await side.wait_closed()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,6 +65,7 @@ async def relay(folder: Path) -> AsyncIterator[Relay]:
         yield made
     finally:
         server.close()
+        await asyncio.sleep(0.05)  # one that was accepted just now has its task by then
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

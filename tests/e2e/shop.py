@@ -102,4 +102,5 @@ async def open_shop(bake: str = "1s", file: str | None = None) -> AsyncIterator[
             if service["phase"] == "paused":
                 assert (await made.type("abort", service["name"])).code == 0
         await made.at_rest()
-        assert await broken(scene) == []
+        found = await broken(scene)
+        assert not found, found
