@@ -24,6 +24,7 @@ from proxyctl.ports import Holder
 PUBLISH_WAIT: Seconds = 30.0
 LOOK: Seconds = 0.002
 LOOKERS = 5
+UNSIGNED = Holder(pid=0, started="", purpose="another process", since=0.0)
 HOST_LOCK = Path("/run/lock/proxyctl.lock")
 
 
@@ -55,7 +56,7 @@ class FileLocks:
         if not _lock_soon(fd):
             os.close(fd)
             holder = self._read(service)
-            who = f"{holder.purpose} (pid {holder.pid})" if holder else "another process"
+            who = holder.purpose if holder is UNSIGNED else f"{holder.purpose} (pid {holder.pid})"
             raise Locked(
                 f"{service} is being driven by {who}",
                 serving="unchanged by this command",
@@ -84,7 +85,7 @@ class FileLocks:
 
     def end_holder(self, service: ServiceName) -> None:
         holder = self.holder(service)
-        if holder is not None and start_time(holder.pid) == holder.started:
+        if holder is not None and holder is not UNSIGNED and start_time(holder.pid) == holder.started:
             with suppress(ProcessLookupError):
                 os.kill(holder.pid, signal.SIGKILL)
 
@@ -115,11 +116,12 @@ class FileLocks:
     def _path(self, service: ServiceName) -> Path:
         return self._folder / f"{service}.lock"
 
-    def _read(self, service: ServiceName) -> Holder | None:
+    def _read(self, service: ServiceName) -> Holder:
+        """Whoever holds a lock signs it a moment later."""
         with suppress(OSError, ValueError, DecodeError):
             holder: Holder = decode(Holder, json.loads(self._path(service).read_text()))
             return holder
-        return None
+        return UNSIGNED
 
 
 def _lock_soon(fd: int) -> bool:

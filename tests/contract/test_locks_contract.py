@@ -157,6 +157,16 @@ def test_a_child_that_does_not_inherit_the_lock_does_not_hold_it(tmp_path: Path)
     child.wait()
 
 
+@pytest.mark.parametrize("signature", ["", "{", "\0" * 100])
+def test_a_lock_that_is_being_signed_is_held(tmp_path: Path, signature: str) -> None:
+    locks, child = FileLocks(tmp_path), a_holder(tmp_path)
+    (tmp_path / "web.lock").write_text(signature)
+    assert locks.holder(WEB) is not None
+    locks.end_holder(WEB)
+    assert child.poll() is None, "nobody is killed on a guess"
+    ended(child)
+
+
 def test_a_lock_file_with_nonsense_in_it_is_a_lock_all_the_same(tmp_path: Path) -> None:
     locks, child = FileLocks(tmp_path), a_holder(tmp_path)
     (tmp_path / "web.lock").write_text("\0\xff{")
