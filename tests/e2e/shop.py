@@ -7,24 +7,30 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import docker
+from docker.models.containers import Container
 
 from proxyctl.demo.images import build_all
 from proxyctl.demo.load import Load, Model
 from proxyctl.demo.stage import Stage, stage
 from tests.e2e.invariants import broken
 
-ONE, TWO, SICK = "proxyctl-demo:1", "proxyctl-demo:2", "proxyctl-demo:sick"
+ONE, TWO, THREE, SICK = "proxyctl-demo:1", "proxyctl-demo:2", "proxyctl-demo:3", "proxyctl-demo:sick"
 
 
 class Said(NamedTuple):
     code: int
     out: str
     err: str
+
+
+async def ended(process: asyncio.subprocess.Process) -> Said:
+    out, err = await process.communicate()
+    return Said(process.returncode or 0, out.decode(), err.decode())
 
 
 class Shop:
@@ -34,9 +40,7 @@ class Shop:
         self.scene = scene
 
     async def type(self, *words: str) -> Said:
-        process = await self.start(*words)
-        out, err = await process.communicate()
-        return Said(process.returncode or 0, out.decode(), err.decode())
+        return await ended(await self.start(*words))
 
     @property
     def file(self) -> Path:
@@ -72,17 +76,28 @@ class Shop:
 
     async def until(self, phase: str) -> None:
         deadline = time.monotonic() + 30
-        while (await self.web())["phase"] != phase:
+        while not any(s["name"] == "web" and s["phase"] == phase for s in (await self.status())["services"]):
             assert time.monotonic() < deadline, f"never {phase}"
             await asyncio.sleep(0.05)
+
+    def containers(self, *labels: str) -> list[Container]:
+        """All of this project, also those that do not run; of a release with `release=web-2`."""
+        wanted = [f"proxyctl.{label}" for label in (f"project={self.scene.project}", *labels)]
+        with closing(docker.from_env()) as engine:
+            found: list[Container] = engine.containers.list(all=True, filters={"label": wanted})
+        return found
+
+    def driver(self) -> int:
+        """The process that drives web."""
+        return int(json.loads((self.scene.folder / "state/private/locks/web.lock").read_text())["pid"])
 
     def load(self, model: Model = Model.KEEPALIVE, clients: int = 4) -> Load:
         return Load("127.0.0.1", self.scene.port, model, clients)
 
-    async def get(self, path: str) -> bytes:
+    async def get(self, path: str, host: str = "shop") -> bytes:
         """A whole answer on a connection of its own."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.scene.port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         answer = await reader.read(-1)
         writer.close()
         return answer

@@ -25,7 +25,8 @@ async def shop() -> AsyncIterator[Shop]:
 
 @pytest.fixture(scope="module")
 def standing() -> Iterator[Shop]:
-    """Release 1 is live, for all tests that change nothing."""
+    """Release 1 is live, for all tests that change nothing. They stand below those with a shop of their own: a stage
+    is named for this process, so only one can stand at a time."""
     with asyncio.Runner() as runner:
         opening = open_shop(bake="0s")
         made = runner.run(opening.__aenter__())
@@ -39,6 +40,7 @@ async def typed(*words: str | Path, here: Path, **environment: str) -> Said:
         *(sys.executable, "-m", "proxyctl", *map(str, words)),
         cwd=here,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment,
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -116,6 +118,24 @@ async def test_what_programs_read_has_the_fields_of_the_contract(shop: Shop) -> 
     assert (proxy["state"], proxy["generation"]) == ("running", 1)
 
 
+async def test_nginx_can_be_reloaded_stopped_and_started_by_hand(shop: Shop) -> None:
+    for word in ("start", "reload"):
+        helps(await shop.type("proxy", word), 6, "there is no configuration yet", "proxyctl deploy")
+    assert (await shop.type("deploy", "web")).code == 0
+    first = json.loads((await shop.type("proxy", "status", "--json")).out)
+    assert json.loads((await shop.type("proxy", "reload", "--json")).out) == first, "no certificate changed"
+    assert (await shop.type("proxy", "stop", "--yes")).code == 0
+    with pytest.raises(ConnectionRefusedError):
+        await shop.get("/")
+    stopped = json.loads((await shop.type("proxy", "status", "--json")).out)
+    assert (stopped["state"], stopped["pid"], stopped["observed"]) == ("stopped", None, None)
+    again = json.loads((await shop.type("proxy", "start", "--json")).out)
+    assert (again["state"], again["generation"]) == ("running", first["generation"])
+    assert again["pid"] != first["pid"]
+    assert (await shop.get("/")).endswith(b"1\n")
+    assert json.loads((await shop.type("proxy", "start", "--json")).out) == again, "it runs already"
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -127,8 +147,15 @@ async def test_what_programs_read_has_the_fields_of_the_contract(shop: Shop) -> 
         (("rollback", "web"), 4, "no warm release"),
         (("switch", "web", "--to", "red"), 2, "no release 'red'"),
         (("abort", "web"), 4, "no rollout to abort"),
+        (("weight", "web", "nan"), 2, "not between 0 and 100"),
+        (("plan", "wbe"), 2, "no service 'wbe'"),
+        (("stage", "wbe"), 2, "no service 'wbe'"),
+        (("abort", "wbe"), 4, "never deployed"),
         (("logs", "wbe"), 4, "never deployed"),
+        (("logs", "web", "--tail", "-1"), 2, "-1 is not in the range"),
         (("history", "wbe"), 4, "never deployed"),
+        (("events", "wbe", "--json"), 4, "never deployed"),
+        (("proxy", "stpo"), 2, "Did you mean 'stop'"),
         (("stage",), 2, "Missing argument"),
         (("deplyo", "web"), 2, "Did you mean 'deploy'"),
         (("deploy", "web", "--imgae", TWO), 2, "--image"),
@@ -140,17 +167,60 @@ async def test_a_mistake_is_named_with_what_to_type_instead(
     helps(await standing.type(*words), code, said)
 
 
-async def test_without_an_engine_a_deploy_says_so_and_changes_nothing(standing: Shop) -> None:
+@pytest.mark.parametrize(
+    ("words", "code"), [("deploy web", 6), ("plan web", 6), ("logs web", 6), ("prune --yes", 6), ("check", 3)]
+)
+async def test_without_an_engine_a_command_says_so_and_changes_nothing(standing: Shop, words: str, code: int) -> None:
+    before = await standing.web()
     said = await typed(
-        "deploy", "web", *standing.scene.options, here=standing.scene.folder, DOCKER_HOST="unix:///nowhere/docker.sock"
+        *words.split(), *standing.scene.options, here=standing.scene.folder, DOCKER_HOST="unix:///nonexistent"
     )
-    helps(said, 6, "Docker", "serving")
-    assert (await standing.web())["releases"][0]["id"] == "web-1"
+    helps(said, code, "the Docker engine cannot be reached", "serving:", "DOCKER_HOST")
+    assert await standing.web() == before
 
 
-async def test_a_folder_of_somebody_else_is_named(standing: Shop) -> None:
+async def test_without_an_engine_a_status_knows_who_serves_and_not_how_they_are(standing: Shop) -> None:
+    said = await typed(
+        "status", "--json", *standing.scene.options, here=standing.scene.folder, DOCKER_HOST="unix:///nonexistent"
+    )
+    assert said.code == 0, said.err
+    (web,) = json.loads(said.out)["services"]
+    assert web["split"] == {"blue": 100.0, "green": 0.0}
+    assert [replica["health"] for replica in web["releases"][0]["replicas"]] == ["unknown", "unknown"]
+
+
+ANY = ("status", "deploy web", "rollback web", "check", "plan web", "history", "events --json", "proxy start")
+
+
+async def test_a_file_that_is_not_there_is_named_by_every_command(tmp_path: Path) -> None:
+    missing = tmp_path / "nope.yml"
+    typing = [typed(*words.split(), "--file", missing, here=tmp_path) for words in ANY]
+    for said in await asyncio.gather(*typing):
+        helps(said, 2, f"there is no file {missing}", "proxyctl init")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_in_the_folder_of_the_file_nothing_needs_to_be_named(standing: Shop) -> None:
+    state = str(standing.scene.folder / "state")
+    said = await typed("history", "--json", here=standing.scene.folder, PROXYCTL_STATE=state)
+    assert [told["to"] for told in json.loads(said.out)] == ["web-1"]
+    below = standing.scene.folder / "state"
+    told = await typed("events", "--json", "--file", "../proxyctl.yml", here=below, PROXYCTL_STATE=state)
+    assert {json.loads(line)["rollout"] for line in told.out.splitlines()} == {"web-r1"}
+
+
+async def test_nginx_is_not_stopped_by_somebody_who_did_not_say_yes(standing: Shop) -> None:
+    said = await typed("proxy", "stop", *standing.scene.options, here=standing.scene.folder)
+    assert said.code == 130
+    assert "Traceback" not in said.err
+    assert "All services of this project stop being served" in said.out
+    assert (await standing.get("/")).endswith(b"1\n")
+
+
+@pytest.mark.parametrize("typed_words", ["rollback web", "deploy web", "status", "history"])
+async def test_a_folder_of_somebody_else_is_named(standing: Shop, typed_words: str) -> None:
     """As the user nobody, in a project of root's."""
-    words = (sys.executable, "-m", "proxyctl", "rollback", "web", *standing.scene.options)
+    words = (sys.executable, "-m", "proxyctl", *typed_words.split(), *standing.scene.options)
     process = await asyncio.create_subprocess_exec(
         *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *words),
         env={"PYTHONPATH": str(Path(__file__).parents[2]), "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"},
@@ -162,6 +232,10 @@ async def test_a_folder_of_somebody_else_is_named(standing: Shop) -> None:
 
 
 async def test_a_state_folder_that_cannot_be_one_is_named(tmp_path: Path, standing: Shop) -> None:
-    (tmp_path / "state").write_text("a file in its place")
-    said = await typed("status", "--file", standing.file, "--state", tmp_path / "state", here=standing.scene.folder)
-    helps(said, 6, str(tmp_path / "state"))
+    state = tmp_path / "state"
+    state.write_text("a file in its place")
+    options = ("--file", standing.file, "--state", state)
+    typing = [typed(*words.split(), *options, here=standing.scene.folder) for words in ANY]
+    for said in await asyncio.gather(*typing):
+        helps(said, 6, f"the state folder {state} cannot be used: not a directory", "--state DIR")
+    assert state.read_text() == "a file in its place"

@@ -8,12 +8,10 @@ import pty
 import signal
 import sys
 from collections.abc import AsyncIterator
-from typing import Any
 
-import docker
 import pytest
 
-from tests.e2e.shop import SICK, TWO, Shop, open_shop
+from tests.e2e.shop import SICK, TWO, Shop, ended, open_shop
 
 pytestmark = pytest.mark.docker
 
@@ -22,21 +20,10 @@ pytestmark = pytest.mark.docker
 async def shop() -> AsyncIterator[Shop]:
     """Release 1 is live; a bake takes longer than a test."""
     async with open_shop(bake="0s") as made:
+        made.write("drain: 5s", "drain: 500ms")
         assert (await made.type("deploy", "web")).code == 0
         made.write("bake: 0s", "bake: 20s")
         yield made
-
-
-def containers_of(shop: Shop, release: str) -> list[Any]:
-    wanted = [f"proxyctl.project={shop.scene.project}", f"proxyctl.release={release}"]
-    found: list[Any] = docker.from_env().containers.list(all=True, filters={"label": wanted})
-    return found
-
-
-async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
-    _, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, err.decode()
 
 
 async def test_ctrl_c_in_the_bake_aborts_to_the_safe_side(shop: Shop) -> None:
@@ -44,48 +31,78 @@ async def test_ctrl_c_in_the_bake_aborts_to_the_safe_side(shop: Shop) -> None:
     await shop.until("baking")
     async with shop.load() as load:
         deploy.send_signal(signal.SIGINT)
-        code, err = await ended(deploy)
-    assert code == 130
-    assert "aborting: traffic goes to the safe side" in err
-    assert "serving: web: web-1 (blue) 100 %" in err
+        said = await ended(deploy)
+    assert said.code == 130
+    assert "aborting: traffic goes to the safe side" in said.err
+    assert "serving: web: web-1 (blue) 100 %" in said.err
     assert load.failed() == []
     assert (await shop.web())["split"] == {"blue": 100.0, "green": 0.0}
-    assert containers_of(shop, "web-2") == []
+    assert shop.containers("release=web-2") == []
 
 
 async def test_ctrl_c_in_the_gate_leaves_the_live_release_as_it_is(shop: Shop) -> None:
+    before = (await shop.web())["releases"]
     deploy = await shop.start("deploy", "web", "--image", SICK)
     await shop.until("gating")
-    deploy.send_signal(signal.SIGINT)
-    code, err = await ended(deploy)
-    assert code == 130, err
-    assert [release["id"] for release in (await shop.at_rest())["releases"]] == ["web-1"]
-    assert containers_of(shop, "web-2") == []
+    async with shop.load() as load:
+        deploy.send_signal(signal.SIGINT)
+        said = await ended(deploy)
+    assert said.code == 130, said.err
+    assert load.failed() == []
+    assert load.releases_since(0) == {"1"}
+    assert (await shop.at_rest())["releases"] == before
+    assert shop.containers("release=web-2") == []
 
 
-async def test_a_second_ctrl_c_leaves_at_once(shop: Shop) -> None:
+async def test_a_second_ctrl_c_leaves_at_once_and_the_driver_goes_on_to_the_safe_side(shop: Shop) -> None:
     deploy = await shop.start("deploy", "web", "--image", TWO)
     await shop.until("baking")
+    os.kill(driver := shop.driver(), signal.SIGSTOP)
     deploy.send_signal(signal.SIGINT)
     assert deploy.stderr is not None
     while b"aborting" not in await deploy.stderr.readline():
         pass
     deploy.send_signal(signal.SIGINT)
-    code, err = await ended(deploy)
-    assert code == 130
-    assert "left; the rollout goes on by itself" in err or "interrupted; rollout ended" in err
+    said = await asyncio.wait_for(ended(deploy), 3)
+    assert said.code == 130
+    assert "left; the rollout goes on by itself" in said.err
+    assert "proxyctl status web --watch" in said.err
+    assert (await shop.web())["phase"] == "baking"
+    os.kill(driver, signal.SIGCONT)
     assert (await shop.at_rest())["split"] == {"blue": 100.0, "green": 0.0}
+    assert shop.containers("release=web-2") == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
-async def test_a_rollout_goes_on_without_its_terminal(shop: Shop, number: signal.Signals) -> None:
+async def test_a_rollout_goes_on_without_its_command(shop: Shop, number: signal.Signals) -> None:
     shop.write("bake: 20s", "bake: 1s")
     deploy = await shop.start("deploy", "web", "--image", TWO)
     await shop.until("gating")
     deploy.send_signal(number)
-    assert (await ended(deploy))[0] == -number
+    assert (await ended(deploy)).code == -number
+    await promoted(shop)
+
+
+async def test_a_rollout_goes_on_when_its_terminal_is_closed(shop: Shop) -> None:
+    shop.write("bake: 20s", "bake: 1s")
+    terminal, command_side = pty.openpty()
+    deploy = await asyncio.create_subprocess_exec(
+        *("setsid", "--ctty", sys.executable, "-m", "proxyctl", "deploy", "web", "--image", TWO, *shop.scene.options),
+        stdin=command_side,
+        stdout=command_side,
+        stderr=command_side,
+    )
+    os.close(command_side)
+    await shop.until("gating")
+    os.close(terminal)
+    assert await asyncio.wait_for(deploy.wait(), 5) == -signal.SIGHUP
+    await promoted(shop)
+
+
+async def promoted(shop: Shop) -> None:
     web = await shop.at_rest()
     assert [(r["id"], r["role"]) for r in web["releases"]] == [("web-1", "standby"), ("web-2", "live")]
+    assert (await shop.get("/")).endswith(b"2\n")
 
 
 async def test_a_terminal_shows_the_rollout_as_it_goes_and_a_pipe_plain_lines(shop: Shop) -> None:

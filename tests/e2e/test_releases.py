@@ -11,7 +11,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.e2e.shop import ONE, SICK, TWO, Shop, open_shop
+from tests.e2e.shop import ONE, SICK, THREE, TWO, Shop, ended, open_shop
 
 pytestmark = pytest.mark.docker
 
@@ -28,10 +28,19 @@ def roles(web: dict[str, Any]) -> dict[str, str]:
 
 
 async def test_a_first_release_that_is_sick_gets_no_traffic_and_leaves_nothing(shop: Shop) -> None:
-    said = await shop.type("deploy", "web", "--image", SICK)
+    deploy = await shop.start("deploy", "web", "--image", SICK)
+    await shop.until("gating")
+    head, _, page = (await shop.get("/")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 5" in head
+    assert b"try again in a few seconds" in page
+    said = await ended(deploy)
     assert said.code == 5
+    assert "503 instead of 200-299" in said.err
     assert "serving: web: nothing serves" in said.err
+    assert (await shop.get("/")).startswith(b"HTTP/1.1 404 "), "its route is taken back"
     assert (await shop.web())["releases"] == []
+    assert shop.containers() == []
     assert (await shop.type("deploy", "web")).code == 0
     assert (await shop.get("/")).endswith(b"1\n")
 
@@ -52,7 +61,7 @@ async def test_a_release_that_is_warm_no_more_is_started_and_gated_again(shop: S
 
 
 async def test_a_staged_release_waits_for_its_switch_and_can_be_named(shop: Shop) -> None:
-    await shop.type("deploy", "web")
+    assert (await shop.type("deploy", "web")).code == 0
     assert (await shop.type("stage", "web", "--image", TWO)).code == 0
     assert (await shop.get("/")).endswith(b"1\n")
     assert (await shop.type("switch", "web", "--to", "web-2")).code == 0
@@ -70,8 +79,8 @@ async def test_a_staged_release_waits_for_its_switch_and_can_be_named(shop: Shop
 
 
 async def test_a_rollout_that_waits_refuses_another_one_and_is_superseded_when_told(shop: Shop) -> None:
-    await shop.type("deploy", "web")
-    await shop.type("stage", "web", "--image", TWO)
+    assert (await shop.type("deploy", "web")).code == 0
+    assert (await shop.type("stage", "web", "--image", TWO)).code == 0
     refused = await shop.type("deploy", "web")
     assert refused.code == 4
     assert "web-r2" in refused.err
@@ -84,15 +93,47 @@ async def test_a_rollout_that_waits_refuses_another_one_and_is_superseded_when_t
     ]
 
 
+async def test_a_rollout_that_bakes_refuses_another_one_and_is_superseded_when_told(shop: Shop) -> None:
+    assert (await shop.type("deploy", "web")).code == 0
+    shop.write("bake: 0s", "bake: 20s")
+    first = await shop.start("deploy", "web", "--image", TWO)
+    await shop.until("baking")
+    shop.write("bake: 20s", "bake: 0s")
+    async with shop.load() as load:
+        for order in ("deploy", "stage"):
+            refused = await shop.type(order, "web", "--image", THREE)
+            assert refused.code == 4
+            assert "rollout web-r2 of web-2 is baking, started by root" in refused.err
+            assert "serving: web: web-2 (green) 100 %" in refused.err
+        second = await shop.type("deploy", "web", "--image", THREE, "--supersede")
+        assert second.code == 0, second.err
+    assert load.failed() == []
+    told = await ended(first)
+    assert told.code == 5
+    assert "superseded by another deploy" in told.err
+    assert (await shop.get("/")).endswith(b"3\n")
+    assert roles(await shop.at_rest()) == {"web-1": "standby", "web-3": "live"}
+    assert shop.containers("release=web-2") == []
+
+
+async def test_the_same_release_again_takes_over_and_nobody_notices(shop: Shop) -> None:
+    assert (await shop.type("deploy", "web")).code == 0
+    async with shop.load() as load:
+        again = await shop.type("deploy", "web")
+    assert again.code == 0, again.err
+    assert load.failed() == []
+    assert load.releases_since(0) == {"1"}
+    web = await shop.at_rest()
+    assert roles(web) == {"web-1": "standby", "web-2": "live"}
+    assert len({release["digest"] for release in web["releases"]}) == 1
+
+
 async def test_a_container_of_ours_that_belongs_to_nothing_is_pruned_and_no_other(shop: Shop) -> None:
-    await shop.type("deploy", "web")
+    assert (await shop.type("deploy", "web")).code == 0
     labels = {"proxyctl.project": shop.scene.project, "proxyctl.service": "web", "proxyctl.release": "web-0"}
     with closing(docker.from_env()) as engine:
         orphan = engine.containers.create(ONE, labels=labels)
         assert f"would remove {orphan.name}" in (await shop.type("prune")).err
         assert f"removed {orphan.name}" in (await shop.type("prune", "--yes")).err
-        left: list[Any] = engine.containers.list(
-            all=True, filters={"label": [f"proxyctl.project={shop.scene.project}"]}
-        )
-    assert sorted(container.labels["proxyctl.release"] for container in left) == ["web-1", "web-1"]
+    assert [container.labels["proxyctl.release"] for container in shop.containers()] == ["web-1", "web-1"]
     assert "nothing to remove" in (await shop.type("prune")).err
