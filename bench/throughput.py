@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from proxyctl.adapters.nginx.binary import on_host
 from proxyctl.adapters.nginx.master import Process, find_master, started_of, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.splits import NginxSplits
@@ -123,7 +124,7 @@ async def rows(folder: Path) -> AsyncIterator[list[Row]]:
 
 
 def our_rows(places: Places) -> list[Row]:
-    proxy, splits, numbers = NginxProxy(places, "bench"), NginxSplits(places), count(1)
+    proxy, splits, numbers = NginxProxy(places, "bench", on_host), NginxSplits(places), count(1)
 
     def row(name: str, split: Split, *, cover: bool, access_log: bool = False) -> Row:
         async def prepare() -> None:

@@ -17,6 +17,7 @@ from proxyctl.domain.split import Split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from proxyctl.domain.events import Event
     from proxyctl.domain.model import HealthCheck
@@ -221,6 +222,28 @@ class ProxyStatus(Record):
     observed: int | None  # what a worker answered just now
     draining: int  # old workers still alive
     certificates: Mapping[ServiceName, float] = {}  # when those in force end, unix time
+
+
+class Ended(Record):
+    code: int
+    said: str  # on stderr
+
+
+class NginxProgram(Protocol):
+    """The nginx of `proxy.mode`: its program, and how a master of it comes to be. Raises NginxUnavailable when there is
+    no such program, or when it hangs."""
+
+    async def run(self, *arguments: str, sees: Path) -> Ended:
+        """The program with these arguments, to its end. It can read and write the folder `sees`."""
+        ...
+
+    async def start(self, config: Path, error_log: Path) -> Ended:
+        """Returns when the master has its ports, or has given up."""
+        ...
+
+    async def let_end(self) -> None:
+        """Nobody starts the master again once it ends."""
+        ...
 
 
 class Proxy(Protocol):

@@ -136,9 +136,10 @@ class Workshop:
 
     @cached_property
     def proxy(self) -> NginxProxy:
+        from proxyctl.adapters.nginx.binary import on_host
         from proxyctl.adapters.nginx.proxy import NginxProxy
 
-        return NginxProxy(self.places, self.name)
+        return NginxProxy(self.places, self.name, on_host)
 
     @cached_property
     def prober(self) -> Prober:

@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+from proxyctl.adapters.nginx.binary import on_host
 from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.splits import NginxSplits
@@ -56,7 +57,7 @@ class Bed:
 
     def __init__(self, root: Path, binary: str) -> None:
         self.places = Places(root)
-        self.proxy = NginxProxy(self.places, PROJECT)
+        self.proxy = NginxProxy(self.places, PROJECT, on_host)
         self.splits = NginxSplits(self.places)
         self.port = free_port()
         self.blue = f"127.0.0.2:{free_port('127.0.0.2')}"

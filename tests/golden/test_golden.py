@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.binary import Directive, NginxBinary
+from proxyctl.adapters.nginx.binary import Directive, HostProgram, NginxBinary
 from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import (
@@ -129,4 +129,6 @@ async def test_nginx_has_no_objection_to_it(name: str, elsewhere: Path) -> None:
         a_pair(elsewhere / "tls", service, "shop.example.com")
     config = elsewhere / "nginx.conf"
     config.write_text((EXPECTED / f"{name}.conf").read_text().replace(str(STATE), str(elsewhere)))
-    assert (await NginxBinary(MAINLINE if KNOWN.get(name) else DEBIAN).test(config)).objections == ()
+    assert (
+        await NginxBinary(HostProgram(MAINLINE if KNOWN.get(name) else DEBIAN)).test(config, config.parent)
+    ).objections == ()

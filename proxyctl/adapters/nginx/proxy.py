@@ -22,7 +22,7 @@ from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.listens import obstacle, parse
 from proxyctl.adapters.nginx.master import Process, has_clients, workers_of
 from proxyctl.adapters.nginx.names import CONFIG, TLS_FOLDER, prober_prefix, tls_files
-from proxyctl.adapters.nginx.running import NotTaken, RunningNginx
+from proxyctl.adapters.nginx.running import NotTaken, ProgramOf, RunningNginx
 from proxyctl.adapters.nginx.sight import refused_part, worker_user
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, ProxySettings, Route, Seconds, ServiceName, Topology
@@ -41,14 +41,15 @@ class Certificates(NamedTuple):
 
 
 class NginxProxy:
-    """Implements `Proxy` for `proxy.mode: process`."""
+    """Implements `Proxy`."""
 
-    def __init__(self, places: Places, project: str) -> None:
+    def __init__(self, places: Places, project: str, program: ProgramOf) -> None:
         self._places = places
         self._project = project
         self._generations = Generations(places)
         self._control = Control(places.control_socket)
-        self._running = RunningNginx(places)
+        self._program = program
+        self._running = RunningNginx(places, program)
 
     # --- publish ---------------------------------------------------------------------------------------------------
 
@@ -59,7 +60,7 @@ class NginxProxy:
         self._refuse_another_project(current)
         stay_open(self._places)  # a publisher may have died while clients were let go
         self._workers_may_enter(topology)
-        known = await NginxBinary(topology.settings.binary).knows()
+        known = await self._binary(topology.settings).knows()
         certificates = _certificates(topology, current)
         if current is not None and self._files(topology, current.number, known, certificates) == current.files:
             await self.start()
@@ -81,6 +82,9 @@ class NginxProxy:
         if current is None:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
         return await self.publish(current.topology, current.fence, claim)
+
+    def _binary(self, settings: ProxySettings) -> NginxBinary:
+        return NginxBinary(self._program(settings))
 
     def _files(
         self, topology: Topology, number: int, known: frozenset[Directive], certificates: Certificates
@@ -113,7 +117,7 @@ class NginxProxy:
     async def _validate(self, candidate: Generation) -> Seconds:
         """How long nginx takes to read it. A refused candidate leaves nothing behind."""
         try:
-            verdict = await NginxBinary(candidate.topology.settings.binary).test(candidate.config)
+            verdict = await self._binary(candidate.topology.settings).test(candidate.config, self._places.root)
         except NginxUnavailable:
             self._generations.discard(candidate)
             raise
@@ -199,7 +203,7 @@ class NginxProxy:
 
     async def _catch_up(self, current: Generation, master: Process) -> None:
         """A publisher died between its rename and its HUP."""
-        verdict = await NginxBinary(current.topology.settings.binary).test(current.config)
+        verdict = await self._binary(current.topology.settings).test(current.config, self._places.root)
         self._workers_may_enter(current.topology)
         try:
             await self._reload(current, current.number, master, verdict.took)
@@ -211,7 +215,8 @@ class NginxProxy:
         current = self._last_good()
         topology = current.topology if current else NOTHING_KNOWN
         drains = [route.drain for route in topology.routes]
-        await self._running.stop(max([topology.settings.worker_shutdown_timeout, *drains]) + QUITS_WITHIN)
+        patience = max([topology.settings.worker_shutdown_timeout, *drains]) + QUITS_WITHIN
+        await self._running.stop(topology.settings, patience)
 
     async def status(self) -> ProxyStatus:
         master, orphans = self._running.master(), self._running.orphans()
@@ -234,7 +239,7 @@ class NginxProxy:
         current = self._last_good()
         topology = current.topology if current else NOTHING_KNOWN
         with suppress(NginxUnavailable):
-            return await NginxBinary(topology.settings.binary).version()
+            return await self._binary(topology.settings).version()
         return ""
 
     async def _observed(self) -> int | None:
@@ -268,10 +273,10 @@ class NginxProxy:
         folder.joinpath(TLS_FOLDER).mkdir()
         for name, text in certificates.files.items():
             folder.joinpath(name).write_text(text)
-        binary = NginxBinary(topology.settings.binary)
+        binary = self._binary(topology.settings)
         config.write_text(_render(topology, 1, elsewhere, await binary.knows()))
         _fit_for_a_socket(self._places)
-        verdict = await binary.test(config)
+        verdict = await binary.test(config, folder)
         return [line.replace(str(elsewhere.root), str(self._places.root)) for line in verdict.objections]
 
     def _taken(self, topology: Topology) -> list[str]:
@@ -283,7 +288,7 @@ class NginxProxy:
         ]
 
     async def diff(self, topology: Topology) -> str:
-        known = await NginxBinary(topology.settings.binary).knows()
+        known = await self._binary(topology.settings).knows()
         current = self._generations.current()
         before = current.text if current else ""
         after = _render(topology, current.number if current else 1, self._places, known)

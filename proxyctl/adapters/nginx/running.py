@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from proxyctl.adapters.nginx.binary import NginxBinary
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.generations import Generation
 from proxyctl.adapters.nginx.listens import obstacle
@@ -22,8 +21,9 @@ from proxyctl.adapters.nginx.logs import Logs, written_by
 from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, workers_of
 from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Seconds
+from proxyctl.domain.model import ProxySettings, Seconds
 from proxyctl.errors import NginxUnavailable
+from proxyctl.ports import NginxProgram
 
 LOOK_EVERY: Seconds = 0.01
 # A master that cannot bind a port tries five times, half a second apart, and is deaf to signals meanwhile.
@@ -33,6 +33,7 @@ LETS_GO_WITHIN: Seconds = 1.0
 EMERGENCY = "[emerg]"
 
 
+ProgramOf = Callable[[ProxySettings], NginxProgram]
 Condition = Callable[[], Awaitable[bool]]
 
 
@@ -50,7 +51,8 @@ class Baseline(NamedTuple):
 class RunningNginx:
     """The master and the workers of one state folder, whoever started them."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, program: ProgramOf) -> None:
+        self._program = program
         self._places = places
         self._control = Control(places.control_socket)
         self._logs = Logs(places)
@@ -72,15 +74,16 @@ class RunningNginx:
         self._places.pid_file.unlink(missing_ok=True)
         if taken := obstacles(http):
             raise NginxUnavailable("; ".join(taken), next_step="free the port or change proxy.http, then repeat")
-        binary = NginxBinary(current.topology.settings.binary)
-        ended = await binary.start(self._places.current / CONFIG, self._places.error_log)
+        program = self._program(current.topology.settings)
+        ended = await program.start(self._places.current / CONFIG, self._places.error_log)
         if ended.code != 0:
             raise NginxUnavailable("nginx did not start", detail=ended.said)
         if not await _until(self._answers(current.number), OBSERVED_WITHIN):
             raise NginxUnavailable(f"nginx started, but generation {current.number} does not answer")
 
-    async def stop(self, patience: Seconds) -> None:
+    async def stop(self, settings: ProxySettings, patience: Seconds) -> None:
         """Graceful: nothing new is accepted, and the workers cut what lasts longer than their shutdown timeout."""
+        await self._program(settings).let_end()
         master = self.master()
         ours = self.orphans() if master is None else [master, *workers_of(master)]
         for process in ours if master is None else [master]:

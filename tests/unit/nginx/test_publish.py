@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from proxyctl.adapters.nginx.binary import on_host
 from proxyctl.adapters.nginx.closing import connections_closing
 from proxyctl.adapters.nginx.flags import CLOSING
 from proxyctl.adapters.nginx.generations import Generations
@@ -105,7 +106,7 @@ async def test_a_missing_nginx_is_said_so(bed: Bed) -> None:
 
 
 async def test_a_state_folder_too_deep_for_a_socket_is_refused(bed: Bed) -> None:
-    deep = NginxProxy(Places(bed.places.root / ("deep" * 25)), "bed")
+    deep = NginxProxy(Places(bed.places.root / ("deep" * 25)), "bed", on_host)
     with pytest.raises(PublishRefused, match="too long"):
         await deep.publish(bed.topology(), 1, bed.claim)
 
@@ -146,7 +147,7 @@ async def test_a_generation_that_was_changed_by_hand_is_not_used_and_is_replaced
 
 
 async def test_a_state_folder_serves_one_project_only(serving: Bed) -> None:
-    stranger = NginxProxy(serving.places, "stranger")
+    stranger = NginxProxy(serving.places, "stranger", on_host)
     with pytest.raises(StateUnusable, match="belongs to project bed"):
         await stranger.publish(serving.topology().replace(project="stranger"), 1, serving.claim)
     assert (await serving.proxy.status()).observed == 1
