@@ -233,8 +233,9 @@ class NginxProgram(Protocol):
     """The nginx of `proxy.mode`: its program, and how a master of it comes to be. Raises NginxUnavailable when there is
     no such program, or when it hangs."""
 
-    async def run(self, *arguments: str, sees: Path) -> Ended:
-        """The program with these arguments, to its end. It can read and write the folder `sees`."""
+    async def run(self, *arguments: str, sees: Path | None = None) -> Ended:
+        """The program with these arguments, to its end. It can read and write the folder `sees`, as far as its user
+        may."""
         ...
 
     async def start(self, config: Path, error_log: Path) -> Ended:
@@ -243,6 +244,10 @@ class NginxProgram(Protocol):
 
     async def let_end(self) -> None:
         """Nobody starts the master again once it ends."""
+        ...
+
+    async def clear_away(self) -> None:
+        """Nothing is left of a master that has ended."""
         ...
 
 

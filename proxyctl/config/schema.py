@@ -153,13 +153,16 @@ class ProxyTimeoutsFile(Strict):
 class ProxyFile(Strict):
     """The one nginx in front of all services."""
 
-    mode: Annotated[str, one_of("process", later=("container", "include"))] = "process"
+    mode: Annotated[str, one_of("process", "container", later=("include",))] = written(
+        "process", "Whose nginx it is: a program of this host, or an image's, on the host's network."
+    )
     http: fields.Listens = written(80, "A port, or a list of ports and addresses.")
     https: fields.Listens = written(443, "The same for services with tls.")
     trusted: Annotated[tuple[fields.Network, ...], Field(max_length=256)] = written(
         (), "Whose X-Forwarded-For is believed."
     )
     cutover: Annotated[str, one_of("live", later=("reload",))] = "live"
+    image: fields.Image = written("nginx:stable", "With mode: container.")
     binary: Annotated[str, Read(_program, {"type": "string"})] = "nginx"
     user: Annotated[str, Read(grammar.user, {"type": "string"})] | None = written(
         None, "Of the workers, when nginx is started as root."

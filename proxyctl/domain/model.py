@@ -168,13 +168,22 @@ class Service(Edge):
         return self.port is not None
 
 
+class Mode(StrEnum):
+    """Whose nginx it is."""
+
+    PROCESS = "process"  # a program of this host, started by us
+    CONTAINER = "container"  # an image's, on the host's network, started by us
+
+
 class ProxySettings(Record):
     """What all services of one nginx share."""
 
+    mode: Mode = Mode.PROCESS
     http: tuple[str, ...] = ("80",)  # "80", "127.0.0.1:8080", "[::]:80"
     https: tuple[str, ...] = ("443",)  # listened on when a service has TLS
     trusted: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
-    binary: str = "nginx"
+    binary: str = "nginx"  # on this host, or in the image
+    image: str = "nginx:stable"  # of mode `container`
     user: str | None = None  # worker user when started as root; None: nginx's own default
     workers: int | None = None  # None: auto
     client_header_timeout: Seconds = 10.0

@@ -25,7 +25,6 @@ from proxyctl.ports import Ended, NginxProgram
 PATIENCE: Seconds = 10.0
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # not on the PATH of everyone
 # nginx writes its process title over the room that its environment takes.
-NOTHING = Path("/nonexistent")
 ENVIRONMENT = {"PATH": ":".join((*SBIN, "/usr/bin", "/bin"))}
 
 
@@ -57,7 +56,7 @@ class NginxBinary:
 
     async def version(self) -> str:
         """ "1.22.1"."""
-        said = (await self._program.run("-v", sees=NOTHING)).said
+        said = (await self._program.run("-v")).said
         return said.rpartition("/")[2].split()[0] if "/" in said else ""
 
     async def knows(self) -> frozenset[Directive]:
@@ -85,12 +84,15 @@ class HostProgram:
         self._name = name
 
     async def start(self, config: Path, error_log: Path) -> Ended:
-        return await self.run("-e", str(error_log), "-c", str(config), sees=config.parent)
+        return await self.run("-e", str(error_log), "-c", str(config))
 
     async def let_end(self) -> None:
-        """Nobody does."""
+        """Nobody starts it but us."""
 
-    async def run(self, *arguments: str, sees: Path) -> Ended:
+    async def clear_away(self) -> None:
+        """A process leaves nothing."""
+
+    async def run(self, *arguments: str, sees: Path | None = None) -> Ended:
         """Nothing of ours is inherited: no descriptor, no environment, no working directory, no terminal."""
         with _all_open_files():
             child = await asyncio.create_subprocess_exec(

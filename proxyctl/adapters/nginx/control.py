@@ -26,7 +26,7 @@ class Speaker(NamedTuple):
     """Which configuration a worker runs, in its own words."""
 
     generation: int
-    pid: int
+    pid: int  # as it knows itself
 
 
 class Control:

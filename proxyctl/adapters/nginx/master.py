@@ -34,6 +34,14 @@ class Process(NamedTuple):
         return title_of(self.pid) if started_of(self.pid) == self.started else ""
 
     @property
+    def own_pid(self) -> int:
+        """As it knows itself: in a container, pids are others."""
+        for line in _read(self.pid, "status").splitlines():
+            if line.startswith("NSpid:"):
+                return int(line.split()[-1])
+        return self.pid
+
+    @property
     def leaving(self) -> bool:
         """It accepts no new request: the title is set before the listening sockets close, and then it is gone."""
         return self.title in ("", LEAVING)
@@ -67,6 +75,13 @@ def workers_of(master: Process) -> list[Process]:
         children = PROC.joinpath(f"{master.pid}/task/{master.pid}/children").read_text().split()
         return [child for child in map(_process, map(int, children)) if child.title.startswith(WORKER)]
     return []
+
+
+def speaking_worker(places: Places, own_pid: int) -> Process:
+    """The worker that knows itself by this pid."""
+    master = find_master(places)
+    known = {worker.own_pid: worker for worker in (workers_of(master) if master else find_orphans(places))}
+    return known.get(own_pid) or _process(own_pid)
 
 
 def find_orphans(places: Places) -> list[Process]:

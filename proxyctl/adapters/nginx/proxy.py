@@ -23,9 +23,9 @@ from proxyctl.adapters.nginx.listens import obstacle, parse
 from proxyctl.adapters.nginx.master import Process, has_clients, workers_of
 from proxyctl.adapters.nginx.names import CONFIG, TLS_FOLDER, prober_prefix, tls_files
 from proxyctl.adapters.nginx.running import NotTaken, ProgramOf, RunningNginx
-from proxyctl.adapters.nginx.sight import refused_part, worker_user
+from proxyctl.adapters.nginx.sight import OTHERS, refused_part, worker_user
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Colour, ProxySettings, Route, Seconds, ServiceName, Topology
+from proxyctl.domain.model import Colour, Mode, ProxySettings, Route, Seconds, ServiceName, Topology
 from proxyctl.errors import Degraded, NginxUnavailable, PublishRefused, StateUnusable
 from proxyctl.ports import Endpoint, ProxyState, ProxyStatus
 
@@ -58,6 +58,7 @@ class NginxProxy:
         self._places.create()
         current = self._last_good()
         self._refuse_another_project(current)
+        self._refuse_another_mode(current, topology)
         stay_open(self._places)  # a publisher may have died while clients were let go
         self._workers_may_enter(topology)
         known = await self._binary(topology.settings).knows()
@@ -104,6 +105,20 @@ class NginxProxy:
                 serving="unchanged",
                 next_step="use another --state for this project",
             )
+
+    def _refuse_another_mode(self, current: Generation | None, topology: Topology) -> None:
+        if other := self._runs_in_another_mode(current, topology):
+            raise NginxUnavailable(
+                other,
+                serving=LAST_GOOD_SERVES,
+                next_step="proxyctl proxy stop, then deploy; nothing is served in between",
+            )
+
+    def _runs_in_another_mode(self, current: Generation | None, topology: Topology) -> str:
+        if current is None or self._running.master() is None:
+            return ""
+        runs, wanted = current.topology.settings.mode, topology.settings.mode
+        return "" if runs is wanted else f"nginx runs in mode {runs}, and proxyctl.yml asks for mode {wanted}"
 
     def _workers_may_enter(self, topology: Topology) -> None:
         """A worker that may not enter its working directory ends, and nginx does not start it again."""
@@ -259,7 +274,8 @@ class NginxProxy:
                 objections = await self._test_in(Path(folder), topology, changed)
             except (PublishRefused, NginxUnavailable) as error:
                 return [str(error)]
-        return [*objections, *filter(None, [_blindness(self._places, topology)]), *self._taken(topology)]
+        hindrances = (_blindness(self._places, topology), self._runs_in_another_mode(self._last_good(), topology))
+        return [*objections, *filter(None, hindrances), *self._taken(topology)]
 
     async def _test_in(self, folder: Path, topology: Topology, changed: ServiceName | None) -> list[str]:
         certificates, objections = _read_certificates(topology)
@@ -357,7 +373,7 @@ def _fit_for_a_socket(places: Places) -> None:
 
 def _blindness(places: Places, topology: Topology) -> str:
     try:
-        user = worker_user(topology.settings.user)
+        user = OTHERS if topology.settings.mode is Mode.CONTAINER else worker_user(topology.settings.user)
     except KeyError:
         return ""  # nginx itself names a user that does not exist
     return refused_part(places.splits, user)

@@ -45,6 +45,7 @@ class Baseline(NamedTuple):
     """What was there before nginx was asked to change."""
 
     workers: list[Process]
+    pids: set[int]  # as the workers know themselves
     log_size: int
 
 
@@ -83,7 +84,8 @@ class RunningNginx:
 
     async def stop(self, settings: ProxySettings, patience: Seconds) -> None:
         """Graceful: nothing new is accepted, and the workers cut what lasts longer than their shutdown timeout."""
-        await self._program(settings).let_end()
+        program = self._program(settings)
+        await program.let_end()
         master = self.master()
         ours = self.orphans() if master is None else [master, *workers_of(master)]
         for process in ours if master is None else [master]:
@@ -94,6 +96,7 @@ class RunningNginx:
                 f"nginx did not end within {patience:g} s; still there: {left}",
                 serving="open requests only; nothing new is accepted",
             )
+        await program.clear_away()
 
     async def _release_orphans(self) -> None:
         """Workers of a dead master hold the ports. They let go at once, and finish what they have open."""
@@ -124,7 +127,8 @@ class RunningNginx:
 
     async def reload(self, number: int, master: Process, parse: Seconds) -> None:
         """HUP, then observe; `parse` is how long nginx takes to read the configuration. Raises NotTaken."""
-        before = Baseline([worker for worker in workers_of(master) if not worker.leaving], self._log_size())
+        workers = [worker for worker in workers_of(master) if not worker.leaving]
+        before = Baseline(workers, {worker.own_pid for worker in workers}, self._log_size())
         patience = OBSERVED_WITHIN / 2 + parse
         for _ in ("first", "again"):  # a master that could not fork the first time may be able to now
             master.send(signal.SIGHUP)
@@ -177,7 +181,7 @@ class RunningNginx:
             speaker = await self._control.speaker()
         except NginxUnavailable:
             return False
-        new = speaker.generation >= number and speaker.pid not in {worker.pid for worker in before.workers}
+        new = speaker.generation >= number and speaker.pid not in before.pids
         return new and all(worker.leaving for worker in before.workers)
 
     async def _last_words(self, offset: int) -> str:

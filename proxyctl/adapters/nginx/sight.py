@@ -21,9 +21,14 @@ class User(NamedTuple):
 
     @property
     def name(self) -> str:
+        if self == OTHERS:
+            return "in the container"
         with suppress(KeyError):
             return pwd.getpwuid(self.uid).pw_name
         return f"uid {self.uid}"
+
+
+OTHERS = User(-1, frozenset())  # somebody of whom nothing is known
 
 
 def worker_user(name: str | None) -> User:
