@@ -204,6 +204,12 @@ class Topology(Record):
     settings: ProxySettings
     routes: tuple[Route, ...]  # sorted by service name
 
+    @property
+    def listens(self) -> tuple[str, ...]:
+        """Every address that nginx listens on for clients."""
+        encrypted = any(route.tls for route in self.routes)
+        return (*self.settings.http, *(self.settings.https if encrypted else ()))
+
 
 class Incarnation(Record):
     """One life of one container. A restart makes another, which has passed no gate."""
