@@ -60,6 +60,7 @@ def settings_of(file: ProjectFile) -> ProxySettings:
         http=proxy.http,
         https=proxy.https,
         trusted=proxy.trusted,
+        proxy_protocol=proxy.proxy_protocol,
         binary=proxy.binary,
         user=proxy.user,
         workers=proxy.workers,

@@ -48,6 +48,7 @@ def _breaches(file: ProjectFile, definitions: Mapping[str, Definition], findings
     if not file.services:
         yield Breach(("services",), "missing; write at least one service")
     yield from _of_listens(file)
+    yield from _of_trust(file)
     services = {name: _routed(service, ("services", name), findings) for name, service in file.services.items()}
     for name, service in services.items():
         for breach in _of_service(service, definitions.get(name)):
@@ -68,6 +69,12 @@ def _of_listens(file: ProjectFile) -> Iterator[Breach]:
         everywhere += [each if ":" in each else f"0.0.0.0:{each}" for each in file.proxy.https]
     for listen in _repeated(everywhere):
         yield Breach(("proxy", "http"), f"{shown(listen)} is listed twice; keep one")
+
+
+def _of_trust(file: ProjectFile) -> Iterator[Breach]:
+    if file.proxy.proxy_protocol and not file.proxy.trusted:
+        wrong = "nobody is believed on who the client is; write trusted, the networks of your balancer"
+        yield Breach(("proxy", "proxy_protocol"), wrong)
 
 
 def _repeated(texts: Iterable[str]) -> list[str]:

@@ -157,7 +157,10 @@ class ProxyFile(Strict):
     http: fields.Listens = written(80, "A port, or a list of ports and addresses.")
     https: fields.Listens = written(443, "The same for services with tls.")
     trusted: Annotated[tuple[fields.Network, ...], Field(max_length=256)] = written(
-        (), "Whose X-Forwarded-For is believed."
+        (), "Who is believed on who the client is, by X-Forwarded-For or the PROXY protocol."
+    )
+    proxy_protocol: fields.Truth = written(
+        False, description="Every connection begins with the PROXY protocol, as a balancer of connections speaks it."
     )
     cutover: Annotated[str, one_of("live", later=("reload",))] = "live"
     binary: Annotated[str, Read(_program, {"type": "string"})] = "nginx"

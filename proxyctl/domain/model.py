@@ -173,7 +173,8 @@ class ProxySettings(Record):
 
     http: tuple[str, ...] = ("80",)  # "80", "127.0.0.1:8080", "[::]:80"
     https: tuple[str, ...] = ("443",)  # listened on when a service has TLS
-    trusted: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
+    trusted: tuple[str, ...] = ()  # networks whose word is believed on who the client is
+    proxy_protocol: bool = False  # their word is the PROXY protocol's, on every connection; else X-Forwarded-For
     binary: str = "nginx"
     user: str | None = None  # worker user when started as root; None: nginx's own default
     workers: int | None = None  # None: auto

@@ -61,6 +61,13 @@ HTTPS = a_topology(
     a_route("web", hosts=SHOP[:1], aliases=SHOP[1:], tls=CERTIFIED),
     https=("127.0.0.1:18443", "[::1]:18443"),
 )
+BALANCED = a_topology(
+    a_route(hosts=SHOP[:1], tls=CERTIFIED.replace(redirect=False)),
+    http=("127.0.0.1:18080", "[::1]:18080"),
+    https=("127.0.0.1:18443",),
+    trusted=("10.0.0.0/8", "fd00::/8"),
+    proxy_protocol=True,
+)
 CASES = {
     "one-service": a_topology(a_route()),
     "nothing": a_topology(),
@@ -93,13 +100,15 @@ CASES = {
         worker_shutdown_timeout=45.0,
         access_log=False,
     ),
+    "balanced": BALANCED,
+    "balanced-mainline": BALANCED,
     "mainline": a_topology(a_route()),
     "https": HTTPS,
     "https-mainline": HTTPS,
     "long-names": a_topology(a_route(hosts=tuple(f"{'a' * 63}.{'b' * 63}.{n}.example.com" for n in range(3)))),
 }
 
-KNOWN = dict.fromkeys(("mainline", "https-mainline"), frozenset(Directive))
+KNOWN = dict.fromkeys(("mainline", "https-mainline", "balanced-mainline"), frozenset(Directive))
 
 
 @pytest.fixture

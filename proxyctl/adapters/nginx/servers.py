@@ -141,11 +141,15 @@ def _certificate(route: Route | None) -> Certificate | None:
 
 
 def _http(settings: ProxySettings, end: str) -> list[Trusted]:
-    return [plain(listen) + Trusted(end) for listen in settings.http]
+    return [plain(listen) + Trusted(f"{_preface(settings)}{end}") for listen in settings.http]
 
 
 def _https(settings: ProxySettings, http2: str, end: str) -> list[Trusted]:
-    return [plain(listen) + Trusted(f" ssl{http2}{end}") for listen in settings.https]
+    return [plain(listen) + Trusted(f" ssl{http2}{_preface(settings)}{end}") for listen in settings.https]
+
+
+def _preface(settings: ProxySettings) -> str:
+    return " proxy_protocol" if settings.proxy_protocol else ""
 
 
 def _port(listens: tuple[str, ...], standard: int) -> str:

@@ -556,6 +556,8 @@ FILES: tuple[tuple[str | bytes, str], ...] = (
     (_RIGHT + "proxy: {trusted: [10.0.0.1/8]}\n", "not a network"),
     (_RIGHT + "proxy: {trusted: [all]}\n", "not a network"),
     (_RIGHT + "proxy: {trusted: 10.0.0.0/8}\n", "write a list"),
+    (_RIGHT + "proxy: {proxy_protocol: true}\n", "write trusted, the networks of your balancer"),
+    (_RIGHT + "proxy: {proxy_protocol: v2}\n", "write true or false"),
     (_RIGHT + "proxy: {access_log: true}\n", "write on or off"),
     (_RIGHT + "proxy: {workers: 0}\n", "write a whole number from 1 to 512"),
     (_RIGHT + "proxy: {user: root;x}\n", "not a user"),

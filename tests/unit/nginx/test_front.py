@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from proxyctl.adapters.nginx import listens
 from tests.certificates import a_pair
-from tests.nginx_bed import BLUE, DEBIAN, MAINLINE, WEB, Bed, a_bed, all_to, free_port
+from tests.nginx_bed import BLUE, DEBIAN, MAINLINE, WEB, Bed, Client, a_bed, all_to, free_port
 
 pytestmark = pytest.mark.nginx
 
@@ -72,3 +74,53 @@ def test_a_machine_without_ipv6_is_told_so(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(socket, "socket", without_ipv6)
     assert listens.obstacle("[::]:80") == "[::]:80: this machine has no IPv6"
+
+
+# --- the PROXY protocol ------------------------------------------------------------------------------------------
+
+PREFACE = b"PROXY TCP4 203.0.113.9 192.0.2.1 56324 80\r\n"
+
+
+async def seen_behind_a_balancer(bed: Bed, **claims: str) -> dict[str, str]:
+    client = await bed.client()
+    client.writer.write(PREFACE)
+    headers: dict[str, str] = json.loads((await client.ask("GET", "/seen", claims)).body)["headers"]
+    return headers
+
+
+async def test_a_balancer_that_is_trusted_says_who_the_client_is(bed: Bed) -> None:
+    await bed.publish(bed.topology(trusted=("127.0.0.0/8",), proxy_protocol=True))
+    headers = await seen_behind_a_balancer(bed)
+    assert headers["x-real-ip"] == headers["x-forwarded-for"] == "203.0.113.9"
+
+
+async def test_what_the_client_says_of_itself_through_a_balancer_is_not_believed(bed: Bed) -> None:
+    await bed.publish(bed.topology(trusted=("127.0.0.0/8",), proxy_protocol=True))
+    headers = await seen_behind_a_balancer(bed, X_Forwarded_For="10.1.2.3", X_Forwarded_Proto="https")
+    assert headers["x-real-ip"] == headers["x-forwarded-for"] == "203.0.113.9"
+    assert headers["x-forwarded-proto"] == "http"
+
+
+async def test_a_stranger_cannot_say_who_the_client_is(bed: Bed) -> None:
+    await bed.publish(bed.topology(trusted=("10.0.0.0/8",), proxy_protocol=True))
+    headers = await seen_behind_a_balancer(bed)
+    assert headers["x-real-ip"] == headers["x-forwarded-for"] == "127.0.0.1"
+
+
+async def test_a_connection_that_does_not_begin_with_the_protocol_is_closed(bed: Bed) -> None:
+    await bed.publish(bed.topology(trusted=("127.0.0.0/8",), proxy_protocol=True))
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+        await bed.get()
+
+
+async def test_the_protocol_comes_before_the_handshake_of_https(bed: Bed, tmp_path: Path) -> None:
+    secure, shop = free_port(), "shop.example.com"
+    tls = a_pair(tmp_path, "shop", shop)
+    balanced = {"https": (f"127.0.0.1:{secure}",), "trusted": ("127.0.0.0/8",), "proxy_protocol": True}
+    await bed.publish(bed.topology(bed.route(hosts=(shop,), tls=tls), **balanced))
+    reader, writer = await asyncio.open_connection("127.0.0.1", secure)
+    writer.write(PREFACE)
+    await writer.start_tls(ssl.create_default_context(cafile=tls.cert), server_hostname=shop)
+    seen = json.loads((await Client(reader, writer).ask("GET", "/seen", {"Host": shop})).body)
+    assert seen["headers"]["x-real-ip"] == "203.0.113.9"
+    writer.close()
