@@ -9,9 +9,18 @@ import os
 from pathlib import Path
 
 from proxyctl.config.container import Definition
-from proxyctl.config.schema import HealthFile, ProjectFile, ProxyFile, ServiceFile, TimeoutsFile, TlsFile
+from proxyctl.config.schema import (
+    HeaderLimitsFile,
+    HealthFile,
+    ProjectFile,
+    ProxyFile,
+    ServiceFile,
+    TimeoutsFile,
+    TlsFile,
+)
 from proxyctl.domain.model import (
     Balance,
+    HeaderLimits,
     HealthCheck,
     HealthKind,
     Protocol,
@@ -64,6 +73,7 @@ def settings_of(file: ProjectFile) -> ProxySettings:
         binary=proxy.binary,
         user=proxy.user,
         workers=proxy.workers,
+        header_limits=_header_limits(proxy.header_limits),
         client_header_timeout=times.client_header,
         client_body_timeout=times.client_body,
         keepalive_timeout=times.client_keepalive,
@@ -79,6 +89,10 @@ def _worker_shutdown(proxy: ProxyFile, file: ProjectFile) -> float:
     if proxy.timeouts.worker_shutdown is not None:
         return proxy.timeouts.worker_shutdown
     return max([WORKER_SHUTDOWN, *(service.drain for service in file.services.values())])
+
+
+def _header_limits(file: HeaderLimitsFile | None) -> HeaderLimits | None:
+    return HeaderLimits(buffer=file.buffer, line=file.line, lines=file.lines) if file else None
 
 
 def _tls(file: TlsFile | None, folder: Path) -> Tls | None:

@@ -57,6 +57,11 @@ def counted(least: int, most: int) -> Read:
     return Read(grammar.whole(least, most), {"type": "integer", "minimum": least, "maximum": most})
 
 
+def sized(least: str, most: str) -> Read:
+    """A number of bytes in these bounds."""
+    return Read(grammar.size_within(least, most), _SIZE | {"description": f"A size, {least} to {most}."})
+
+
 def one_of(*known: str, later: tuple[str, ...] = ()) -> Read:
     return Read(grammar.choice(*known, later=later), {"enum": list(known)})
 
@@ -78,6 +83,7 @@ def forms(expected: str) -> Discriminator:
 _TEXT: dict[str, Any] = {"type": "string"}
 _SCALAR: dict[str, Any] = {"type": ["string", "number"]}
 _STATUS: dict[str, Any] = {"type": ["integer", "string"], "examples": [200, "200-299"]}
+_SIZE: dict[str, Any] = {"type": ["integer", "string"], "pattern": f"^{grammar.SIZE.pattern}$"}
 _LISTEN: dict[str, Any] = {"type": ["integer", "string"], "examples": [80, "[::]:80"]}
 
 Name = Annotated[str, Read(grammar.name, like(NAME.pattern, "web"))]
@@ -98,7 +104,7 @@ Method = Annotated[str, Read(grammar.method, {"enum": ["GET", "HEAD", "POST", "O
 Status = Annotated[tuple[int, int], Read(grammar.status, _STATUS)]
 Listen = Annotated[str, Read(grammar.listen, _LISTEN)]
 Network = Annotated[str, Read(grammar.network, {"type": "string", "examples": ["10.0.0.0/8"]})]
-Size = Annotated[int, Read(grammar.size, {"type": ["integer", "string"], "pattern": f"^{grammar.SIZE.pattern}$"})]
+Size = Annotated[int, Read(grammar.size, _SIZE)]
 
 Image = Annotated[str, Read(grammar.image, {"type": "string", "examples": ["shop/web:1.4"]})]
 Word = Annotated[str, Read(grammar.block, _SCALAR)]

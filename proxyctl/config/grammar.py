@@ -262,6 +262,18 @@ def size(value: Any) -> int:
     return found
 
 
+def size_within(least: str, most: str) -> Callable[[Any], int]:
+    """Bytes, in these bounds."""
+    low, high = size(least), size(most)
+
+    def read(value: Any) -> int:
+        if not low <= size(value) <= high:
+            raise ValueError(f"write a size from {least} to {most}")
+        return size(value)
+
+    return read
+
+
 def port(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65535:
         raise ValueError("not a port; write a whole number from 1 to 65535")

@@ -49,6 +49,7 @@ def _breaches(file: ProjectFile, definitions: Mapping[str, Definition], findings
         yield Breach(("services",), "missing; write at least one service")
     yield from _of_listens(file)
     yield from _of_trust(file)
+    yield from _of_header_limits(file)
     services = {name: _routed(service, ("services", name), findings) for name, service in file.services.items()}
     for name, service in services.items():
         for breach in _of_service(service, definitions.get(name)):
@@ -75,6 +76,12 @@ def _of_trust(file: ProjectFile) -> Iterator[Breach]:
     if file.proxy.proxy_protocol and not file.proxy.trusted:
         wrong = "nobody is believed on who the client is; write trusted, the networks of your balancer"
         yield Breach(("proxy", "proxy_protocol"), wrong)
+
+
+def _of_header_limits(file: ProjectFile) -> Iterator[Breach]:
+    limits = file.proxy.header_limits
+    if limits and limits.buffer > limits.line:
+        yield Breach(("proxy", "header_limits", "buffer"), "more than the longest line; make it smaller")
 
 
 def _repeated(texts: Iterable[str]) -> list[str]:

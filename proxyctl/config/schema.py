@@ -12,7 +12,7 @@ from pydantic import Field, Tag
 
 from proxyctl.config import fields, grammar
 from proxyctl.config.container import ContainerFile, Strict
-from proxyctl.config.fields import ALONE, MAPPED, Read, counted, forms, lasting, one_of, written
+from proxyctl.config.fields import ALONE, MAPPED, Read, counted, forms, lasting, one_of, sized, written
 
 LATER = ("accessories", "jobs", "needs")  # keys of a later version, refused in words
 MOST_SERVICES = 5000
@@ -150,6 +150,14 @@ class ProxyTimeoutsFile(Strict):
     )
 
 
+class HeaderLimitsFile(Strict):
+    """How much a request may say before its body. What is longer is answered 400, or 414 where it is the address."""
+
+    buffer: Annotated[int, sized("1k", "1m")] = written("1k", "Room that every request has; longer ones get lines.")
+    line: Annotated[int, sized("1k", "1m")] = written("8k", "The longest request line, or header such as Cookie.")
+    lines: Annotated[int, counted(1, 64)] = written(4, description="So long, in one request.")
+
+
 class ProxyFile(Strict):
     """The one nginx in front of all services."""
 
@@ -171,6 +179,7 @@ class ProxyFile(Strict):
         "auto"
     )
     timeouts: ProxyTimeoutsFile = ProxyTimeoutsFile()
+    header_limits: HeaderLimitsFile | None = written(None, "Left out: nginx's own, which are the defaults below.")
     access_log: Annotated[str, one_of("on", "off")] = "on"
     log_size: fields.Size = written("100m", "A log of nginx begins anew when it is larger; five old ones are kept.")
 

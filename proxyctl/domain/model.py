@@ -168,6 +168,14 @@ class Service(Edge):
         return self.port is not None
 
 
+class HeaderLimits(Record):
+    """How much a request may say before its body, in bytes."""
+
+    buffer: int = 1 << 10  # the room that every request has; what is longer gets lines
+    line: int = 8 << 10  # the longest request line or header
+    lines: int = 4  # so long, in one request
+
+
 class ProxySettings(Record):
     """What all services of one nginx share."""
 
@@ -178,6 +186,7 @@ class ProxySettings(Record):
     binary: str = "nginx"
     user: str | None = None  # worker user when started as root; None: nginx's own default
     workers: int | None = None  # None: auto
+    header_limits: HeaderLimits | None = None  # None: nginx's own, which are the same
     client_header_timeout: Seconds = 10.0
     client_body_timeout: Seconds = 60.0
     keepalive_timeout: Seconds = 75.0  # client side

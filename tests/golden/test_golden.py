@@ -18,6 +18,7 @@ from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import (
     Balance,
+    HeaderLimits,
     Protocol,
     ProxySettings,
     Route,
@@ -93,6 +94,7 @@ CASES = {
         trusted=("10.0.0.0/8", "fd00::/8"),
         user="www-data",
         workers=3,
+        header_limits=HeaderLimits(buffer=2 << 10, line=32 << 10, lines=8),
         client_header_timeout=5.0,
         client_body_timeout=30.0,
         keepalive_timeout=15.5,

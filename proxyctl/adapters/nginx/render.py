@@ -46,6 +46,7 @@ def render(topology: Topology, number: int, places: Places, known: frozenset[Dir
             places=places,
             user=settings.user,
             workers=settings.workers or "auto",
+            header_limits=settings.header_limits,
             times=_proxy_times(topology),
             hashes=_hashes({host for route in topology.routes for host in route.hosts}),
             trusted=settings.trusted,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from proxyctl.adapters.nginx import listens
+from proxyctl.domain.model import HeaderLimits
 from tests.certificates import a_pair
 from tests.nginx_bed import BLUE, DEBIAN, MAINLINE, WEB, Bed, Client, a_bed, all_to, free_port
 
@@ -124,3 +125,15 @@ async def test_the_protocol_comes_before_the_handshake_of_https(bed: Bed, tmp_pa
     seen = json.loads((await Client(reader, writer).ask("GET", "/seen", {"Host": shop})).body)
     assert seen["headers"]["x-real-ip"] == "203.0.113.9"
     writer.close()
+
+
+# --- limits ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cookie_may_be_as_long_as_the_limit_says(bed: Bed) -> None:
+    async def answered(length: int) -> int:
+        return (await bed.get(Cookie="c" * length)).status
+
+    assert [await answered(7 << 10), await answered(20 << 10)] == [200, 400]
+    await bed.publish(bed.topology(header_limits=HeaderLimits(line=32 << 10, lines=2)))
+    assert [await answered(20 << 10), await answered(40 << 10)] == [200, 400]
