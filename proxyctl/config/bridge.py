@@ -14,6 +14,7 @@ from proxyctl.config.schema import (
     HealthFile,
     ProjectFile,
     ProxyFile,
+    RedirectFile,
     ServiceFile,
     TimeoutsFile,
     TlsFile,
@@ -25,6 +26,7 @@ from proxyctl.domain.model import (
     HealthKind,
     Protocol,
     ProxySettings,
+    Redirect,
     Service,
     ServiceName,
     Sticky,
@@ -46,6 +48,7 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         replicas=file.replicas,
         hosts=file.hosts or (),
         aliases=file.aliases or (),
+        redirects=tuple(map(_redirect, file.redirects or ())),
         path=file.path,
         strip_path=file.strip_path,
         protocol=Protocol(file.protocol),
@@ -93,6 +96,10 @@ def _worker_shutdown(proxy: ProxyFile, file: ProjectFile) -> float:
 
 def _header_limits(file: HeaderLimitsFile | None) -> HeaderLimits | None:
     return HeaderLimits(buffer=file.buffer, line=file.line, lines=file.lines) if file else None
+
+
+def _redirect(file: RedirectFile) -> Redirect:
+    return Redirect(path=file.path or "", host=file.host or "", to=file.to or "", status=file.status)
 
 
 def _tls(file: TlsFile | None, folder: Path) -> Tls | None:

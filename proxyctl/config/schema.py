@@ -17,6 +17,8 @@ from proxyctl.config.fields import ALONE, MAPPED, Read, counted, forms, lasting,
 LATER = ("accessories", "jobs", "needs")  # keys of a later version, refused in words
 MOST_SERVICES = 5000
 MOST_HOSTS = 64
+MOST_REDIRECTS = 256
+REDIRECTS = (301, 302, 307, 308)
 
 _Timeout = Annotated[float, lasting("1ms", "1h")]
 
@@ -35,6 +37,12 @@ def _is_true(value: Any) -> bool:
 
 def _tcp(value: Any) -> int | bool:
     return value if value is True else grammar.port(value)
+
+
+def _redirect_status(value: Any) -> int:
+    if isinstance(value, bool) or value not in REDIRECTS:
+        raise ValueError("write 301, 302, 307 or 308")
+    return int(value)
 
 
 def _workers(value: Any) -> int | None:
@@ -95,6 +103,17 @@ class TlsFile(Strict):
     )
 
 
+class RedirectFile(Strict):
+    """Requests that are answered with another address."""
+
+    path: fields.RedirectedPath | None = written(None, "This path; /old/* is /old and all below it.")
+    host: fields.Host | None = written(None, "All of this host, which serves nothing else.")
+    to: fields.Target | None = written(None, "A path, or the address of another host; a * last stands for the rest.")
+    status: Annotated[int, Read(_redirect_status, {"enum": list(REDIRECTS)})] = written(
+        308, description="301 and 302 let a client turn POST into GET; 301 and 308 are remembered."
+    )
+
+
 class ServiceFile(Strict):
     """What clients address, and the containers behind it."""
 
@@ -108,6 +127,9 @@ class ServiceFile(Strict):
     )
     aliases: Annotated[tuple[fields.PlainHost, ...], Field(min_length=1, max_length=MOST_HOSTS)] | None = written(
         None, "Hosts that are sent to the first of hosts, such as www.shop.example.com."
+    )
+    redirects: Annotated[tuple[RedirectFile, ...], Field(min_length=1, max_length=MOST_REDIRECTS)] | None = written(
+        None, "Paths and hosts that are sent elsewhere."
     )
     path: fields.UrlPath = written("/", "This path and all below it.")
     strip_path: fields.Truth = written(False, description="Replicas are asked without the path.")

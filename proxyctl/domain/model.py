@@ -133,11 +133,21 @@ class Tls(Record):
     hsts: Seconds = 0.0  # for how long browsers shall not try plain HTTP; 0: unsaid
 
 
+class Redirect(Record):
+    """Requests for one path, or for one whole host, that are answered with another address."""
+
+    path: str = ""  # "/old", or "/old/*": itself and all below it
+    host: str = ""
+    to: str  # "/new" or "https://shop.example.com/new"; a * at its end is what follows the path, or the host
+    status: int = 308
+
+
 class Edge(Record):
     """How clients reach a service and nginx its replicas: what a service says and nginx must know."""
 
     hosts: tuple[str, ...] = ()  # empty: all hosts
     aliases: tuple[str, ...] = ()  # hosts whose requests are sent to the first of `hosts`
+    redirects: tuple[Redirect, ...] = ()
     path: str = "/"
     strip_path: bool = False  # the replicas are asked without `path`
     protocol: Protocol = Protocol.HTTP
@@ -202,6 +212,11 @@ class Route(Edge):
     service: ServiceName
     blue: tuple[str, ...]  # "172.18.0.2:8000", one per slot, never empty
     green: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every host that clients may ask for, also those that only send them elsewhere."""
+        return (*self.hosts, *self.aliases, *(redirect.host for redirect in self.redirects if redirect.host))
 
     def slots(self, colour: Colour) -> tuple[str, ...]:
         return self.blue if colour is Colour.BLUE else self.green

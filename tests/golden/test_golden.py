@@ -21,6 +21,7 @@ from proxyctl.domain.model import (
     HeaderLimits,
     Protocol,
     ProxySettings,
+    Redirect,
     Route,
     ServiceName,
     Sticky,
@@ -69,6 +70,23 @@ BALANCED = a_topology(
     trusted=("10.0.0.0/8", "fd00::/8"),
     proxy_protocol=True,
 )
+REDIRECTED = a_topology(
+    a_route("api", hosts=SHOP[:1], path="/api", redirects=(Redirect(path="/old/*", to="/taken"),)),
+    a_route(
+        hosts=SHOP[:1],
+        aliases=SHOP[1:],
+        tls=CERTIFIED.replace(redirect=False),
+        redirects=(
+            Redirect(path="/", to="/welcome?from=/", status=302),
+            Redirect(path="/old/*", to="/new/*", status=301),
+            Redirect(path="/api/*", to="/never"),
+            Redirect(path="/one/*", to="https://b.example.com:8443/all", status=307),
+            Redirect(host="a.example.com", to="https://shop.example.com/*"),
+            Redirect(host="*.example.com", to="https://shop.example.com/closed"),
+        ),
+    ),
+    https=("127.0.0.1:18443",),
+)
 CASES = {
     "one-service": a_topology(a_route()),
     "nothing": a_topology(),
@@ -104,6 +122,7 @@ CASES = {
     ),
     "balanced": BALANCED,
     "balanced-mainline": BALANCED,
+    "redirected": REDIRECTED,
     "mainline": a_topology(a_route()),
     "https": HTTPS,
     "https-mainline": HTTPS,

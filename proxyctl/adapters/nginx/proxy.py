@@ -323,7 +323,7 @@ def _read_certificates(topology: Topology) -> tuple[Certificates, dict[ServiceNa
 
     for route, tls in encrypted:
         try:
-            certificate = read(tls, (*route.hosts, *route.aliases), datetime.now(UTC))
+            certificate = read(tls, route.names, datetime.now(UTC))
         except CertificateRefused as refused:
             objections[route.service] = f"{route.service}: {refused}"
         else:

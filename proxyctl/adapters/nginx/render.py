@@ -48,7 +48,7 @@ def render(topology: Topology, number: int, places: Places, known: frozenset[Dir
             workers=settings.workers or "auto",
             header_limits=settings.header_limits,
             times=_proxy_times(topology),
-            hashes=_hashes({host for route in topology.routes for host in route.hosts}),
+            hashes=_hashes({host for route in topology.routes for host in route.names}),
             trusted=settings.trusted,
             proxy_protocol=settings.proxy_protocol,
             forwarded=_forwarded(settings),

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from proxyctl.adapters.nginx import listens
-from proxyctl.domain.model import HeaderLimits
+from proxyctl.domain.model import HeaderLimits, Redirect
+from proxyctl.errors import PublishRefused
 from tests.certificates import a_pair
 from tests.nginx_bed import BLUE, DEBIAN, MAINLINE, WEB, Bed, Client, a_bed, all_to, free_port
 
@@ -137,3 +138,60 @@ async def test_a_cookie_may_be_as_long_as_the_limit_says(bed: Bed) -> None:
     assert [await answered(7 << 10), await answered(20 << 10)] == [200, 400]
     await bed.publish(bed.topology(header_limits=HeaderLimits(line=32 << 10, lines=2)))
     assert [await answered(20 << 10), await answered(40 << 10)] == [200, 400]
+
+
+# --- redirects ---------------------------------------------------------------------------------------------------
+
+
+async def publish_redirects(bed: Bed, *redirects: Redirect) -> None:
+    await bed.publish(bed.topology(bed.route(hosts=("shop.example.com",), redirects=redirects)))
+
+
+async def led(bed: Bed, path: str, host: str = "shop.example.com") -> tuple[int, str]:
+    answer = await bed.get(path, Host=host)
+    return answer.status, answer.headers.get("location", answer.text)
+
+
+async def test_a_path_is_sent_to_another_with_its_query_and_its_status(bed: Bed) -> None:
+    await publish_redirects(
+        bed,
+        Redirect(path="/old", to="/new", status=301),
+        Redirect(path="/", to="/welcome?from=root", status=302),
+        Redirect(path="/docs", to="https://docs.example.com/start", status=307),
+    )
+    assert await led(bed, "/old?a=1&b=%20") == (301, "/new?a=1&b=%20")
+    assert await led(bed, "/?a=1") == (302, "/welcome?from=root")
+    assert await led(bed, "/docs") == (307, "https://docs.example.com/start")
+    assert await led(bed, "/older") == await led(bed, "/old/x") == (200, "blue")
+
+
+async def test_all_below_a_path_moves_with_what_follows_it(bed: Bed) -> None:
+    await publish_redirects(bed, Redirect(path="/old/*", to="/new/*"), Redirect(path="/gone/*", to="/"))
+    assert await led(bed, "/old/a%2Fb%20c?d=$e") == (308, "/new/a%2Fb%20c?d=$e")
+    assert await led(bed, "/old") == await led(bed, "/old/") == (308, "/new/")
+    assert await led(bed, "/gone/with/all?x") == (308, "/?x")
+    assert await led(bed, "/older") == (200, "blue")
+
+
+async def test_what_follows_a_path_never_leads_to_another_host(bed: Bed) -> None:
+    await publish_redirects(bed, Redirect(path="/old/*", to="/*"))
+    for wicked in ("/old//evil.example.com", "/old/\\evil.example.com", "/old///\\/evil.example.com"):
+        assert await led(bed, wicked) == (308, "/evil.example.com")
+    assert await led(bed, "//old//evil.example.com") == await led(bed, "/./old//evil.example.com") == (308, "/")
+
+
+async def test_a_host_is_sent_to_another_with_the_whole_address(bed: Bed) -> None:
+    await publish_redirects(
+        bed,
+        Redirect(host="old.example.com", to="https://shop.example.com/*", status=301),
+        Redirect(host="*.old.example.com", to="https://shop.example.com/closed"),
+    )
+    assert await led(bed, "/a%2Fb?c=d", "old.example.com") == (301, "https://shop.example.com/a%2Fb?c=d")
+    assert await led(bed, "/a", "x.old.example.com") == (308, "https://shop.example.com/closed")
+
+
+async def test_a_host_that_is_sent_elsewhere_is_covered_by_the_certificate(bed: Bed, tmp_path: Path) -> None:
+    old = Redirect(host="old.example.com", to="https://shop.example.com/*")
+    route = bed.route(hosts=("shop.example.com",), redirects=(old,), tls=a_pair(tmp_path, "shop", "shop.example.com"))
+    with pytest.raises(PublishRefused, match=r"is not for old\.example\.com"):
+        await bed.publish(bed.topology(route, https=(f"127.0.0.1:{free_port()}",)))
