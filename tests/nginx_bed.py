@@ -115,8 +115,8 @@ class Bed:
         client.close()
         return answer
 
-    async def client(self) -> Client:
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def client(self, host: str = "127.0.0.1") -> Client:
+        client = Client(*await asyncio.open_connection(host, self.port))
         self._clients.append(client)
         return client
 

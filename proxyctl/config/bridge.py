@@ -9,14 +9,25 @@ import os
 from pathlib import Path
 
 from proxyctl.config.container import Definition
-from proxyctl.config.schema import HealthFile, ProjectFile, ProxyFile, ServiceFile, TimeoutsFile, TlsFile
+from proxyctl.config.schema import (
+    HeaderLimitsFile,
+    HealthFile,
+    ProjectFile,
+    ProxyFile,
+    RedirectFile,
+    ServiceFile,
+    TimeoutsFile,
+    TlsFile,
+)
 from proxyctl.domain.model import (
     Balance,
+    HeaderLimits,
     HealthCheck,
     HealthKind,
     Mode,
     Protocol,
     ProxySettings,
+    Redirect,
     Service,
     ServiceName,
     Sticky,
@@ -38,6 +49,7 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         replicas=file.replicas,
         hosts=file.hosts or (),
         aliases=file.aliases or (),
+        redirects=tuple(map(_redirect, file.redirects or ())),
         path=file.path,
         strip_path=file.strip_path,
         protocol=Protocol(file.protocol),
@@ -63,9 +75,11 @@ def settings_of(file: ProjectFile) -> ProxySettings:
         http=proxy.http,
         https=proxy.https,
         trusted=proxy.trusted,
+        proxy_protocol=proxy.proxy_protocol,
         binary=proxy.binary,
         user=proxy.user,
         workers=proxy.workers,
+        header_limits=_header_limits(proxy.header_limits),
         client_header_timeout=times.client_header,
         client_body_timeout=times.client_body,
         keepalive_timeout=times.client_keepalive,
@@ -81,6 +95,14 @@ def _worker_shutdown(proxy: ProxyFile, file: ProjectFile) -> float:
     if proxy.timeouts.worker_shutdown is not None:
         return proxy.timeouts.worker_shutdown
     return max([WORKER_SHUTDOWN, *(service.drain for service in file.services.values())])
+
+
+def _header_limits(file: HeaderLimitsFile | None) -> HeaderLimits | None:
+    return HeaderLimits(buffer=file.buffer, line=file.line, lines=file.lines) if file else None
+
+
+def _redirect(file: RedirectFile) -> Redirect:
+    return Redirect(path=file.path or "", host=file.host or "", to=file.to or "", status=file.status)
 
 
 def _tls(file: TlsFile | None, folder: Path) -> Tls | None:

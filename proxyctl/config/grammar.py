@@ -35,6 +35,7 @@ IMAGE = re.compile(
     r"(?:@sha256:[0-9a-f]{64})?",
     re.ASCII,
 )
+_SITE = re.compile(r"https?://(?P<host>[a-z0-9.-]+)(?::[1-9][0-9]{0,4})?(?=/|$)", re.ASCII)
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x23\x25-\x7e]*", re.ASCII)
 _COMPOSE_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,3})?(?:us|ms|s|m|h))+", re.ASCII)
@@ -159,6 +160,26 @@ def _path(value: Any, grammar: re.Pattern[str], example: str) -> str:
     return text
 
 
+def redirected_path(value: Any) -> str:
+    """One path, or with `/*` at its end the path and all below it."""
+    text = line(value)
+    return path(text.removesuffix("*")) + "*" if text.endswith("/*") else path(text)
+
+
+def target(value: Any) -> str:
+    """Where a redirect leads: a path, or the address of another host; a `*` at its end stands for the rest."""
+    text = line(value)
+    site = _SITE.match(text)
+    rest = text[site.end() :] if site else text
+    if site is None and not text.startswith("/"):
+        raise ValueError("not a target; write a path such as /new, or https://shop.example.com/new, perhaps /* last")
+    if site:
+        plain_host(site["host"])
+        rest = rest or "/"
+    probe_path(rest.removesuffix("*") if rest.endswith("/*") else rest)
+    return text[: site.end()] + rest if site else rest
+
+
 def header_name(value: Any) -> str:
     """Of a probe."""
     text = _header_name(value)
@@ -260,6 +281,18 @@ def size(value: Any) -> int:
     if found > 64 << 30:
         raise ValueError("write a size of at most 64g; 0 is unlimited")
     return found
+
+
+def size_within(least: str, most: str) -> Callable[[Any], int]:
+    """Bytes, in these bounds."""
+    low, high = size(least), size(most)
+
+    def read(value: Any) -> int:
+        if not low <= size(value) <= high:
+            raise ValueError(f"write a size from {least} to {most}")
+        return size(value)
+
+    return read
 
 
 def port(value: Any) -> int:

@@ -12,11 +12,13 @@ from pydantic import Field, Tag
 
 from proxyctl.config import fields, grammar
 from proxyctl.config.container import ContainerFile, Strict
-from proxyctl.config.fields import ALONE, MAPPED, Read, counted, forms, lasting, one_of, written
+from proxyctl.config.fields import ALONE, MAPPED, Read, counted, forms, lasting, one_of, sized, written
 
 LATER = ("accessories", "jobs", "needs")  # keys of a later version, refused in words
 MOST_SERVICES = 5000
 MOST_HOSTS = 64
+MOST_REDIRECTS = 256
+REDIRECTS = (301, 302, 307, 308)
 
 _Timeout = Annotated[float, lasting("1ms", "1h")]
 
@@ -35,6 +37,12 @@ def _is_true(value: Any) -> bool:
 
 def _tcp(value: Any) -> int | bool:
     return value if value is True else grammar.port(value)
+
+
+def _redirect_status(value: Any) -> int:
+    if isinstance(value, bool) or value not in REDIRECTS:
+        raise ValueError("write 301, 302, 307 or 308")
+    return int(value)
 
 
 def _workers(value: Any) -> int | None:
@@ -95,6 +103,17 @@ class TlsFile(Strict):
     )
 
 
+class RedirectFile(Strict):
+    """Requests that are answered with another address."""
+
+    path: fields.RedirectedPath | None = written(None, "This path; /old/* is /old and all below it.")
+    host: fields.Host | None = written(None, "All of this host, which serves nothing else.")
+    to: fields.Target | None = written(None, "A path, or the address of another host; a * last stands for the rest.")
+    status: Annotated[int, Read(_redirect_status, {"enum": list(REDIRECTS)})] = written(
+        308, description="301 and 302 let a client turn POST into GET; 301 and 308 are remembered."
+    )
+
+
 class ServiceFile(Strict):
     """What clients address, and the containers behind it."""
 
@@ -108,6 +127,9 @@ class ServiceFile(Strict):
     )
     aliases: Annotated[tuple[fields.PlainHost, ...], Field(min_length=1, max_length=MOST_HOSTS)] | None = written(
         None, "Hosts that are sent to the first of hosts, such as www.shop.example.com."
+    )
+    redirects: Annotated[tuple[RedirectFile, ...], Field(min_length=1, max_length=MOST_REDIRECTS)] | None = written(
+        None, "Paths and hosts that are sent elsewhere."
     )
     path: fields.UrlPath = written("/", "This path and all below it.")
     strip_path: fields.Truth = written(False, description="Replicas are asked without the path.")
@@ -150,6 +172,14 @@ class ProxyTimeoutsFile(Strict):
     )
 
 
+class HeaderLimitsFile(Strict):
+    """How much a request may say before its body. What is longer is answered 400, or 414 where it is the address."""
+
+    buffer: Annotated[int, sized("1k", "1m")] = written("1k", "Room that every request has; longer ones get lines.")
+    line: Annotated[int, sized("1k", "1m")] = written("8k", "The longest request line, or header such as Cookie.")
+    lines: Annotated[int, counted(1, 64)] = written(4, description="So long, in one request.")
+
+
 class ProxyFile(Strict):
     """The one nginx in front of all services."""
 
@@ -159,7 +189,10 @@ class ProxyFile(Strict):
     http: fields.Listens = written(80, "A port, or a list of ports and addresses.")
     https: fields.Listens = written(443, "The same for services with tls.")
     trusted: Annotated[tuple[fields.Network, ...], Field(max_length=256)] = written(
-        (), "Whose X-Forwarded-For is believed."
+        (), "Who is believed on who the client is, by X-Forwarded-For or the PROXY protocol."
+    )
+    proxy_protocol: fields.Truth = written(
+        False, description="Every connection begins with the PROXY protocol, as a balancer of connections speaks it."
     )
     cutover: Annotated[str, one_of("live", later=("reload",))] = "live"
     image: fields.Image = written("nginx:stable", "With mode: container.")
@@ -171,6 +204,7 @@ class ProxyFile(Strict):
         "auto"
     )
     timeouts: ProxyTimeoutsFile = ProxyTimeoutsFile()
+    header_limits: HeaderLimitsFile | None = written(None, "Left out: nginx's own, which are the defaults below.")
     access_log: Annotated[str, one_of("on", "off")] = "on"
     log_size: fields.Size = written("100m", "A log of nginx begins anew when it is larger; five old ones are kept.")
 

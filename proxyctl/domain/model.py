@@ -133,11 +133,21 @@ class Tls(Record):
     hsts: Seconds = 0.0  # for how long browsers shall not try plain HTTP; 0: unsaid
 
 
+class Redirect(Record):
+    """Requests for one path, or for one whole host, that are answered with another address."""
+
+    path: str = ""  # "/old", or "/old/*": itself and all below it
+    host: str = ""
+    to: str  # "/new" or "https://shop.example.com/new"; a * at its end is what follows the path, or the host
+    status: int = 308
+
+
 class Edge(Record):
     """How clients reach a service and nginx its replicas: what a service says and nginx must know."""
 
     hosts: tuple[str, ...] = ()  # empty: all hosts
     aliases: tuple[str, ...] = ()  # hosts whose requests are sent to the first of `hosts`
+    redirects: tuple[Redirect, ...] = ()
     path: str = "/"
     strip_path: bool = False  # the replicas are asked without `path`
     protocol: Protocol = Protocol.HTTP
@@ -175,17 +185,27 @@ class Mode(StrEnum):
     CONTAINER = "container"  # an image's, on the host's network, started by us
 
 
+class HeaderLimits(Record):
+    """How much a request may say before its body, in bytes."""
+
+    buffer: int = 1 << 10  # the room that every request has; what is longer gets lines
+    line: int = 8 << 10  # the longest request line or header
+    lines: int = 4  # so long, in one request
+
+
 class ProxySettings(Record):
     """What all services of one nginx share."""
 
     mode: Mode = Mode.PROCESS
     http: tuple[str, ...] = ("80",)  # "80", "127.0.0.1:8080", "[::]:80"
     https: tuple[str, ...] = ("443",)  # listened on when a service has TLS
-    trusted: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
+    trusted: tuple[str, ...] = ()  # networks whose word is believed on who the client is
+    proxy_protocol: bool = False  # their word is the PROXY protocol's, on every connection; else X-Forwarded-For
     binary: str = "nginx"  # on this host, or in the image
     image: str = "nginx:stable"  # of mode `container`
     user: str | None = None  # worker user when started as root; None: nginx's own default
     workers: int | None = None  # None: auto
+    header_limits: HeaderLimits | None = None  # None: nginx's own, which are the same
     client_header_timeout: Seconds = 10.0
     client_body_timeout: Seconds = 60.0
     keepalive_timeout: Seconds = 75.0  # client side
@@ -202,6 +222,11 @@ class Route(Edge):
     blue: tuple[str, ...]  # "172.18.0.2:8000", one per slot, never empty
     green: tuple[str, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every host that clients may ask for, also those that only send them elsewhere."""
+        return (*self.hosts, *self.aliases, *(redirect.host for redirect in self.redirects if redirect.host))
+
     def slots(self, colour: Colour) -> tuple[str, ...]:
         return self.blue if colour is Colour.BLUE else self.green
 
@@ -212,6 +237,12 @@ class Topology(Record):
     project: str
     settings: ProxySettings
     routes: tuple[Route, ...]  # sorted by service name
+
+    @property
+    def listens(self) -> tuple[str, ...]:
+        """Every address that nginx listens on for clients."""
+        encrypted = any(route.tls for route in self.routes)
+        return (*self.settings.http, *(self.settings.https if encrypted else ()))
 
 
 class Incarnation(Record):

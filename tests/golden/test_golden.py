@@ -18,8 +18,10 @@ from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import (
     Balance,
+    HeaderLimits,
     Protocol,
     ProxySettings,
+    Redirect,
     Route,
     ServiceName,
     Sticky,
@@ -61,6 +63,30 @@ HTTPS = a_topology(
     a_route("web", hosts=SHOP[:1], aliases=SHOP[1:], tls=CERTIFIED),
     https=("127.0.0.1:18443", "[::1]:18443"),
 )
+BALANCED = a_topology(
+    a_route(hosts=SHOP[:1], tls=CERTIFIED.replace(redirect=False)),
+    http=("127.0.0.1:18080", "[::1]:18080"),
+    https=("127.0.0.1:18443",),
+    trusted=("10.0.0.0/8", "fd00::/8"),
+    proxy_protocol=True,
+)
+REDIRECTED = a_topology(
+    a_route("api", hosts=SHOP[:1], path="/api", redirects=(Redirect(path="/old/*", to="/taken"),)),
+    a_route(
+        hosts=SHOP[:1],
+        aliases=SHOP[1:],
+        tls=CERTIFIED.replace(redirect=False),
+        redirects=(
+            Redirect(path="/", to="/welcome?from=/", status=302),
+            Redirect(path="/old/*", to="/new/*", status=301),
+            Redirect(path="/api/*", to="/never"),
+            Redirect(path="/one/*", to="https://b.example.com:8443/all", status=307),
+            Redirect(host="a.example.com", to="https://shop.example.com/*"),
+            Redirect(host="*.example.com", to="https://shop.example.com/closed"),
+        ),
+    ),
+    https=("127.0.0.1:18443",),
+)
 CASES = {
     "one-service": a_topology(a_route()),
     "nothing": a_topology(),
@@ -86,6 +112,7 @@ CASES = {
         trusted=("10.0.0.0/8", "fd00::/8"),
         user="www-data",
         workers=3,
+        header_limits=HeaderLimits(buffer=2 << 10, line=32 << 10, lines=8),
         client_header_timeout=5.0,
         client_body_timeout=30.0,
         keepalive_timeout=15.5,
@@ -93,13 +120,16 @@ CASES = {
         worker_shutdown_timeout=45.0,
         access_log=False,
     ),
+    "balanced": BALANCED,
+    "balanced-mainline": BALANCED,
+    "redirected": REDIRECTED,
     "mainline": a_topology(a_route()),
     "https": HTTPS,
     "https-mainline": HTTPS,
     "long-names": a_topology(a_route(hosts=tuple(f"{'a' * 63}.{'b' * 63}.{n}.example.com" for n in range(3)))),
 }
 
-KNOWN = dict.fromkeys(("mainline", "https-mainline"), frozenset(Directive))
+KNOWN = dict.fromkeys(("mainline", "https-mainline", "balanced-mainline"), frozenset(Directive))
 
 
 @pytest.fixture

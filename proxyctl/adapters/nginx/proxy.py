@@ -19,10 +19,10 @@ from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import connections_closing, lets_go, stay_open
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.generations import Generation, Generations
-from proxyctl.adapters.nginx.listens import obstacle, parse
+from proxyctl.adapters.nginx.listens import parse
 from proxyctl.adapters.nginx.master import Process, has_clients, workers_of
 from proxyctl.adapters.nginx.names import CONFIG, TLS_FOLDER, prober_prefix, tls_files
-from proxyctl.adapters.nginx.running import NotTaken, ProgramOf, RunningNginx
+from proxyctl.adapters.nginx.running import NotTaken, ProgramOf, RunningNginx, obstacles
 from proxyctl.adapters.nginx.sight import OTHERS, refused_part, worker_user
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, Mode, ProxySettings, Route, Seconds, ServiceName, Topology
@@ -175,8 +175,8 @@ class NginxProxy:
 
     async def _reload(self, in_force: Generation | None, number: int, master: Process, took: Seconds) -> None:
         """Clients are let go first where that can spare them a lost request. Raises NotTaken."""
-        settings = in_force.topology.settings if in_force else NOTHING_KNOWN.settings
-        ports = {parse(listen).port for listen in (*settings.http, *settings.https)}
+        topology = in_force.topology if in_force else NOTHING_KNOWN
+        ports = {parse(listen).port for listen in topology.listens}
         helps = in_force is not None and lets_go(in_force.text) and any(map(has_clients, ports))
         async with connections_closing(self._places) if helps else nullcontext():
             await self._running.reload(number, master, took)
@@ -298,10 +298,8 @@ class NginxProxy:
     def _taken(self, topology: Topology) -> list[str]:
         """Addresses that somebody other than our nginx holds."""
         current = self.topology() if self._running.master() or self._running.orphans() else None
-        ours = current.settings.http if current else ()
-        return [
-            reason for reason in (obstacle(listen) for listen in topology.settings.http if listen not in ours) if reason
-        ]
+        ours = current.listens if current else ()
+        return obstacles(tuple(listen for listen in topology.listens if listen not in ours))
 
     async def diff(self, topology: Topology) -> str:
         known = await self._binary(topology.settings).knows()
@@ -346,7 +344,7 @@ def _read_certificates(topology: Topology) -> tuple[Certificates, dict[ServiceNa
 
     for route, tls in encrypted:
         try:
-            certificate = read(tls, (*route.hosts, *route.aliases), datetime.now(UTC))
+            certificate = read(tls, route.names, datetime.now(UTC))
         except CertificateRefused as refused:
             objections[route.service] = f"{route.service}: {refused}"
         else:

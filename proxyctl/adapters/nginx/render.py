@@ -46,9 +46,11 @@ def render(topology: Topology, number: int, places: Places, known: frozenset[Dir
             places=places,
             user=settings.user,
             workers=settings.workers or "auto",
+            header_limits=settings.header_limits,
             times=_proxy_times(topology),
-            hashes=_hashes({host for route in topology.routes for host in route.hosts}),
+            hashes=_hashes({host for route in topology.routes for host in route.names}),
             trusted=settings.trusted,
+            proxy_protocol=settings.proxy_protocol,
             forwarded=_forwarded(settings),
             cookie=cookie_name(topology.project) if _uses(topology, Sticky.COOKIE) else None,
             access_log=settings.access_log,
@@ -289,7 +291,8 @@ def nginx_time(seconds: Seconds) -> str:
 
 
 def _forwarded(settings: ProxySettings) -> Forwarded:
-    if settings.trusted:
+    """A balancer that speaks the PROXY protocol passes on what clients write of themselves, so none of that counts."""
+    if settings.trusted and not settings.proxy_protocol:
         return Forwarded(*map(Trusted, ("$px_forwarded_for", "$px_forwarded_proto", "$px_forwarded_host")))
     return Forwarded(*map(Trusted, ("$remote_addr", "$scheme", "$px_host")))
 

@@ -68,13 +68,13 @@ class RunningNginx:
 
     async def start(self, current: Generation) -> None:
         """With what `current` names, observed. Raises NginxUnavailable."""
-        http = current.topology.settings.http
+        listens = current.topology.listens
         await self._release_orphans()
-        await _until(_free(http), LETS_GO_WITHIN)  # what was told to quit, or killed, has its sockets a moment longer
+        await _until(_free(listens), LETS_GO_WITHIN)  # what was told to quit has its sockets a moment longer
         self._places.control_socket.unlink(missing_ok=True)  # an unclean death leaves it, and then no start succeeds
         self._places.pid_file.unlink(missing_ok=True)
-        if taken := obstacles(http):
-            raise NginxUnavailable("; ".join(taken), next_step="free the port or change proxy.http, then repeat")
+        if taken := obstacles(listens):
+            raise NginxUnavailable("; ".join(taken), next_step="free the port or take another one, then repeat")
         program = self._program(current.topology.settings)
         ended = await program.start(self._places.current / CONFIG, self._places.error_log)
         if ended.code != 0:
@@ -213,14 +213,14 @@ def _all(processes: list[Process], holds: Callable[[Process], bool]) -> Conditio
     return condition
 
 
-def obstacles(http: tuple[str, ...]) -> list[str]:
+def obstacles(listens: tuple[str, ...]) -> list[str]:
     """Why these addresses cannot be listened on; empty when they can."""
-    return [reason for reason in map(obstacle, http) if reason]
+    return [reason for reason in map(obstacle, listens) if reason]
 
 
-def _free(http: tuple[str, ...]) -> Condition:
+def _free(listens: tuple[str, ...]) -> Condition:
     async def condition() -> bool:
-        return not obstacles(http)
+        return not obstacles(listens)
 
     return condition
 
