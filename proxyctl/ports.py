@@ -231,11 +231,19 @@ class Ended(Record):
 
 class NginxProgram(Protocol):
     """The nginx of `proxy.mode`: its program, and how a master of it comes to be. Raises NginxUnavailable when there is
-    no such program, or when it hangs."""
+    no such program, when it hangs, and for what this mode leaves to the user."""
 
     async def run(self, *arguments: str, sees: Path | None = None) -> Ended:
         """The program with these arguments, to its end. It can read and write the folder `sees`, as far as its user
         may."""
+        ...
+
+    async def test(self, config: Path, sees: Path) -> Ended:
+        """What nginx says of this configuration, whose files are all in the folder `sees`."""
+        ...
+
+    async def master(self) -> int | None:
+        """The pid of a master that runs without anything of ours."""
         ...
 
     async def start(self, config: Path, error_log: Path) -> Ended:

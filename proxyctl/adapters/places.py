@@ -98,6 +98,11 @@ class Places:
         return self.nginx / "control.sock"
 
     @property
+    def control_address(self) -> Path:
+        """Where the control server listens in an nginx that is not ours: a TCP port, and a path that nobody guesses."""
+        return self.nginx / "control.address"
+
+    @property
     def pid_file(self) -> Path:
         return self.nginx / "nginx.pid"
 

@@ -67,11 +67,13 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
     )
 
 
-def settings_of(file: ProjectFile) -> ProxySettings:
+def settings_of(file: ProjectFile, folder: Path) -> ProxySettings:
+    """Relative paths of the file are taken from the folder."""
     proxy, times = file.proxy, file.proxy.timeouts
     return ProxySettings(
         mode=Mode(proxy.mode),
         image=proxy.image,
+        config=_absolute(proxy.config, folder) if proxy.config else None,
         http=proxy.http,
         https=proxy.https,
         trusted=proxy.trusted,
@@ -108,8 +110,12 @@ def _redirect(file: RedirectFile) -> Redirect:
 def _tls(file: TlsFile | None, folder: Path) -> Tls | None:
     if file is None:
         return None
-    cert, key = (os.path.normpath(folder / (path or "")) for path in (file.cert, file.key))
+    cert, key = (_absolute(path or "", folder) for path in (file.cert, file.key))
     return Tls(cert=cert, key=key, redirect=file.redirect, hsts=file.hsts)
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return os.path.normpath(folder / path)
 
 
 def _timeouts(file: TimeoutsFile) -> Timeouts:

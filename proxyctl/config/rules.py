@@ -48,6 +48,7 @@ def _breaches(file: ProjectFile, definitions: Mapping[str, Definition], findings
     if not file.services:
         yield Breach(("services",), "missing; write at least one service")
     yield from _of_listens(file)
+    yield from _of_the_users_nginx(file)
     yield from _of_trust(file)
     yield from _of_header_limits(file)
     services = {name: _routed(service, ("services", name), findings) for name, service in file.services.items()}
@@ -70,6 +71,18 @@ def _of_listens(file: ProjectFile) -> Iterator[Breach]:
         everywhere += [each if ":" in each else f"0.0.0.0:{each}" for each in file.proxy.https]
     for listen in _repeated(everywhere):
         yield Breach(("proxy", "http"), f"{shown(listen)} is listed twice; keep one")
+
+
+def _of_the_users_nginx(file: ProjectFile) -> Iterator[Breach]:
+    if file.proxy.mode != "include":
+        return
+    for key, own in (("user", "a user"), ("workers", "workers")):
+        if getattr(file.proxy, key) is not None:
+            yield Breach(("proxy", key), f"your nginx has {own} of its own; remove it")
+    for name, service in file.services.items():
+        if service.port is not None and service.hosts is None:
+            wrong = "with mode: include, your own default site answers to the rest; write hosts"
+            yield Breach(("services", name, "hosts"), wrong)
 
 
 def _of_trust(file: ProjectFile) -> Iterator[Breach]:

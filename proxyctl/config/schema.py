@@ -183,8 +183,8 @@ class HeaderLimitsFile(Strict):
 class ProxyFile(Strict):
     """The one nginx in front of all services."""
 
-    mode: Annotated[str, one_of("process", "container", later=("include",))] = written(
-        "process", "Whose nginx it is: a program of this host, or an image's, on the host's network."
+    mode: Annotated[str, one_of("process", "container", "include")] = written(
+        "process", "Whose nginx it is: a program of this host, an image's on the host's network, or your own."
     )
     http: fields.Listens = written(80, "A port, or a list of ports and addresses.")
     https: fields.Listens = written(443, "The same for services with tls.")
@@ -196,6 +196,7 @@ class ProxyFile(Strict):
     )
     cutover: Annotated[str, one_of("live", later=("reload",))] = "live"
     image: fields.Image = written("nginx:stable", "With mode: container.")
+    config: fields.File | None = written(None, "With mode: include: your nginx.conf; else where nginx looks for it.")
     binary: Annotated[str, Read(_program, {"type": "string"})] = "nginx"
     user: Annotated[str, Read(grammar.user, {"type": "string"})] | None = written(
         None, "Of the workers, when nginx is started as root."

@@ -183,6 +183,12 @@ class Mode(StrEnum):
 
     PROCESS = "process"  # a program of this host, started by us
     CONTAINER = "container"  # an image's, on the host's network, started by us
+    INCLUDE = "include"  # the user's own, which includes what we write
+
+    @property
+    def ours(self) -> bool:
+        """We start and stop it, and nobody else's site is in it."""
+        return self is not Mode.INCLUDE
 
 
 class HeaderLimits(Record):
@@ -203,6 +209,7 @@ class ProxySettings(Record):
     proxy_protocol: bool = False  # their word is the PROXY protocol's, on every connection; else X-Forwarded-For
     binary: str = "nginx"  # on this host, or in the image
     image: str = "nginx:stable"  # of mode `container`
+    config: str | None = None  # of mode `include`: the user's main file; None: where the binary looks
     user: str | None = None  # worker user when started as root; None: nginx's own default
     workers: int | None = None  # None: auto
     header_limits: HeaderLimits | None = None  # None: nginx's own, which are the same

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from proxyctl.adapters.nginx.binary import Directive, HostProgram, NginxBinary
+from proxyctl.adapters.nginx.control import Address, own_address
 from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import (
     Balance,
     HeaderLimits,
+    Mode,
     Protocol,
     ProxySettings,
     Redirect,
@@ -34,6 +36,7 @@ from tests.nginx_bed import DEBIAN, MAINLINE
 
 EXPECTED = Path(__file__).parent / "expected"
 STATE = Path("/var/lib/proxyctl/shop")
+ADDRESS = own_address(Places(STATE))
 
 
 def a_route(name: str = "web", **changes: object) -> Route:
@@ -143,10 +146,20 @@ def elsewhere() -> Iterator[Path]:
 @pytest.mark.parametrize("name", CASES)
 def test_a_topology_renders_to_the_same_bytes_as_ever(name: str) -> None:
     expected = EXPECTED / f"{name}.conf"
-    text = render(CASES[name], 7, Places(STATE), KNOWN.get(name, frozenset()))["nginx.conf"]
+    text = render(CASES[name], 7, Places(STATE), KNOWN.get(name, frozenset()), ADDRESS)["nginx.conf"]
     if os.environ.get("PROXYCTL_GOLDEN") == "write":
         expected.write_text(text)
     assert text == expected.read_text()
+
+
+def test_what_an_nginx_with_other_sites_includes_is_the_same_as_ever() -> None:
+    topology = HTTPS.replace(project="my-shop", settings=HTTPS.settings.replace(mode=Mode.INCLUDE))
+    address = Address("127.0.0.1:20123", "/secret")
+    for name, text in render(topology, 7, Places(STATE), frozenset(), address).items():
+        expected = EXPECTED / f"include-{name}"
+        if os.environ.get("PROXYCTL_GOLDEN") == "write":
+            expected.write_text(text)
+        assert text == expected.read_text()
 
 
 @pytest.mark.nginx

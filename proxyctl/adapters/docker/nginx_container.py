@@ -73,6 +73,12 @@ class ContainerProgram:
 
         return await self._asked(work, f"running {self._binary} out of {self._image}", RUN_LIMIT)
 
+    async def test(self, config: Path, sees: Path) -> Ended:
+        return await self.run("-e", "stderr", "-t", "-c", str(config), sees=sees)
+
+    async def master(self) -> int | None:
+        """A master of ours has our files."""
+
     async def start(self, config: Path, error_log: Path) -> Ended:
         await self._there()
         socket = self._places.control_socket

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import shutil
 import tempfile
@@ -26,6 +27,9 @@ PATIENCE: Seconds = 10.0
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # not on the PATH of everyone
 # nginx writes its process title over the room that its environment takes.
 ENVIRONMENT = {"PATH": ":".join((*SBIN, "/usr/bin", "/bin"))}
+
+
+CLEAN = re.compile(r"(?:the )?configuration file \S+ (?:syntax is ok|test is successful)")
 
 
 class Verdict(NamedTuple):
@@ -73,8 +77,8 @@ class NginxBinary:
     async def test(self, config: Path, sees: Path) -> Verdict:
         """Of a configuration whose files are all in the folder `sees`."""
         begun = time.monotonic()
-        ended = await self._program.run("-e", "stderr", "-t", "-c", str(config), sees=sees)
-        return Verdict(_objections(ended, config), time.monotonic() - begun)
+        ended = await self._program.test(config, sees)
+        return Verdict(_objections(ended), time.monotonic() - begun)
 
 
 class HostProgram:
@@ -82,6 +86,12 @@ class HostProgram:
 
     def __init__(self, name: str) -> None:
         self._name = name
+
+    async def test(self, config: Path, sees: Path) -> Ended:
+        return await self.run("-e", "stderr", "-t", "-c", str(config))
+
+    async def master(self) -> int | None:
+        """A master of ours has our files."""
 
     async def start(self, config: Path, error_log: Path) -> Ended:
         return await self.run("-e", str(error_log), "-c", str(config))
@@ -93,13 +103,16 @@ class HostProgram:
         """A process leaves nothing."""
 
     async def run(self, *arguments: str, sees: Path | None = None) -> Ended:
-        """Nothing of ours is inherited: no descriptor, no environment, no working directory, no terminal."""
+        return await self.execute((self.path(), *arguments))
+
+    async def execute(self, words: tuple[str, ...], *, keeps_output: bool = False) -> Ended:
+        """Nothing of ours is inherited: no descriptor, no environment, no working directory, no terminal. Where its
+        output is kept, it follows what is said on stderr."""
         with _all_open_files():
             child = await asyncio.create_subprocess_exec(
-                self._path(),
-                *arguments,
+                *words,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE if keeps_output else asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 cwd="/",
                 env=ENVIRONMENT,
@@ -107,16 +120,15 @@ class HostProgram:
             )
         try:
             async with asyncio.timeout(PATIENCE):
-                _, said = await child.communicate()
+                printed, said = await child.communicate()
         except TimeoutError:
             child.kill()
             await child.wait()
-            raise NginxUnavailable(
-                f"`{self._name} {' '.join(arguments)}` did not end within {PATIENCE:g} s and was killed"
-            ) from None
-        return Ended(code=child.returncode or 0, said=said.decode("utf-8", "replace").strip())
+            raise NginxUnavailable(f"`{' '.join(words)}` did not end within {PATIENCE:g} s and was killed") from None
+        return Ended(code=child.returncode or 0, said=(said + (printed or b"")).decode("utf-8", "replace").strip())
 
-    def _path(self) -> str:
+    def path(self) -> str:
+        """Of the program. Raises NginxUnavailable."""
         found = shutil.which(self._name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *SBIN)))
         if found is None:
             raise NginxUnavailable(
@@ -141,11 +153,10 @@ def _all_open_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def _objections(ended: Ended, config: Path) -> tuple[str, ...]:
+def _objections(ended: Ended) -> tuple[str, ...]:
     """All but the two lines of a clean test."""
     lines = [line.removeprefix("nginx: ") for line in ended.said.splitlines()]
-    clean = (f"the configuration file {config} syntax is ok", f"configuration file {config} test is successful")
-    objections = tuple(line for line in lines if line not in clean and not line.endswith("test failed"))
+    objections = tuple(line for line in lines if not CLEAN.fullmatch(line) and not line.endswith("test failed"))
     if not objections and ended.code != 0:
         return (f"nginx -t exited with {ended.code}",)
     return objections

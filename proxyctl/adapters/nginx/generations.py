@@ -23,7 +23,7 @@ from proxyctl.errors import StateUnusable
 
 MANIFEST = "manifest.json"
 KEPT = 20
-SECRET, SECRET_MODE = ".key", 0o400  # nginx's master reads keys, its workers never do
+SECRETS, SECRET_MODE = (".key", CONFIG), 0o400  # what nginx's master reads and its workers never do
 UNFINISHED = ".tmp-"
 
 
@@ -78,7 +78,7 @@ class Generations:
         temp.mkdir(mode=PUBLIC_MODE)
         for name, text in {**files, MANIFEST: _manifest(generation, digests)}.items():
             temp.joinpath(name).parent.mkdir(exist_ok=True)
-            write_synced(temp / name, text, SECRET_MODE if name.endswith(SECRET) else 0o444)
+            write_synced(temp / name, text, SECRET_MODE if name.endswith(SECRETS) else 0o444)
         for made in {*(temp.joinpath(name).parent for name in files), temp}:
             made.chmod(0o555)
             sync_folder(made)

@@ -5,10 +5,17 @@ A project and a service hold no underscore (their grammar has only a-z, 0-9 and 
 
 from __future__ import annotations
 
-from proxyctl.domain.model import Colour, ServiceName
+from proxyctl.adapters.places import Places
+from proxyctl.domain.model import Colour, ServiceName, Topology
 
 CONFIG = "nginx.conf"
+DEFAULTS = "defaults.inc"  # of mode `include`
 TLS_FOLDER = "tls"
+
+
+def include_line(places: Places) -> str:
+    """What an nginx that is not ours has to say of us. It starts without us, too: a pattern may match nothing."""
+    return f"include {places.current}/*.conf;"
 
 
 def pools_prefix(project: str, service: ServiceName) -> str:
@@ -24,13 +31,22 @@ def tls_files(service: ServiceName) -> tuple[str, str]:
     return f"{TLS_FOLDER}/{service}.crt", f"{TLS_FOLDER}/{service}.key"
 
 
-def log_format(service: ServiceName) -> str:
-    return f"px_{service}"
+def variables_prefix(topology: Topology) -> str:
+    """What our variables, log formats and zones begin with. An nginx that is not ours may have several projects."""
+    return "px" if topology.settings.mode.ours else f"px_{_variable(topology.project)}"
+
+
+def log_format(prefix: str, service: ServiceName) -> str:
+    return f"{prefix}_{service}"
 
 
 def cookie_name(project: str) -> str:
     """nginx reads it as $cookie_NAME, and a variable's name has no hyphen."""
-    return f"px_{project.replace('-', '_')}"
+    return f"px_{_variable(project)}"
+
+
+def _variable(project: str) -> str:
+    return project.replace("-", "_")
 
 
 def prober_prefix(service: ServiceName, colour: Colour) -> str:

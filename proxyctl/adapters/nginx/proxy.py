@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import connections_closing, lets_go, stay_open
-from proxyctl.adapters.nginx.control import Control
+from proxyctl.adapters.nginx.control import Address, Control, address_in_force, guarded_address, own_address
+from proxyctl.adapters.nginx.durable import write_synced
 from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.listens import parse
 from proxyctl.adapters.nginx.master import Process, has_clients, workers_of
-from proxyctl.adapters.nginx.names import CONFIG, TLS_FOLDER, prober_prefix, tls_files
+from proxyctl.adapters.nginx.names import CONFIG, TLS_FOLDER, include_line, prober_prefix, tls_files
 from proxyctl.adapters.nginx.running import NotTaken, ProgramOf, RunningNginx, obstacles
 from proxyctl.adapters.nginx.sight import OTHERS, refused_part, worker_user
 from proxyctl.adapters.places import Places
@@ -47,7 +48,7 @@ class NginxProxy:
         self._places = places
         self._project = project
         self._generations = Generations(places)
-        self._control = Control(places.control_socket)
+        self._control = Control(places)
         self._program = program
         self._running = RunningNginx(places, program)
 
@@ -61,8 +62,10 @@ class NginxProxy:
         self._refuse_another_mode(current, topology)
         stay_open(self._places)  # a publisher may have died while clients were let go
         self._workers_may_enter(topology)
+        await self._running.find(topology.settings)
         known = await self._binary(topology.settings).knows()
         certificates = _certificates(topology, current)
+        self._keep_control_address(topology.settings)
         if current is not None and self._files(topology, current.number, known, certificates) == current.files:
             await self.start()
             return current.number
@@ -90,7 +93,23 @@ class NginxProxy:
     def _files(
         self, topology: Topology, number: int, known: frozenset[Directive], certificates: Certificates
     ) -> dict[str, str]:
-        return {CONFIG: _render(topology, number, self._places, known), **certificates.files}
+        address = self._control_address(topology.settings)
+        return {**_render(topology, number, self._places, known, address), **certificates.files}
+
+    def _control_address(self, settings: ProxySettings) -> Address:
+        """Chosen once: an nginx that is not ours may start at any time, and has to find its port free."""
+        in_force = address_in_force(self._places)
+        if settings.mode.ours:
+            return own_address(self._places)
+        return guarded_address() if in_force.socket else in_force
+
+    def _keep_control_address(self, settings: ProxySettings) -> None:
+        if settings.mode.ours:
+            return self._places.control_address.unlink(missing_ok=True)
+        if not self._places.control_address.exists():
+            address = guarded_address()
+            write_synced(self._places.control_address, f"{address.listen}{address.prefix}", 0o600)
+        return None
 
     def _last_good(self) -> Generation | None:
         """None too when it is damaged: then the publish replaces it."""
@@ -168,6 +187,10 @@ class NginxProxy:
         except NotTaken as reason:
             if not master.title:  # it died meanwhile
                 return await self._start_with(candidate, current)
+            if current is None and not candidate.topology.settings.mode.ours:
+                self._generations.reactivate(None)
+                self._generations.discard(candidate)
+                raise _refused("nginx did not take what it was to include", str(reason)) from reason
             restored = await self._restore(current, master, took, claim, str(reason))
             self._generations.discard(candidate)
             what = f"nginx did not take generation {candidate.number}; the content before it serves as {restored}"
@@ -285,27 +308,40 @@ class NginxProxy:
             return list(objections.values())
         elsewhere = Places(folder / "state")
         elsewhere.create()
-        config = folder / CONFIG
-        folder.joinpath(TLS_FOLDER).mkdir()
-        for name, text in certificates.files.items():
-            folder.joinpath(name).write_text(text)
         binary = self._binary(topology.settings)
-        config.write_text(_render(topology, 1, elsewhere, await binary.knows()))
+        settings = topology.settings
+        address = own_address(elsewhere) if settings.mode.ours else self._control_address(settings)
+        state = elsewhere if settings.mode.ours else self._places  # nginx tells by its path what is ours
+        rendered = _render(topology, 1, state, await binary.knows(), address)
+        folder.joinpath(TLS_FOLDER).mkdir()
+        for name, text in {**rendered, **certificates.files}.items():
+            folder.joinpath(name).write_text(text)
         _fit_for_a_socket(self._places)
-        verdict = await binary.test(config, folder)
+        verdict = await binary.test(folder / CONFIG, folder)
         return [line.replace(str(elsewhere.root), str(self._places.root)) for line in verdict.objections]
 
     def _taken(self, topology: Topology) -> list[str]:
         """Addresses that somebody other than our nginx holds."""
+        if not topology.settings.mode.ours:
+            return []  # nginx itself may hold them, for the user's own sites
         current = self.topology() if self._running.master() or self._running.orphans() else None
         ours = current.listens if current else ()
-        return obstacles(tuple(listen for listen in topology.listens if listen not in ours))
+        taken = obstacles(tuple(listen for listen in topology.listens if listen not in ours))
+        return [f"{reason}; {self._to_share}" if "(nginx)" in reason else reason for reason in taken]
+
+    @property
+    def _to_share(self) -> str:
+        return (
+            f"to be served by that nginx, write mode: include under proxy, and `{include_line(self._places)}` into the"
+            " http part of its configuration"
+        )
 
     async def diff(self, topology: Topology) -> str:
         known = await self._binary(topology.settings).knows()
         current = self._generations.current()
         before = current.text if current else ""
-        after = _render(topology, current.number if current else 1, self._places, known)
+        address = self._control_address(topology.settings)
+        after = _render(topology, current.number if current else 1, self._places, known, address)[CONFIG]
         name = str(self._places.current / CONFIG)
         return "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), name, f"{name} (planned)"))
 
@@ -314,10 +350,12 @@ class NginxProxy:
         return current.topology if current else None
 
     def endpoint(self, route: Route, colour: Colour) -> Endpoint:
+        control = address_in_force(self._places)
         return Endpoint(
             replica=f"{route.service} {colour} through nginx",
-            socket=str(self._places.control_socket),
-            prefix=prober_prefix(route.service, colour),
+            address="" if control.socket else control.listen,
+            socket=control.socket,
+            prefix=f"{control.prefix}{prober_prefix(route.service, colour)}",
             host=route.hosts[0] if route.hosts else "",
         )
 
@@ -353,12 +391,14 @@ def _read_certificates(topology: Topology) -> tuple[Certificates, dict[ServiceNa
     return found, objections
 
 
-def _render(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> str:
+def _render(
+    topology: Topology, number: int, places: Places, known: frozenset[Directive], control: Address
+) -> dict[str, str]:
     """Raises PublishRefused for what cannot be written."""
     from proxyctl.adapters.nginx.render import render  # Jinja costs 80 ms, and `status` renders nothing
 
     try:
-        return render(_for_this_user(topology), number, places, known)[CONFIG]
+        return render(_for_this_user(topology), number, places, known, control)
     except ValueError as error:
         raise _refused(str(error)) from error
 
@@ -371,7 +411,7 @@ def _fit_for_a_socket(places: Places) -> None:
 
 def _blindness(places: Places, topology: Topology) -> str:
     try:
-        user = OTHERS if topology.settings.mode is Mode.CONTAINER else worker_user(topology.settings.user)
+        user = worker_user(topology.settings.user) if topology.settings.mode is Mode.PROCESS else OTHERS
     except KeyError:
         return ""  # nginx itself names a user that does not exist
     return refused_part(places.splits, user)

@@ -19,8 +19,17 @@ from markupsafe import Markup as Trusted
 
 from proxyctl.adapters.nginx import flags
 from proxyctl.adapters.nginx.binary import Directive
+from proxyctl.adapters.nginx.control import Address
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
-from proxyctl.adapters.nginx.names import CONFIG, cookie_name, log_format, pools_prefix, upstream_name
+from proxyctl.adapters.nginx.names import (
+    CONFIG,
+    DEFAULTS,
+    cookie_name,
+    log_format,
+    pools_prefix,
+    upstream_name,
+    variables_prefix,
+)
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
 from proxyctl.adapters.nginx.tokens import plain, quoted
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
@@ -32,44 +41,50 @@ LEAST_BUCKET = 128
 LEAST_TABLE = 1024
 
 
-def render(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> dict[str, str]:
+def render(
+    topology: Topology, number: int, places: Places, known: frozenset[Directive], control: Address
+) -> dict[str, str]:
     """File name to text, for an nginx that knows these directives. Raises Unprintable (tokens.py), naming the value."""
-    services = {route.service: _service(route, topology) for route in topology.routes}
+    services = {route.service: _service(route, topology, places) for route in topology.routes}
+    px = variables_prefix(topology)
     http2 = "" if Directive.HTTP2 in known else " http2"
     settings = topology.settings
-    return {
-        CONFIG: _environment()
-        .get_template("nginx.conf.j2")
-        .render(
-            number=number,
-            project=topology.project,
-            places=places,
-            user=settings.user,
-            workers=settings.workers or "auto",
-            header_limits=settings.header_limits,
-            times=_proxy_times(topology),
-            hashes=_hashes({host for route in topology.routes for host in route.names}),
-            trusted=settings.trusted,
-            proxy_protocol=settings.proxy_protocol,
-            forwarded=_forwarded(settings),
-            cookie=cookie_name(topology.project) if _uses(topology, Sticky.COOKIE) else None,
-            access_log=settings.access_log,
-            waits=Directive.KEEPALIVE_MIN_TIMEOUT in known,
-            closing=flags.CLOSING,
-            last_round="." * (flags.ROUNDS - 1),
-            log_formats=[LogFormat("px", "-"), *(LogFormat(log_format(name), name) for name in services)],
-            buckets=_buckets(topology),
-            percents=_percents(),
-            control=_control(),
-            services=list(services.values()),
-            encrypted=any(route.tls for route in topology.routes),
-            grpc=any(route.protocol is Protocol.GRPC for route in topology.routes),
-            http2=Directive.HTTP2 in known,
-            refusing=refusing_listens(topology, http2),
-            servers=servers(topology, services, http2),
-            redirects=redirects(topology, http2),
-        )
+    values = {
+        "number": number,
+        "project": topology.project,
+        "places": places,
+        "px": px,
+        "included": not settings.mode.ours,
+        "beside": Trusted() if settings.mode.ours else plain(f"{places.current}/"),
+        "user": settings.user,
+        "workers": settings.workers or "auto",
+        "header_limits": settings.header_limits,
+        "times": _proxy_times(topology),
+        "hashes": _hashes({host for route in topology.routes for host in route.names}),
+        "trusted": settings.trusted,
+        "proxy_protocol": settings.proxy_protocol,
+        "forwarded": _forwarded(settings, px),
+        "cookie": cookie_name(topology.project) if _uses(topology, Sticky.COOKIE) else None,
+        "access_log": settings.access_log,
+        "waits": Directive.KEEPALIVE_MIN_TIMEOUT in known,
+        "closing": f"{_seen_from(settings, places)}{flags.CLOSING}",
+        "last_round": "." * (flags.ROUNDS - 1),
+        "log_formats": [LogFormat(px, "-"), *(LogFormat(log_format(px, name), name) for name in services)],
+        "buckets": _buckets(topology, px),
+        "percents": _percents(),
+        "control": _control(topology, places, control),
+        "services": list(services.values()),
+        "encrypted": any(route.tls for route in topology.routes),
+        "grpc": any(route.protocol is Protocol.GRPC for route in topology.routes),
+        "http2": Directive.HTTP2 in known,
+        "refusing": refusing_listens(topology, http2),
+        "servers": servers(topology, services, http2),
+        "redirects": redirects(topology, http2),
     }
+    templates = (
+        {CONFIG: "nginx.conf.j2"} if settings.mode.ours else {CONFIG: "include.conf.j2", DEFAULTS: "defaults.inc.j2"}
+    )
+    return {file: _environment().get_template(template).render(values) for file, template in templates.items()}
 
 
 def renumber(text: str, old: int, new: int) -> str:
@@ -142,6 +157,8 @@ class LogFormat(NamedTuple):
 
 
 class ControlView(NamedTuple):
+    listen: str
+    prefix: Trusted
     folder: Trusted
     questions: list[Question]
     nobody: str
@@ -171,21 +188,22 @@ class Hashes(NamedTuple):
 # --- services ----------------------------------------------------------------------------------------------------
 
 
-def _service(route: Route, topology: Topology) -> ServiceView:
-    bucket = _bucket(route)
+def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
+    px = variables_prefix(topology)
+    bucket = _bucket(route, px)
     return ServiceView(
         name=route.service,
         answer=_answer(route, pools_prefix(topology.project, route.service)),
         grpc=route.protocol is Protocol.GRPC,
         headers=list(_headers(route)),
-        folder=f"{route.service}/{SPLIT_IN_FORCE}",
+        folder=f"{_seen_from(topology.settings, places)}{route.service}/{SPLIT_IN_FORCE}",
         at_rest=_questions(flags.AT_REST),
-        in_split=_questions(flags.IN_SPLIT, f"$px_b1_{bucket.name}", f"$px_b2_{bucket.name}"),
+        in_split=_questions(flags.IN_SPLIT, f"${px}_b1_{bucket.name}", f"${px}_b2_{bucket.name}"),
         times=Times(*map(nginx_time, (route.timeouts.connect, route.timeouts.read, route.timeouts.send))),
         body_limit=route.body_limit,
         sets_cookie=route.sticky is Sticky.COOKIE,
         least_conn=route.balance is Balance.LEAST_CONN,
-        log_format=log_format(route.service),
+        log_format=log_format(px, route.service),
         upstreams=_upstreams(topology.project, route),
         colours=[PlainPool(colour, upstream_name(topology.project, route.service, colour)) for colour in Colour],
     )
@@ -226,10 +244,17 @@ def _questions(asked: Iterable[flags.Question], b1: str = "", b2: str = "") -> l
     return [Question(Trusted(flag.format(b1=b1, b2=b2)), pool) for flag, pool in asked]
 
 
-def _control() -> ControlView:
+def _seen_from(settings: ProxySettings, places: Places) -> Trusted:
+    """What leads to the flags. Our own workers stand there (working_directory), which makes each question cheaper."""
+    return Trusted() if settings.mode.ours else plain(f"{places.splits}/")
+
+
+def _control(topology: Topology, places: Places, address: Address) -> ControlView:
     """The same questions for literal buckets, of any service."""
     return ControlView(
-        folder=Trusted(f"${{px_service}}/{SPLIT_IN_FORCE}"),
+        listen=address.listen,
+        prefix=plain(address.prefix) if address.prefix else Trusted(),
+        folder=_seen_from(topology.settings, places) + Trusted(f"${{px_service}}/{SPLIT_IN_FORCE}"),
         questions=_questions(flags.AT_REST + flags.IN_SPLIT, "$arg_b1", "$arg_b2"),
         nobody=NOBODY,
     )
@@ -238,15 +263,15 @@ def _control() -> ControlView:
 # --- buckets -----------------------------------------------------------------------------------------------------
 
 
-def _buckets(topology: Topology) -> list[Bucket]:
+def _buckets(topology: Topology, px: str) -> list[Bucket]:
     """Those in use; nginx works a bucket out only for a request that asks for it."""
-    return sorted({_bucket(route) for route in topology.routes})
+    return sorted({_bucket(route, px) for route in topology.routes})
 
 
-def _bucket(route: Route) -> Bucket:
+def _bucket(route: Route, px: str) -> Bucket:
     """Services differ in their salt, so that the same clients are not everybody's guinea pigs."""
     salt = 0 if route.sticky is Sticky.NONE else crc32(route.service.encode()) % SALTS
-    return Bucket(f"{route.sticky}_{salt}", salt, _key(route.sticky))
+    return Bucket(f"{route.sticky}_{salt}", salt, _key(route.sticky, px))
 
 
 def _percents() -> list[Trusted]:
@@ -255,12 +280,12 @@ def _percents() -> list[Trusted]:
     return [Trusted(" ".join(buckets[first : first + 10])) for first in range(0, 100, 10)]
 
 
-def _key(sticky: Sticky) -> Trusted:
+def _key(sticky: Sticky, px: str) -> Trusted:
     match sticky:
         case Sticky.NONE:
             return Trusted("$connection/$connection_requests/$msec")  # unique; $request_id costs five times as much
         case Sticky.COOKIE:
-            return Trusted("$px_cookie_key")
+            return Trusted(f"${px}_cookie_key")
         case Sticky.IP:
             return Trusted("$remote_addr")
 
@@ -290,11 +315,11 @@ def nginx_time(seconds: Seconds) -> str:
     return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
 
 
-def _forwarded(settings: ProxySettings) -> Forwarded:
+def _forwarded(settings: ProxySettings, px: str) -> Forwarded:
     """A balancer that speaks the PROXY protocol passes on what clients write of themselves, so none of that counts."""
     if settings.trusted and not settings.proxy_protocol:
-        return Forwarded(*map(Trusted, ("$px_forwarded_for", "$px_forwarded_proto", "$px_forwarded_host")))
-    return Forwarded(*map(Trusted, ("$remote_addr", "$scheme", "$px_host")))
+        return Forwarded(*map(Trusted, (f"${px}_forwarded_for", f"${px}_forwarded_proto", f"${px}_forwarded_host")))
+    return Forwarded(*map(Trusted, ("$remote_addr", "$scheme", f"${px}_host")))
 
 
 def _hashes(hosts: set[str]) -> Hashes:

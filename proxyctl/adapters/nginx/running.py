@@ -18,7 +18,7 @@ from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.generations import Generation
 from proxyctl.adapters.nginx.listens import obstacle
 from proxyctl.adapters.nginx.logs import Logs, written_by
-from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, workers_of
+from proxyctl.adapters.nginx.master import Process, error_log_of, find_master, find_orphans, process_of, workers_of
 from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import ProxySettings, Seconds
@@ -46,6 +46,7 @@ class Baseline(NamedTuple):
 
     workers: list[Process]
     pids: set[int]  # as the workers know themselves
+    log: Path
     log_size: int
 
 
@@ -54,12 +55,18 @@ class RunningNginx:
 
     def __init__(self, places: Places, program: ProgramOf) -> None:
         self._program = program
+        self._foreign: Process | None = None
         self._places = places
-        self._control = Control(places.control_socket)
+        self._control = Control(places)
         self._logs = Logs(places)
 
     def master(self) -> Process | None:
-        return find_master(self._places)
+        return find_master(self._places) or self._foreign
+
+    async def find(self, settings: ProxySettings) -> None:
+        """The user's own master has nothing of ours before our first publish. Raises NginxUnavailable."""
+        if self.master() is None and (pid := await self._program(settings).master()) is not None:
+            self._foreign = process_of(pid)
 
     def orphans(self) -> list[Process]:
         return find_orphans(self._places)
@@ -68,19 +75,22 @@ class RunningNginx:
 
     async def start(self, current: Generation) -> None:
         """With what `current` names, observed. Raises NginxUnavailable."""
-        listens = current.topology.listens
-        await self._release_orphans()
-        await _until(_free(listens), LETS_GO_WITHIN)  # what was told to quit has its sockets a moment longer
-        self._places.control_socket.unlink(missing_ok=True)  # an unclean death leaves it, and then no start succeeds
-        self._places.pid_file.unlink(missing_ok=True)
-        if taken := obstacles(listens):
-            raise NginxUnavailable("; ".join(taken), next_step="free the port or take another one, then repeat")
+        if current.topology.settings.mode.ours:
+            await self._make_room(current.topology.listens)
         program = self._program(current.topology.settings)
         ended = await program.start(self._places.current / CONFIG, self._places.error_log)
         if ended.code != 0:
             raise NginxUnavailable("nginx did not start", detail=ended.said)
         if not await _until(self._answers(current.number), OBSERVED_WITHIN):
             raise NginxUnavailable(f"nginx started, but generation {current.number} does not answer")
+
+    async def _make_room(self, listens: tuple[str, ...]) -> None:
+        await self._release_orphans()
+        await _until(_free(listens), LETS_GO_WITHIN)  # what was told to quit has its sockets a moment longer
+        self._places.control_socket.unlink(missing_ok=True)  # an unclean death leaves it, and then no start succeeds
+        self._places.pid_file.unlink(missing_ok=True)
+        if taken := obstacles(listens):
+            raise NginxUnavailable("; ".join(taken), next_step="free the port or take another one, then repeat")
 
     async def stop(self, settings: ProxySettings, patience: Seconds) -> None:
         """Graceful: nothing new is accepted, and the workers cut what lasts longer than their shutdown timeout."""
@@ -128,13 +138,14 @@ class RunningNginx:
     async def reload(self, number: int, master: Process, parse: Seconds) -> None:
         """HUP, then observe; `parse` is how long nginx takes to read the configuration. Raises NotTaken."""
         workers = [worker for worker in workers_of(master) if not worker.leaving]
-        before = Baseline(workers, {worker.own_pid for worker in workers}, self._log_size())
+        log = error_log_of(master) or self._places.error_log
+        before = Baseline(workers, {worker.own_pid for worker in workers}, log, _size(log))
         patience = OBSERVED_WITHIN / 2 + parse
         for _ in ("first", "again"):  # a master that could not fork the first time may be able to now
             master.send(signal.SIGHUP)
             if await _until(self._settled(number, before), patience):
                 break
-        words = await self._last_words(before.log_size)
+        words = await self._last_words(before)
         if words:
             raise NotTaken(words)
         if not await self._observed(number, before):
@@ -163,7 +174,7 @@ class RunningNginx:
 
     def _settled(self, number: int, before: Baseline) -> Condition:
         async def settled() -> bool:
-            return bool(self._emergencies(before.log_size)) or await self._observed(number, before)
+            return bool(_emergencies(before)) or await self._observed(number, before)
 
         return settled
 
@@ -184,26 +195,28 @@ class RunningNginx:
         new = speaker.generation >= number and speaker.pid not in before.pids
         return new and all(worker.leaving for worker in before.workers)
 
-    async def _last_words(self, offset: int) -> str:
+    async def _last_words(self, before: Baseline) -> str:
         """The new [emerg] lines, once no more of them come."""
-        words = self._emergencies(offset)
+        words = _emergencies(before)
         heard = 0
         while heard < len(words):
             heard = len(words)
             await asyncio.sleep(1.4 * TRIES_EVERY)
-            words = self._emergencies(offset)
+            words = _emergencies(before)
         return "\n".join(dict.fromkeys(words))
 
-    def _emergencies(self, offset: int) -> list[str]:
-        with suppress(FileNotFoundError), self._places.error_log.open(errors="replace") as log:
-            log.seek(offset)
-            return [line[line.index(EMERGENCY) :].strip() for line in log if EMERGENCY in line]
-        return []
 
-    def _log_size(self) -> int:
-        with suppress(FileNotFoundError):
-            return self._places.error_log.stat().st_size
-        return 0
+def _emergencies(before: Baseline) -> list[str]:
+    with suppress(FileNotFoundError), before.log.open(errors="replace") as log:
+        log.seek(before.log_size)
+        return [line[line.index(EMERGENCY) :].strip() for line in log if EMERGENCY in line]
+    return []
+
+
+def _size(log: Path) -> int:
+    with suppress(FileNotFoundError):
+        return log.stat().st_size
+    return 0
 
 
 def _all(processes: list[Process], holds: Callable[[Process], bool]) -> Condition:

@@ -86,8 +86,11 @@ class Site(NamedTuple):
 
 
 def servers(topology: Topology, services: Mapping[ServiceName, View], http2: str) -> list[Server[View]]:
-    """The default server, then one for each site. `http2` is what a listen says for it, if it has to."""
-    return [_server(site, topology.settings, services, http2) for site in _sites(topology.routes)]
+    """The default server, where nginx has no site but ours; then one for each site. `http2` is what a listen says for
+    it, if it has to."""
+    settings = topology.settings
+    sites = _sites(topology.routes) if settings.mode.ours else _sites(topology.routes)[1:]
+    return [_server(site, settings, services, http2) for site in sites]
 
 
 def redirects(topology: Topology, http2: str) -> list[Elsewhere]:
@@ -97,7 +100,7 @@ def redirects(topology: Topology, http2: str) -> list[Elsewhere]:
 def refusing_listens(topology: Topology, http2: str) -> list[Trusted]:
     """Where HTTPS is spoken, and clients that name no host of ours are to be turned away."""
     sites = _sites(topology.routes)
-    if sites[0].encrypted or not any(site.encrypted for site in sites):
+    if not topology.settings.mode.ours or sites[0].encrypted or not any(site.encrypted for site in sites):
         return []
     return _https(topology.settings, http2, DEFAULT)
 

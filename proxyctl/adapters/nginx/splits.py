@@ -38,7 +38,7 @@ class NginxSplits:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._splits = places.splits
-        self._control = Control(places.control_socket)
+        self._control = Control(places)
 
     def read(self, service: ServiceName) -> Flags | None:
         """Raises StateUnusable when the files do not say what the name of their folder says."""

@@ -15,6 +15,7 @@ import pytest
 
 from proxyctl.adapters.nginx.binary import on_host
 from proxyctl.adapters.nginx.closing import connections_closing
+from proxyctl.adapters.nginx.control import own_address
 from proxyctl.adapters.nginx.flags import CLOSING
 from proxyctl.adapters.nginx.generations import Generations
 from proxyctl.adapters.nginx.master import find_orphans
@@ -217,7 +218,7 @@ async def test_a_lost_pid_file_loses_nobody(serving: Bed) -> None:
 @pytest.mark.parametrize("asked_to", ["publish", "start"])
 async def test_a_publish_that_died_before_its_reload_is_finished_by_the_next(serving: Bed, asked_to: str) -> None:
     topology = serving.topology(serving.route(path="/later/"))
-    text = render(topology, 2, serving.places, frozenset())["nginx.conf"]
+    text = render(topology, 2, serving.places, frozenset(), own_address(serving.places))["nginx.conf"]
     generations = Generations(serving.places)
     generations.activate(generations.stage(2, 1, topology, {"nginx.conf": text}, {}))
     if asked_to == "publish":
@@ -343,7 +344,7 @@ async def test_a_thousand_services_are_rendered_and_read(bed: Bed, capsys: pytes
     )
     topology = bed.topology(*routes, http=(f"127.0.0.1:{free_port()}",))
     begun = time.monotonic()
-    size = len(render(topology, 1, bed.places, frozenset())["nginx.conf"])
+    size = len(render(topology, 1, bed.places, frozenset(), own_address(bed.places))["nginx.conf"])
     rendered = time.monotonic() - begun
     assert await bed.proxy.check(topology) == []
     checked = time.monotonic() - begun - rendered
