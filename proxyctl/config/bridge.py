@@ -10,6 +10,7 @@ from pathlib import Path
 
 from proxyctl.config.container import Definition
 from proxyctl.config.schema import (
+    BasicAuthFile,
     HeaderLimitsFile,
     HealthFile,
     ProjectFile,
@@ -21,6 +22,7 @@ from proxyctl.config.schema import (
 )
 from proxyctl.domain.model import (
     Balance,
+    BasicAuth,
     HeaderLimits,
     HealthCheck,
     HealthKind,
@@ -53,6 +55,7 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         strip_path=file.strip_path,
         protocol=Protocol(file.protocol),
         tls=_tls(file.tls, folder),
+        basic_auth=_basic_auth(file.basic_auth, folder),
         response_headers=tuple(file.response_headers.items()),
         strategy=Strategy(file.strategy),
         bake=file.bake,
@@ -105,8 +108,16 @@ def _redirect(file: RedirectFile) -> Redirect:
 def _tls(file: TlsFile | None, folder: Path) -> Tls | None:
     if file is None:
         return None
-    cert, key = (os.path.normpath(folder / (path or "")) for path in (file.cert, file.key))
+    cert, key = _path(file.cert, folder), _path(file.key, folder)
     return Tls(cert=cert, key=key, redirect=file.redirect, hsts=file.hsts)
+
+
+def _basic_auth(file: BasicAuthFile | None, folder: Path) -> BasicAuth | None:
+    return BasicAuth(file=_path(file.file, folder), realm=file.realm) if file else None
+
+
+def _path(written: str | None, folder: Path) -> str:
+    return os.path.normpath(folder / (written or ""))
 
 
 def _timeouts(file: TimeoutsFile) -> Timeouts:

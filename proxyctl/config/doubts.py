@@ -25,6 +25,8 @@ def _of_project(file: ProjectFile, document: Document) -> Iterator[tuple[Locatio
         if network.endswith("/0"):
             yield ("proxy", "trusted", at), f"{network} lets every client claim any address"
     for name, service in file.services.items():
+        if service.basic_auth and not service.tls and not file.proxy.trusted:
+            yield ("services", name, "basic_auth"), "passwords travel readable without HTTPS; write tls"
         yield from _of_hosts(service, ("services", name, "hosts"), document)
         yield from _of_environment(service.container.environment, ("services", name, "container", "environment"))
 

@@ -38,6 +38,7 @@ IMAGE = re.compile(
 _SITE = re.compile(r"https?://(?P<host>[a-z0-9.-]+)(?::[1-9][0-9]{0,4})?(?=/|$)", re.ASCII)
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x23\x25-\x7e]*", re.ASCII)
+_REALM = re.compile(r"[\x20\x21\x23\x25-\x5b\x5d-\x7e]{1,100}", re.ASCII)
 _COMPOSE_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,3})?(?:us|ms|s|m|h))+", re.ASCII)
 _STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,62})?", re.ASCII)
@@ -206,6 +207,14 @@ def header_value(value: Any) -> str:
     text = line(value)
     if len(text) > 8192 or not _HEADER_VALUE.fullmatch(text):
         raise ValueError("not a header value; write up to 8192 printable ASCII characters without $")
+    return text
+
+
+def realm(value: Any) -> str:
+    """What a browser shows beside the fields for user and password."""
+    text = line(value)
+    if not _REALM.fullmatch(text) or text == "off":
+        raise ValueError("not a realm; write up to 100 printable ASCII characters without $, quotes and backslashes")
     return text
 
 

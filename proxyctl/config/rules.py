@@ -22,7 +22,7 @@ CATCH_ALL = ""
 
 _ENGINE_SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")
 _ROUTED_ONLY = (
-    *("hosts", "aliases", "redirects", "path", "strip_path", "protocol", "tls", "response_headers"),
+    *("hosts", "aliases", "redirects", "path", "strip_path", "protocol", "tls", "basic_auth", "response_headers"),
     *("balance", "sticky", "timeouts", "body_limit"),
 )
 _WAYS = ("path", "tcp", "exec", "docker")
@@ -155,6 +155,8 @@ def _of_edge(service: ServiceFile) -> Iterator[Breach]:
     for key in ("cert", "key") if service.tls else ():
         if getattr(service.tls, key) is None:
             yield Breach(("tls", key), f"missing; write it, such as file:{key}.pem")
+    if service.basic_auth and service.basic_auth.file is None:
+        yield Breach(("basic_auth", "file"), "missing; write it, such as file:htpasswd")
 
 
 def _of_redirect(redirect: RedirectFile) -> Iterator[str]:

@@ -103,6 +103,18 @@ class TlsFile(Strict):
     )
 
 
+class BasicAuthFile(Strict):
+    """Clients must name a user and a password."""
+
+    file: fields.FileReference | None = written(None, "file:PATH of lines as htpasswd writes them.")
+    realm: fields.Realm = written("Restricted", "What browsers show when they ask.")
+
+
+def _password_file(value: Any) -> BasicAuthFile:
+    grammar.file_reference(value)
+    return BasicAuthFile(file=value)
+
+
 class RedirectFile(Strict):
     """Requests that are answered with another address."""
 
@@ -135,6 +147,14 @@ class ServiceFile(Strict):
     strip_path: fields.Truth = written(False, description="Replicas are asked without the path.")
     protocol: Annotated[str, one_of("http", "grpc")] = written("http", "What the replicas speak; grpc needs tls.")
     tls: TlsFile | None = written(None, "HTTPS for the hosts of this service.")
+    basic_auth: (
+        Annotated[
+            Annotated[BasicAuthFile, Tag(MAPPED)]
+            | Annotated[BasicAuthFile, Read(_password_file, {"type": "string", "pattern": "^file:.+"}), Tag(ALONE)],
+            forms("file:PATH of an htpasswd file, or a mapping such as {file: file:htpasswd, realm: Staging}"),
+        ]
+        | None
+    ) = written(None, "Clients must name a user and a password of this file.")
     response_headers: Annotated[dict[fields.ResponseHeaderName, fields.HeaderValue], Field(max_length=64)] = written(
         {}, "Added to every answer."
     )

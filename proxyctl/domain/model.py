@@ -133,6 +133,13 @@ class Tls(Record):
     hsts: Seconds = 0.0  # for how long browsers shall not try plain HTTP; 0: unsaid
 
 
+class BasicAuth(Record):
+    """Clients must name a user and a password."""
+
+    file: str  # absolute path; lines of htpasswd
+    realm: str = "Restricted"  # shown by browsers when they ask
+
+
 class Redirect(Record):
     """Requests for one path, or for one whole host, that are answered with another address."""
 
@@ -152,6 +159,7 @@ class Edge(Record):
     strip_path: bool = False  # the replicas are asked without `path`
     protocol: Protocol = Protocol.HTTP
     tls: Tls | None = None
+    basic_auth: BasicAuth | None = None
     response_headers: Pairs = ()  # added to every answer
     balance: Balance = Balance.LEAST_CONN
     sticky: Sticky = Sticky.NONE

@@ -18,6 +18,7 @@ from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import (
     Balance,
+    BasicAuth,
     HeaderLimits,
     Protocol,
     ProxySettings,
@@ -87,6 +88,7 @@ REDIRECTED = a_topology(
     ),
     https=("127.0.0.1:18443",),
 )
+GUARDED = a_topology(a_route(basic_auth=BasicAuth(file="/etc/htpasswd", realm="Staging area")))
 CASES = {
     "one-service": a_topology(a_route()),
     "nothing": a_topology(),
@@ -123,6 +125,7 @@ CASES = {
     "balanced": BALANCED,
     "balanced-mainline": BALANCED,
     "redirected": REDIRECTED,
+    "guarded": GUARDED,
     "mainline": a_topology(a_route()),
     "https": HTTPS,
     "https-mainline": HTTPS,

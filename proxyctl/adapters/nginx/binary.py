@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import shutil
 import tempfile
@@ -59,6 +60,11 @@ class NginxBinary:
         """ "1.22.1"."""
         said = (await self._run("-v")).said
         return said.rpartition("/")[2].split()[0] if "/" in said else ""
+
+    async def workers_group(self) -> str | None:
+        """That it was built to give to workers of no named user; None where it goes by the user."""
+        found = re.search(r"--group=(\S+)", (await self._run("-V")).said)
+        return found[1] if found else None
 
     async def knows(self) -> frozenset[Directive]:
         return frozenset([directive for directive, text in _TRIED.items() if await self._takes(directive, text)])

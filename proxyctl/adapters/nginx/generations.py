@@ -23,7 +23,8 @@ from proxyctl.errors import StateUnusable
 
 MANIFEST = "manifest.json"
 KEPT = 20
-SECRET, SECRET_MODE = ".key", 0o400  # nginx's master reads keys, its workers never do
+KEY = ".key"  # nginx's master reads it, its workers never do
+PASSWORDS = ".htpasswd"  # its workers read it at each request
 UNFINISHED = ".tmp-"
 
 
@@ -65,9 +66,15 @@ class Generations:
         return self._read(self._folder / name) if name else None
 
     def stage(
-        self, number: int, fence: int, topology: Topology, files: Files, ends: Mapping[ServiceName, float]
+        self,
+        number: int,
+        fence: int,
+        topology: Topology,
+        files: Files,
+        ends: Mapping[ServiceName, float],
+        workers: int | None = None,
     ) -> Generation:
-        """A complete generation on disk, not in force."""
+        """A complete generation on disk, not in force. `workers`: their group; None where they are who we are."""
         self._sweep()
         digests = {name: _digest(text) for name, text in files.items()}
         folder = self._folder / f"{number}-{_digest(json.dumps(digests, sort_keys=True))[:12]}"
@@ -78,7 +85,7 @@ class Generations:
         temp.mkdir(mode=PUBLIC_MODE)
         for name, text in {**files, MANIFEST: _manifest(generation, digests)}.items():
             temp.joinpath(name).parent.mkdir(exist_ok=True)
-            write_synced(temp / name, text, SECRET_MODE if name.endswith(SECRET) else 0o444)
+            write_synced(temp / name, text, *_readers(name, workers))
         for made in {*(temp.joinpath(name).parent for name in files), temp}:
             made.chmod(0o555)
             sync_folder(made)
@@ -122,8 +129,8 @@ class Generations:
 
     def _read(self, folder: Path) -> Generation:
         try:
-            manifest = json.loads(folder.joinpath(MANIFEST).read_text())
-            files = {name: folder.joinpath(name).read_text() for name in manifest["files"]}
+            manifest = json.loads(folder.joinpath(MANIFEST).read_text("utf-8"))
+            files = {name: folder.joinpath(name).read_text("utf-8") for name in manifest["files"]}
             topology: Topology = decode(Topology, manifest["topology"])
             generation = Generation(
                 manifest["number"], manifest["fence"], folder, topology, files, manifest["certificates_end"]
@@ -140,6 +147,13 @@ class Generations:
                 next_step="proxyctl recover",
             ) from error
         return generation
+
+
+def _readers(name: str, workers: int | None) -> tuple[int, int]:
+    """Mode and group: who may read this file. -1 is our own group."""
+    if name.endswith(PASSWORDS) and workers is not None:
+        return 0o440, workers
+    return (0o400 if name.endswith((KEY, PASSWORDS)) else 0o444), -1
 
 
 def number_of(name: str) -> int:

@@ -24,6 +24,10 @@ def tls_files(service: ServiceName) -> tuple[str, str]:
     return f"{TLS_FOLDER}/{service}.crt", f"{TLS_FOLDER}/{service}.key"
 
 
+def password_file(service: ServiceName) -> str:
+    return f"auth/{service}.htpasswd"
+
+
 def log_format(service: ServiceName) -> str:
     return f"px_{service}"
 

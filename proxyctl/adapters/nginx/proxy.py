@@ -11,19 +11,19 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import connections_closing, lets_go, stay_open
 from proxyctl.adapters.nginx.control import Control
+from proxyctl.adapters.nginx.copies import Copies, copied, looked_at
 from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.listens import parse
 from proxyctl.adapters.nginx.master import Process, has_clients, workers_of
-from proxyctl.adapters.nginx.names import CONFIG, TLS_FOLDER, prober_prefix, tls_files
+from proxyctl.adapters.nginx.names import CONFIG, prober_prefix
 from proxyctl.adapters.nginx.running import NotTaken, RunningNginx, obstacles
-from proxyctl.adapters.nginx.sight import refused_part, worker_user
+from proxyctl.adapters.nginx.sight import refused_part, worker_user, workers_group
+from proxyctl.adapters.nginx.sources import FileRefused
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, ProxySettings, Route, Seconds, ServiceName, Topology
 from proxyctl.errors import Degraded, NginxUnavailable, PublishRefused, StateUnusable
@@ -33,11 +33,6 @@ SOCKET_PATH_LIMIT = 107  # bytes of sun_path in unix(7), without its last NUL
 QUITS_WITHIN: Seconds = 5.0  # beyond the workers' shutdown timeout
 NOTHING_KNOWN = Topology(project="", settings=ProxySettings(), routes=())
 LAST_GOOD_SERVES = "the last good configuration, unchanged"
-
-
-class Certificates(NamedTuple):
-    files: dict[str, str]  # of a generation
-    ends: dict[ServiceName, float]  # unix time
 
 
 class NginxProxy:
@@ -60,13 +55,14 @@ class NginxProxy:
         stay_open(self._places)  # a publisher may have died while clients were let go
         self._workers_may_enter(topology)
         known = await NginxBinary(topology.settings.binary).knows()
-        certificates = _certificates(topology, current)
-        if current is not None and self._files(topology, current.number, known, certificates) == current.files:
+        copies = _copies(topology, current)
+        if current is not None and self._files(topology, current.number, known, copies) == current.files:
             await self.start()
             return current.number
         number = claim()
-        files = self._files(topology, number, known, certificates)
-        candidate = self._generations.stage(number, fence, topology, files, certificates.ends)
+        files = self._files(topology, number, known, copies)
+        group = await _workers_group(topology)
+        candidate = self._generations.stage(number, fence, topology, files, copies.ends, group)
         took = await self._validate(candidate)
         master = self._running.master()
         if master is None:
@@ -82,10 +78,8 @@ class NginxProxy:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
         return await self.publish(current.topology, current.fence, claim)
 
-    def _files(
-        self, topology: Topology, number: int, known: frozenset[Directive], certificates: Certificates
-    ) -> dict[str, str]:
-        return {CONFIG: _render(topology, number, self._places, known), **certificates.files}
+    def _files(self, topology: Topology, number: int, known: frozenset[Directive], copies: Copies) -> dict[str, str]:
+        return {CONFIG: _render(topology, number, self._places, known), **copies.files}
 
     def _last_good(self) -> Generation | None:
         """None too when it is damaged: then the publish replaces it."""
@@ -172,7 +166,8 @@ class NginxProxy:
             raise _degraded("nginx runs, but what it runs with is not known", reason)
         number = claim()
         files = {**last_good.files, CONFIG: renumber(last_good.text, last_good.number, number)}
-        restored = self._generations.stage(number, last_good.fence, last_good.topology, files, last_good.ends)
+        group = await _workers_group(last_good.topology)
+        restored = self._generations.stage(number, last_good.fence, last_good.topology, files, last_good.ends, group)
         self._generations.activate(restored)
         try:
             await self._reload(last_good, number, master, took)
@@ -257,17 +252,16 @@ class NginxProxy:
         return [*objections, *filter(None, [_blindness(self._places, topology)]), *self._taken(topology)]
 
     async def _test_in(self, folder: Path, topology: Topology, changed: ServiceName | None) -> list[str]:
-        certificates, objections = _read_certificates(topology)
-        if changed is not None:
-            certificates = _certificates(topology, self._last_good())
-        elif objections:
-            return list(objections.values())
+        found = looked_at(topology)
+        if changed is None and found.refused:
+            return found.objections
+        files = found.files if changed is None else _copies(topology, self._last_good()).files
         elsewhere = Places(folder / "state")
         elsewhere.create()
         config = folder / CONFIG
-        folder.joinpath(TLS_FOLDER).mkdir()
-        for name, text in certificates.files.items():
-            folder.joinpath(name).write_text(text)
+        for name, text in files.items():
+            folder.joinpath(name).parent.mkdir(exist_ok=True)
+            folder.joinpath(name).write_text(text, "utf-8")
         binary = NginxBinary(topology.settings.binary)
         config.write_text(_render(topology, 1, elsewhere, await binary.knows()))
         _fit_for_a_socket(self._places)
@@ -301,35 +295,20 @@ class NginxProxy:
         )
 
 
-def _certificates(topology: Topology, current: Generation | None) -> Certificates:
-    """Of every service that has one. What cannot be used any more stays as it is in force: the certificate of one
-    service does not hinder another's deploy. Raises PublishRefused for a new one."""
-    found, objections = _read_certificates(topology)
-    for service, objection in objections.items():
-        if current is None or service not in current.ends:
-            raise _refused(objection)
-        found.files.update({name: current.files[name] for name in tls_files(service)})
-        found.ends[service] = current.ends[service]
-    return found
+def _copies(topology: Topology, current: Generation | None) -> Copies:
+    """Raises PublishRefused."""
+    try:
+        return copied(topology, current)
+    except FileRefused as error:
+        raise _refused(str(error)) from error
 
 
-def _read_certificates(topology: Topology) -> tuple[Certificates, dict[ServiceName, str]]:
-    """Those that can be used, and by service, why the others cannot."""
-    found, objections = Certificates({}, {}), dict[ServiceName, str]()
-    encrypted = [(route, route.tls) for route in topology.routes if route.tls is not None]
-    if not encrypted:
-        return found, objections
-    from proxyctl.adapters.nginx.certificates import CertificateRefused, read
-
-    for route, tls in encrypted:
-        try:
-            certificate = read(tls, route.names, datetime.now(UTC))
-        except CertificateRefused as refused:
-            objections[route.service] = f"{route.service}: {refused}"
-        else:
-            found.files.update(zip(tls_files(route.service), (certificate.chain, certificate.key), strict=True))
-            found.ends[route.service] = certificate.ends.timestamp()
-    return found, objections
+async def _workers_group(topology: Topology) -> int | None:
+    """Asked where it matters: who else may read passwords."""
+    if not any(route.basic_auth for route in topology.routes):
+        return None
+    settings = topology.settings
+    return workers_group(settings.user, await NginxBinary(settings.binary).workers_group())
 
 
 def _render(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> str:

@@ -20,7 +20,7 @@ from markupsafe import Markup as Trusted
 from proxyctl.adapters.nginx import flags
 from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
-from proxyctl.adapters.nginx.names import CONFIG, cookie_name, log_format, pools_prefix, upstream_name
+from proxyctl.adapters.nginx.names import CONFIG, cookie_name, log_format, password_file, pools_prefix, upstream_name
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
 from proxyctl.adapters.nginx.tokens import plain, quoted
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
@@ -113,10 +113,16 @@ class PlainPool(NamedTuple):
     upstream: str
 
 
+class Auth(NamedTuple):
+    realm: Trusted
+    file: str
+
+
 class ServiceView(NamedTuple):
     name: str
     answer: Trusted  # how a request goes on, but for the pool's own name at its end
     grpc: bool
+    auth: Auth | None
     headers: list[Header]
     folder: str  # from the workers' working directory
     at_rest: list[Question]
@@ -177,6 +183,7 @@ def _service(route: Route, topology: Topology) -> ServiceView:
         name=route.service,
         answer=_answer(route, pools_prefix(topology.project, route.service)),
         grpc=route.protocol is Protocol.GRPC,
+        auth=_auth(route),
         headers=list(_headers(route)),
         folder=f"{route.service}/{SPLIT_IN_FORCE}",
         at_rest=_questions(flags.AT_REST),
@@ -201,6 +208,10 @@ def _stripping(route: Route) -> Trusted:
         return Trusted()
     bare = re.escape(plain(route.path.rstrip("/")))
     return Trusted(f"rewrite ^{bare}(?:/(.*))?$ /$1 break; ")
+
+
+def _auth(route: Route) -> Auth | None:
+    return Auth(quoted(route.basic_auth.realm), password_file(route.service)) if route.basic_auth else None
 
 
 def _headers(route: Route) -> Iterator[Header]:

@@ -5,6 +5,7 @@ refused_part() says it of a user before nginx starts, blind_spot() of a worker t
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 from contextlib import suppress
@@ -32,6 +33,16 @@ def worker_user(name: str | None) -> User:
         return User(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
     known = pwd.getpwnam(name or WORKER_USER)
     return User(known.pw_uid, frozenset(os.getgrouplist(known.pw_name, known.pw_gid)))
+
+
+def workers_group(user: str | None, built_in: str | None) -> int | None:
+    """Of the workers of a master that is root. nginx goes by the user's name, else by how it was built."""
+    if os.geteuid() != 0:
+        return None
+    with suppress(KeyError):  # nginx itself names one that does not exist
+        named = user or built_in
+        return grp.getgrnam(named).gr_gid if named else pwd.getpwnam(WORKER_USER).pw_gid
+    return None
 
 
 def user_of(pid: int) -> User:
