@@ -192,7 +192,8 @@ class Client:
 
 
 class Application:
-    """Says its name. `/seen` echoes what reached it, `/events` streams, `/slow` takes 0.3 s, `/size` counts a body."""
+    """Says its name, `/busy` in a 503. `/seen` echoes what reached it, `/events` streams, `/slow` takes 0.3 s, `/size`
+    counts a body."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -222,12 +223,14 @@ class Application:
             self._write(client, json.dumps({"method": method, "path": path, "headers": headers}).encode())
         elif path.startswith("/size"):
             self._write(client, str(len(body)).encode())
+        elif path.startswith("/busy"):
+            self._write(client, self.name.encode(), b"503 Busy")
         else:
             self._write(client, self.name.encode())
         await client.writer.drain()
 
-    def _write(self, client: Client, body: bytes) -> None:
-        client.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    def _write(self, client: Client, body: bytes, status: bytes = b"200 OK") -> None:
+        client.writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
 
     async def _echo_frames(self, client: Client) -> None:
         client.writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")

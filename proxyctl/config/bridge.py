@@ -6,6 +6,7 @@ What comes here is lawful: shape.py and rules.py found nothing against it.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from proxyctl.config.container import Definition
@@ -26,6 +27,7 @@ from proxyctl.domain.model import (
     HeaderLimits,
     HealthCheck,
     HealthKind,
+    Pages,
     Protocol,
     ProxySettings,
     Redirect,
@@ -57,6 +59,7 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         tls=_tls(file.tls, folder),
         basic_auth=_basic_auth(file.basic_auth, folder),
         response_headers=tuple(file.response_headers.items()),
+        error_pages=_pages(file.error_pages, folder),
         strategy=Strategy(file.strategy),
         bake=file.bake,
         standby=file.standby,
@@ -69,7 +72,8 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
     )
 
 
-def settings_of(file: ProjectFile) -> ProxySettings:
+def settings_of(file: ProjectFile, folder: Path) -> ProxySettings:
+    """Relative paths of the file are taken from the folder."""
     proxy, times = file.proxy, file.proxy.timeouts
     return ProxySettings(
         http=proxy.http,
@@ -86,6 +90,7 @@ def settings_of(file: ProjectFile) -> ProxySettings:
         upstream_keepalive_timeout=times.upstream_keepalive,
         worker_shutdown_timeout=_worker_shutdown(proxy, file),
         access_log=proxy.access_log == "on",
+        error_pages=_pages(proxy.error_pages, folder),
         log_size=proxy.log_size,
     )
 
@@ -114,6 +119,10 @@ def _tls(file: TlsFile | None, folder: Path) -> Tls | None:
 
 def _basic_auth(file: BasicAuthFile | None, folder: Path) -> BasicAuth | None:
     return BasicAuth(file=_path(file.file, folder), realm=file.realm) if file else None
+
+
+def _pages(files: Mapping[int, str], folder: Path) -> Pages:
+    return tuple((status, _path(file, folder)) for status, file in sorted(files.items()))
 
 
 def _path(written: str | None, folder: Path) -> str:

@@ -236,6 +236,14 @@ def status(value: Any) -> tuple[int, int]:
     return low, high
 
 
+def page_status(value: Any) -> int:
+    """One that nginx answers with by itself, for a service."""
+    text = line(value)
+    if text not in ("413", "502", "503", "504"):
+        raise ValueError("nginx has no page of its own for this; write one of 413, 502, 503 and 504")
+    return int(text)
+
+
 # --- numbers ----------------------------------------------------------------------------------------------------
 
 

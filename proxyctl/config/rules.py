@@ -22,8 +22,8 @@ CATCH_ALL = ""
 
 _ENGINE_SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")
 _ROUTED_ONLY = (
-    *("hosts", "aliases", "redirects", "path", "strip_path", "protocol", "tls", "basic_auth", "response_headers"),
-    *("balance", "sticky", "timeouts", "body_limit"),
+    *("hosts", "aliases", "redirects", "path", "strip_path", "protocol", "tls", "basic_auth"),
+    *("response_headers", "balance", "sticky", "timeouts", "body_limit", "error_pages"),
 )
 _WAYS = ("path", "tcp", "exec", "docker")
 _OF_HTTP = ("scheme", "verify", "method", "status", "headers", "host", "body")
@@ -150,6 +150,8 @@ def _of_edge(service: ServiceFile) -> Iterator[Breach]:
         )
     if service.protocol == "grpc" and service.tls is None:
         yield Breach(("protocol",), "grpc clients need HTTP/2, which comes with HTTPS; write tls")
+    if service.protocol == "grpc" and service.error_pages:
+        yield Breach(("error_pages",), "a grpc client reads no page; remove it")
     if service.strip_path and service.path == "/":
         yield Breach(("strip_path",), "there is no path to take away; write path, or remove it")
     for key in ("cert", "key") if service.tls else ():

@@ -172,6 +172,7 @@ class ServiceFile(Strict):
     readiness_delay: Annotated[float, lasting("0s", "1h")] = written(
         "0s", "Without a health check: running this long is the gate."
     )
+    error_pages: fields.ErrorPages = written({}, "Pages instead of nginx's own words, by status: 413, 502, 503, 504.")
     balance: Annotated[str, one_of("least_conn", "round_robin")] = "least_conn"
     sticky: Annotated[str, one_of("none", "cookie", "ip")] = written(
         "none", "What keeps a client on its side of a split."
@@ -223,6 +224,7 @@ class ProxyFile(Strict):
     timeouts: ProxyTimeoutsFile = ProxyTimeoutsFile()
     header_limits: HeaderLimitsFile | None = written(None, "Left out: nginx's own, which are the defaults below.")
     access_log: Annotated[str, one_of("on", "off")] = "on"
+    error_pages: fields.ErrorPages = written({}, "Those of services that have none of their own.")
     log_size: fields.Size = written("100m", "A log of nginx begins anew when it is larger; five old ones are kept.")
 
 

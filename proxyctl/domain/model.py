@@ -6,6 +6,7 @@ Pure and frozen: nothing here does I/O, reads a clock or validates a file. The f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NewType
 
@@ -15,6 +16,7 @@ ServiceName = NewType("ServiceName", str)
 ReleaseId = NewType("ReleaseId", str)  # "web-3": service, then a number that only rises
 RolloutId = NewType("RolloutId", str)  # "web-r7"
 Seconds = float
+Pages = tuple[tuple[int, str], ...]  # a status that nginx answers with, and the absolute path of its page
 Pairs = tuple[tuple[str, str], ...]  # an ordered, hashable mapping
 
 
@@ -161,6 +163,7 @@ class Edge(Record):
     tls: Tls | None = None
     basic_auth: BasicAuth | None = None
     response_headers: Pairs = ()  # added to every answer
+    error_pages: Pages = ()
     balance: Balance = Balance.LEAST_CONN
     sticky: Sticky = Sticky.NONE
     timeouts: Timeouts = Timeouts()
@@ -211,6 +214,7 @@ class ProxySettings(Record):
     upstream_keepalive_timeout: Seconds = 5.0
     worker_shutdown_timeout: Seconds = 60.0
     access_log: bool = True
+    error_pages: Pages = ()  # of services that have none of their own
     log_size: int = 100 << 20  # bytes, at which a log begins anew
 
 
@@ -236,6 +240,12 @@ class Topology(Record):
     project: str
     settings: ProxySettings
     routes: tuple[Route, ...]  # sorted by service name
+
+    def error_pages(self, route: Route) -> Mapping[int, str]:
+        """The service's own, else the project's."""
+        if route.protocol is Protocol.GRPC:
+            return {}
+        return {**dict(self.settings.error_pages), **dict(route.error_pages)}
 
     @property
     def listens(self) -> tuple[str, ...]:

@@ -89,6 +89,9 @@ REDIRECTED = a_topology(
     https=("127.0.0.1:18443",),
 )
 GUARDED = a_topology(a_route(basic_auth=BasicAuth(file="/etc/htpasswd", realm="Staging area")))
+PAGED = a_topology(
+    a_route(error_pages=((503, "/etc/shop/maintenance.html"),)), error_pages=((502, "/etc/502.html"), (503, "/etc/503"))
+)
 CASES = {
     "one-service": a_topology(a_route()),
     "nothing": a_topology(),
@@ -126,6 +129,7 @@ CASES = {
     "balanced-mainline": BALANCED,
     "redirected": REDIRECTED,
     "guarded": GUARDED,
+    "paged": PAGED,
     "mainline": a_topology(a_route()),
     "https": HTTPS,
     "https-mainline": HTTPS,

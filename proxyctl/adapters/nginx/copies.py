@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from proxyctl.adapters.nginx.generations import Generation
-from proxyctl.adapters.nginx.names import password_file, tls_files
-from proxyctl.adapters.nginx.sources import FileRefused, passwords
+from proxyctl.adapters.nginx.names import error_page, password_file, tls_files
+from proxyctl.adapters.nginx.sources import FileRefused, page, passwords
 from proxyctl.domain.model import Route, ServiceName, Tls, Topology
 
 Texts = tuple[str, ...]
@@ -73,6 +73,8 @@ def _ends(topology: Topology, files: Mapping[str, str]) -> dict[ServiceName, flo
 def _wanted(topology: Topology) -> Iterator[Wanted]:
     for route in topology.routes:
         yield from _of(route)
+        for status, path in topology.error_pages(route).items():
+            yield Wanted(route.service, (error_page(route.service, status),), page, (path,))
 
 
 def _of(route: Route) -> Iterator[Wanted]:

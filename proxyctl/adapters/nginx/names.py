@@ -28,6 +28,10 @@ def password_file(service: ServiceName) -> str:
     return f"auth/{service}.htpasswd"
 
 
+def error_page(service: ServiceName, status: int) -> str:
+    return f"errors/{service}.{status}.html"
+
+
 def log_format(service: ServiceName) -> str:
     return f"px_{service}"
 

@@ -20,7 +20,15 @@ from markupsafe import Markup as Trusted
 from proxyctl.adapters.nginx import flags
 from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
-from proxyctl.adapters.nginx.names import CONFIG, cookie_name, log_format, password_file, pools_prefix, upstream_name
+from proxyctl.adapters.nginx.names import (
+    CONFIG,
+    cookie_name,
+    error_page,
+    log_format,
+    password_file,
+    pools_prefix,
+    upstream_name,
+)
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
 from proxyctl.adapters.nginx.tokens import plain, quoted
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
@@ -118,11 +126,19 @@ class Auth(NamedTuple):
     file: str
 
 
+class Page(NamedTuple):
+    status: int
+    uri: str  # where no client can ask for it
+    file: str
+
+
 class ServiceView(NamedTuple):
     name: str
     answer: Trusted  # how a request goes on, but for the pool's own name at its end
     grpc: bool
     auth: Auth | None
+    pages: list[Page]
+    nothing_serves: str  # who answers then
     headers: list[Header]
     folder: str  # from the workers' working directory
     at_rest: list[Question]
@@ -179,11 +195,14 @@ class Hashes(NamedTuple):
 
 def _service(route: Route, topology: Topology) -> ServiceView:
     bucket = _bucket(route)
+    pages = {page.status: page for page in _pages(route, topology)}
     return ServiceView(
         name=route.service,
         answer=_answer(route, pools_prefix(topology.project, route.service)),
         grpc=route.protocol is Protocol.GRPC,
         auth=_auth(route),
+        pages=list(pages.values()),
+        nothing_serves=pages[503].uri if 503 in pages else "@px_nothing_serves",
         headers=list(_headers(route)),
         folder=f"{route.service}/{SPLIT_IN_FORCE}",
         at_rest=_questions(flags.AT_REST),
@@ -212,6 +231,11 @@ def _stripping(route: Route) -> Trusted:
 
 def _auth(route: Route) -> Auth | None:
     return Auth(quoted(route.basic_auth.realm), password_file(route.service)) if route.basic_auth else None
+
+
+def _pages(route: Route, topology: Topology) -> Iterator[Page]:
+    for status in sorted(topology.error_pages(route)):
+        yield Page(status, f"/.proxyctl/{route.service}/{status}.html", error_page(route.service, status))
 
 
 def _headers(route: Route) -> Iterator[Header]:

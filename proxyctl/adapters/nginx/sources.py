@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+PAGE_LIMIT = 256 << 10  # bytes
+
 # What htpasswd and openssl passwd make, and nginx can check.
 _HASH = re.compile(
     r"\$apr1\$[./0-9A-Za-z]{1,8}\$[./0-9A-Za-z]{22}|\{SHA\}[0-9A-Za-z+/]{27}=|\{SSHA\}[0-9A-Za-z+/]{28,}=*"
@@ -39,4 +41,14 @@ def passwords(path: str) -> tuple[str]:
             raise FileRefused(f"line {number} of {path} holds no hash that nginx can check; write it with htpasswd")
     if not lines:
         raise FileRefused(f"{path} names no user, so nobody could come in")
+    return (text,)
+
+
+def page(path: str) -> tuple[str]:
+    """HTML that stands alone, in UTF-8. Raises FileRefused."""
+    text = text_of(path, "utf-8", "text in UTF-8")
+    if not text.strip():
+        raise FileRefused(f"{path} is empty")
+    if len(text.encode()) > PAGE_LIMIT:
+        raise FileRefused(f"{path} is longer than {PAGE_LIMIT >> 10} KiB")
     return (text,)

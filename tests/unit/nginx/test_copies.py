@@ -11,7 +11,7 @@ import pytest
 
 from proxyctl.adapters.nginx.master import workers_of
 from proxyctl.adapters.nginx.sight import user_of
-from proxyctl.adapters.nginx.sources import FileRefused, passwords
+from proxyctl.adapters.nginx.sources import FileRefused, page, passwords
 from proxyctl.adapters.raw_prober import RawProber
 from proxyctl.domain.model import BasicAuth, HealthCheck, HealthKind
 from proxyctl.errors import PublishRefused
@@ -114,3 +114,53 @@ def test_a_file_that_would_let_in_nobody_or_anybody_is_refused(tmp_path: Path, t
     with pytest.raises(FileRefused, match=words) as refused:
         passwords(str(file))
     assert "secret" not in str(refused.value)
+
+
+# --- error pages -------------------------------------------------------------------------------------------------
+
+
+def a_page(folder: Path, name: str, text: str) -> str:
+    path = folder / f"{name}.html"
+    path.write_text(text, "utf-8")
+    return str(path)
+
+
+async def test_what_nginx_answers_in_place_of_a_service_has_the_page_of_the_service(bed: Bed, tmp_path: Path) -> None:
+    late, gone = a_page(tmp_path, "late", "<h1>Später</h1>"), a_page(tmp_path, "gone", "<h1>Gone</h1>")
+    await bed.publish(bed.topology(bed.route(error_pages=((503, late),)), error_pages=((502, gone), (503, gone))))
+    await bed.withdraw(bed.blue)
+    unreachable = await bed.get()
+    assert (unreachable.status, unreachable.text) == (502, "<h1>Gone</h1>")
+    assert unreachable.headers["content-type"] == "text/html"
+    await bed.splits.move(WEB, None)
+    for answer in (await bed.get(), await (await bed.client()).ask("POST", "/x", body=b"an order")):
+        assert (answer.status, answer.text) == (503, "<h1>Später</h1>")
+        assert answer.headers["retry-after"] == "5"
+
+
+async def test_an_upload_that_is_too_large_has_its_page_too(bed: Bed, tmp_path: Path) -> None:
+    large = a_page(tmp_path, "large", "<h1>Too large</h1>")
+    await bed.publish(bed.topology(bed.route(body_limit=10, error_pages=((413, large),))))
+    answer = await (await bed.client()).ask("POST", "/", body=b"x" * 11)
+    assert (answer.status, answer.text) == (413, "<h1>Too large</h1>")
+
+
+async def test_what_the_application_answers_is_never_replaced(bed: Bed, tmp_path: Path) -> None:
+    await bed.publish(bed.topology(bed.route(error_pages=((503, a_page(tmp_path, "page", "<h1>Ours</h1>")),))))
+    answer = await bed.get("/busy")
+    assert (answer.status, answer.text) == (503, "blue")
+
+
+async def test_nobody_can_ask_for_a_page_by_its_address(bed: Bed, tmp_path: Path) -> None:
+    await bed.publish(bed.topology(bed.route(error_pages=((503, a_page(tmp_path, "page", "<h1>Ours</h1>")),))))
+    assert (await bed.get("/.proxyctl/web/503.html")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b" \n", "is empty"), (b"\xff", "is not text in UTF-8"), (b"x" * (257 << 10), "longer than")]
+)
+def test_a_page_that_nobody_could_read_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    file = tmp_path / "page.html"
+    file.write_bytes(content)
+    with pytest.raises(FileRefused, match=words):
+        page(str(file))
