@@ -8,13 +8,14 @@ import platform
 import shutil
 import signal
 import socket
+import ssl
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
@@ -81,15 +82,17 @@ class Bed:
         return await self.proxy.publish(topology or self.topology(), 1, self.claim)
 
     async def serve(self, address: str, name: str) -> None:
+        await self.run(address, Application(name))
+
+    async def run(self, address: str, application: Serving, tls: ssl.SSLContext | None = None) -> None:
         host, _, port = address.partition(":")
-        application = Application(name)
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.ensure_future(application.serve(reader, writer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        self._servers[address] = await asyncio.start_server(accept, host, int(port))
+        self._servers[address] = await asyncio.start_server(accept, host, int(port), ssl=tls)
 
     async def serve_both(self) -> None:
         await self.serve(self.blue, "blue")
@@ -189,6 +192,10 @@ class Client:
 
     def close(self) -> None:
         self.writer.close()
+
+
+class Serving(Protocol):
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None: ...
 
 
 class Application:

@@ -12,6 +12,7 @@ from pathlib import Path
 from proxyctl.config.container import Definition
 from proxyctl.config.schema import (
     BasicAuthFile,
+    HashFile,
     HeaderLimitsFile,
     HealthFile,
     ProjectFile,
@@ -24,6 +25,8 @@ from proxyctl.config.schema import (
 from proxyctl.domain.model import (
     Balance,
     BasicAuth,
+    Hash,
+    HashKey,
     HeaderLimits,
     HealthCheck,
     HealthKind,
@@ -65,7 +68,7 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         standby=file.standby,
         drain=file.drain,
         readiness_delay=file.readiness_delay,
-        balance=Balance(file.balance),
+        balance=_balance(file.balance),
         sticky=Sticky(file.sticky),
         timeouts=_timeouts(file.timeouts),
         body_limit=file.body_limit,
@@ -104,6 +107,13 @@ def _worker_shutdown(proxy: ProxyFile, file: ProjectFile) -> float:
 
 def _header_limits(file: HeaderLimitsFile | None) -> HeaderLimits | None:
     return HeaderLimits(buffer=file.buffer, line=file.line, lines=file.lines) if file else None
+
+
+def _balance(file: HashFile | str) -> Balance | Hash:
+    if isinstance(file, str):
+        return Balance(file)
+    kind, name = file.hash
+    return Hash(key=HashKey(kind), name=name)
 
 
 def _redirect(file: RedirectFile) -> Redirect:

@@ -92,6 +92,9 @@ File = Annotated[str, Read(grammar.file, _TEXT)]
 FileReference = Annotated[str, Read(grammar.file_reference, like("file:.+", "file:cert.pem"))]
 PageStatus = Annotated[int, Read(grammar.page_status, {"enum": ["413", "502", "503", "504"]})]
 ErrorPages = dict[PageStatus, FileReference]
+HashKey = Annotated[
+    tuple[str, str], Read(grammar.hash_key, like("(address|uri|(cookie|header):.+)", "address", "cookie:cart"))
+]
 Realm = Annotated[str, Read(grammar.realm, {"type": "string", "maxLength": 100, "examples": ["Staging"]})]
 Truth = Annotated[bool, Read(grammar.truth, {"type": "boolean"})]
 

@@ -103,6 +103,12 @@ class TlsFile(Strict):
     )
 
 
+class HashFile(Strict):
+    """The same replica for the same key."""
+
+    hash: fields.HashKey = written("address", "address, uri, cookie:NAME or header:NAME.")
+
+
 class BasicAuthFile(Strict):
     """Clients must name a user and a password."""
 
@@ -173,7 +179,10 @@ class ServiceFile(Strict):
         "0s", "Without a health check: running this long is the gate."
     )
     error_pages: fields.ErrorPages = written({}, "Pages instead of nginx's own words, by status: 413, 502, 503, 504.")
-    balance: Annotated[str, one_of("least_conn", "round_robin")] = "least_conn"
+    balance: Annotated[
+        Annotated[HashFile, Tag(MAPPED)] | Annotated[str, one_of("least_conn", "round_robin", "ip_hash"), Tag(ALONE)],
+        forms("least_conn, round_robin, ip_hash, or a mapping such as {hash: cookie:cart}"),
+    ] = written("least_conn", "Which replica gets a request.")
     sticky: Annotated[str, one_of("none", "cookie", "ip")] = written(
         "none", "What keeps a client on its side of a split."
     )

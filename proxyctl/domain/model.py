@@ -46,8 +46,25 @@ class HealthKind(StrEnum):
 
 
 class Balance(StrEnum):
+    """Which replica of a colour gets a request."""
+
     LEAST_CONN = "least_conn"
     ROUND_ROBIN = "round_robin"
+    IP_HASH = "ip_hash"  # the same one for an address, as nginx has always done it
+
+
+class HashKey(StrEnum):
+    ADDRESS = "address"
+    URI = "uri"
+    COOKIE = "cookie"
+    HEADER = "header"
+
+
+class Hash(Record):
+    """The same replica for the same key; where the replicas change, few keys move."""
+
+    key: HashKey
+    name: str = ""  # of the cookie or header
 
 
 class Sticky(StrEnum):
@@ -164,11 +181,16 @@ class Edge(Record):
     basic_auth: BasicAuth | None = None
     response_headers: Pairs = ()  # added to every answer
     error_pages: Pages = ()
-    balance: Balance = Balance.LEAST_CONN
+    balance: Balance | Hash = Balance.LEAST_CONN
     sticky: Sticky = Sticky.NONE
     timeouts: Timeouts = Timeouts()
     body_limit: int = 1 << 20  # bytes of a request body, 0: unlimited
     drain: Seconds = 30.0
+
+    @property
+    def hashed(self) -> bool:
+        """Then nginx takes no backup servers."""
+        return isinstance(self.balance, Hash) or self.balance is Balance.IP_HASH
 
 
 class Service(Edge):

@@ -19,6 +19,8 @@ from proxyctl.adapters.places import Places
 from proxyctl.domain.model import (
     Balance,
     BasicAuth,
+    Hash,
+    HashKey,
     HeaderLimits,
     Protocol,
     ProxySettings,
@@ -92,6 +94,13 @@ GUARDED = a_topology(a_route(basic_auth=BasicAuth(file="/etc/htpasswd", realm="S
 PAGED = a_topology(
     a_route(error_pages=((503, "/etc/shop/maintenance.html"),)), error_pages=((502, "/etc/502.html"), (503, "/etc/503"))
 )
+HASHED = a_topology(
+    a_route("by-cookie", path="/cart", strip_path=True, balance=Hash(key=HashKey.COOKIE, name="cart")),
+    a_route("by-tenant", path="/tenant", balance=Hash(key=HashKey.HEADER, name="X-Tenant")),
+    a_route("calls", path="/calls", tls=CERTIFIED, protocol=Protocol.GRPC, balance=Hash(key=HashKey.ADDRESS)),
+    a_route("old-ways", balance=Balance.IP_HASH, error_pages=((413, "/etc/413"), (502, "/etc/502"))),
+    https=("127.0.0.1:18443",),
+)
 CASES = {
     "one-service": a_topology(a_route()),
     "nothing": a_topology(),
@@ -129,6 +138,7 @@ CASES = {
     "balanced-mainline": BALANCED,
     "redirected": REDIRECTED,
     "guarded": GUARDED,
+    "hashed": HASHED,
     "paged": PAGED,
     "mainline": a_topology(a_route()),
     "https": HTTPS,

@@ -497,3 +497,21 @@ def refused_or_loaded(folder: Path, raw: bytes) -> Iterable[object]:
         return [loaded(folder, raw)]
     except ConfigRejected as refused:
         return refused.problems
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("balance: ip_hash", "the other answers GET, HEAD and OPTIONS only"),
+        ("balance: {hash: uri}", "the other answers GET, HEAD and OPTIONS only"),
+        (
+            "balance: ip_hash\n    protocol: grpc\n    tls: {cert: file:c.pem, key: file:k.pem}",
+            "no colour stands in for calls",
+        ),
+        ("basic_auth: file:htpasswd", "passwords travel readable without HTTPS"),
+    ],
+)
+def test_what_a_setting_costs_is_said(tmp_path: Path, keys: str, words: str) -> None:
+    text = "project: shop\nservices:\n  web:\n    container: {image: x}\n    port: 80\n    health: none\n"
+    (warning,) = loaded(tmp_path, f"{text}    {keys}\n").warnings
+    assert words in warning

@@ -7,7 +7,7 @@ write, reaches the configuration unless it is plain: letters, digits and a few s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -30,9 +30,20 @@ from proxyctl.adapters.nginx.names import (
     upstream_name,
 )
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
-from proxyctl.adapters.nginx.tokens import plain, quoted
+from proxyctl.adapters.nginx.tokens import plain, quoted, variable
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
-from proxyctl.domain.model import Balance, Colour, Protocol, ProxySettings, Route, Seconds, Sticky, Topology
+from proxyctl.domain.model import (
+    Balance,
+    Colour,
+    Hash,
+    HashKey,
+    Protocol,
+    ProxySettings,
+    Route,
+    Seconds,
+    Sticky,
+    Topology,
+)
 
 SALTS = 4  # a fixed number: each one costs variables that nginx makes room for in every request
 NAME_OVERHEAD = 18  # bytes that a name takes in nginx's hash beside its own
@@ -66,6 +77,7 @@ def render(topology: Topology, number: int, places: Places, known: frozenset[Dir
             closing=flags.CLOSING,
             last_round="." * (flags.ROUNDS - 1),
             log_formats=[LogFormat("px", "-"), *(LogFormat(log_format(name), name) for name in services)],
+            hashed=any(view.stand_ins for view in services.values()),
             buckets=_buckets(topology),
             percents=_percents(),
             control=_control(),
@@ -126,6 +138,13 @@ class Auth(NamedTuple):
     file: str
 
 
+class StandIn(NamedTuple):
+    """Where a request goes when its own colour could not be reached and nginx knows no backup."""
+
+    location: str
+    answer: Trusted
+
+
 class Page(NamedTuple):
     status: int
     uri: str  # where no client can ask for it
@@ -134,7 +153,8 @@ class Page(NamedTuple):
 
 class ServiceView(NamedTuple):
     name: str
-    answer: Trusted  # how a request goes on, but for the pool's own name at its end
+    answers: Mapping[str, Trusted]  # how a request goes on to each pool
+    stand_ins: list[StandIn]
     grpc: bool
     auth: Auth | None
     pages: list[Page]
@@ -146,7 +166,7 @@ class ServiceView(NamedTuple):
     times: Times
     body_limit: int
     sets_cookie: bool
-    least_conn: bool
+    balance: Trusted
     log_format: str
     upstreams: list[Upstream]
     colours: list[PlainPool]
@@ -198,7 +218,8 @@ def _service(route: Route, topology: Topology) -> ServiceView:
     pages = {page.status: page for page in _pages(route, topology)}
     return ServiceView(
         name=route.service,
-        answer=_answer(route, pools_prefix(topology.project, route.service)),
+        answers=dict(_answers(route, pools_prefix(topology.project, route.service), pages.values())),
+        stand_ins=list(_stand_ins(route, pools_prefix(topology.project, route.service))),
         grpc=route.protocol is Protocol.GRPC,
         auth=_auth(route),
         pages=list(pages.values()),
@@ -210,16 +231,60 @@ def _service(route: Route, topology: Topology) -> ServiceView:
         times=Times(*map(nginx_time, (route.timeouts.connect, route.timeouts.read, route.timeouts.send))),
         body_limit=route.body_limit,
         sets_cookie=route.sticky is Sticky.COOKIE,
-        least_conn=route.balance is Balance.LEAST_CONN,
+        balance=_balance(route.balance),
         log_format=log_format(route.service),
         upstreams=_upstreams(topology.project, route),
         colours=[PlainPool(colour, upstream_name(topology.project, route.service, colour)) for colour in Colour],
     )
 
 
-def _answer(route: Route, pools: str) -> Trusted:
+def _answers(route: Route, pools: str, pages: Iterable[Page]) -> Iterator[tuple[str, Trusted]]:
+    for name in PLAIN:
+        yield name, _stripping(route) + _passing(route, pools, name)
+    for colour, name in zip(Colour, COVERED, strict=True):
+        failing = Trusted()
+        if _stands_in(route):  # this level knows no other error_page
+            kept = "".join(f"error_page {page.status} {page.uri}; " for page in pages if page.status == 413)
+            failing = Trusted(f"{kept}error_page 502 504 = {_stand_in(route, colour.other)}; ")
+        yield name, failing + _stripping(route) + _passing(route, pools, name)
+
+
+def _passing(route: Route, pools: str, pool: str) -> Trusted:
     to = "grpc_pass grpc" if route.protocol is Protocol.GRPC else "proxy_pass http"
-    return _stripping(route) + Trusted(f"{to}://{plain(pools)}_")
+    return Trusted(f"{to}://{plain(pools)}_{plain(pool)}; break;")
+
+
+def _stand_ins(route: Route, pools: str) -> Iterator[StandIn]:
+    """The path is stripped by now."""
+    for colour in Colour if _stands_in(route) else ():
+        yield StandIn(_stand_in(route, colour), _passing(route, pools, colour))
+
+
+def _stands_in(route: Route) -> bool:
+    """A call of gRPC is a POST, which is never asked twice."""
+    return route.hashed and route.protocol is Protocol.HTTP
+
+
+def _stand_in(route: Route, colour: Colour) -> str:
+    return f"@px_{plain(route.service)}_to_{colour}"
+
+
+def _balance(balance: Balance | Hash) -> Trusted:
+    """An empty key is dealt in turn."""
+    match balance:
+        case Balance.ROUND_ROBIN:
+            return Trusted()
+        case Balance():
+            return Trusted(balance)
+        case Hash(key=HashKey.ADDRESS):
+            return Trusted("hash $remote_addr consistent")
+        case Hash(key=HashKey.URI):
+            return Trusted("hash $request_uri consistent")
+        case Hash(key=HashKey.COOKIE):
+            return Trusted(f"hash $cookie_{variable(balance.name)} consistent")
+        case Hash(key=HashKey.HEADER):
+            return Trusted(f"hash $http_{variable(balance.name.lower().replace('-', '_'))} consistent")
+    raise ValueError(balance)
 
 
 def _stripping(route: Route) -> Trusted:
@@ -251,7 +316,11 @@ def _upstreams(project: str, route: Route) -> list[Upstream]:
         for colour, name in zip(Colour, PLAIN, strict=True)
     ]
     covered = [
-        Upstream(upstream_name(project, route.service, name), route.slots(colour), route.slots(colour.other))
+        Upstream(
+            upstream_name(project, route.service, name),
+            route.slots(colour),
+            () if route.hashed else route.slots(colour.other),
+        )
         for colour, name in zip(Colour, COVERED, strict=True)
     ]
     return plain + covered

@@ -656,6 +656,12 @@ CONTRADICTIONS = (
     (_HEAD + "  web: {health: none}\n", "container.image: missing"),
     (_ROUTED + "    health: {path: /}\n    readiness_delay: 5s\n", "keep one of the two"),
     (_WEB + "    sticky: header\n", "write none, cookie or ip"),
-    (_WEB + "    balance: ip_hash\n", "write least_conn or round_robin"),
+    (_WEB + "    balance: random\n", "write least_conn, round_robin or ip_hash"),
+    (_WEB + "    balance: [ip_hash]\n", "or a mapping such as {hash: cookie:cart}"),
+    (_WEB + "    balance: {hash: $remote_addr}\n", "write address, uri, cookie:NAME or header:NAME"),
+    (_WEB + "    balance: {hash: cookie}\n", "not a cookie that nginx can name"),
+    (_WEB + "    balance: {hash: 'cookie:my-cart'}\n", "not a cookie that nginx can name"),
+    (_WEB + "    balance: {hash: 'header:X Tenant'}\n", "not a header name"),
+    (_WEB + "    balance: {key: uri}\n", "unknown key"),
     (_HEAD + "".join(f"  s{n}x: {{health: none}}\n" for n in range(5001)), "at most that many"),
 )
