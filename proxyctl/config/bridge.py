@@ -40,6 +40,7 @@ from proxyctl.domain.model import (
     Strategy,
     Timeouts,
     Tls,
+    UpstreamTls,
 )
 
 WORKER_SHUTDOWN = 60.0  # where the file says nothing and no drain is longer
@@ -60,6 +61,7 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         strip_path=file.strip_path,
         protocol=Protocol(file.protocol),
         tls=_tls(file.tls, folder),
+        upstream_tls=_upstream_tls(file, folder),
         basic_auth=_basic_auth(file.basic_auth, folder),
         response_headers=tuple(file.response_headers.items()),
         error_pages=_pages(file.error_pages, folder),
@@ -127,6 +129,20 @@ def _tls(file: TlsFile | None, folder: Path) -> Tls | None:
     return Tls(cert=cert, key=key, redirect=file.redirect, hsts=file.hsts)
 
 
+def _upstream_tls(service: ServiceFile, folder: Path) -> UpstreamTls | None:
+    file = service.upstream_tls
+    if file is None:
+        return None
+    first = (service.hosts or ("*.",))[0]
+    return UpstreamTls(
+        ca=_path(file.ca, folder) if file.ca else "",
+        cert=_path(file.cert, folder) if file.cert else "",
+        key=_path(file.key, folder) if file.key else "",
+        verify=file.verify,
+        server_name=file.server_name or ("" if first.startswith("*.") else first),
+    )
+
+
 def _basic_auth(file: BasicAuthFile | None, folder: Path) -> BasicAuth | None:
     return BasicAuth(file=_path(file.file, folder), realm=file.realm) if file else None
 
@@ -155,7 +171,7 @@ def _health(service: ServiceFile) -> HealthCheck:
         headers=tuple(check.headers.items()),
         host=check.host or "",
         body=check.body,
-        scheme=check.scheme,
+        scheme=check.scheme or ("https" if service.upstream_tls and check.port is None else "http"),
         verify=check.verify,
         port=check.port if isinstance(check.tcp, bool) or check.tcp is None else check.tcp,
         command=tuple(check.exec or ()),

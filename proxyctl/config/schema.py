@@ -69,7 +69,9 @@ class HealthFile(Strict):
     )
 
     port: fields.Port | None = written(None, "Another port than the service's.")
-    scheme: Annotated[str, one_of("http", "https")] = "http"
+    scheme: Annotated[str, one_of("http", "https")] | None = written(
+        None, "http or https; else https where upstream_tls says that the port speaks it."
+    )
     verify: fields.Truth = written(True, description="With https: verify the certificate.")
     method: fields.Method = "GET"
     status: fields.Statuses = written("200-299", "What a healthy replica answers: 204, 200-299 or a list.")
@@ -101,6 +103,16 @@ class TlsFile(Strict):
     hsts: Annotated[float, lasting("0s", "20000h")] = written(
         "0s", "For how long browsers shall not try plain HTTP; 0s leaves it unsaid."
     )
+
+
+class UpstreamTlsFile(Strict):
+    """TLS from nginx to the replicas. The files are checked, then copied."""
+
+    ca: fields.FileReference | None = written(None, "file:PATH in PEM: whose certificates are believed.")
+    cert: fields.FileReference | None = written(None, "file:PATH of our own certificate, where replicas demand one.")
+    key: fields.FileReference | None = written(None, "file:PATH of its private key, without a passphrase.")
+    verify: fields.Truth = written(True, description="Verify the replicas' certificates and their name.")
+    server_name: fields.PlainHost | None = written(None, "Whom they are to be for; else the service's first host.")
 
 
 class HashFile(Strict):
@@ -153,6 +165,7 @@ class ServiceFile(Strict):
     strip_path: fields.Truth = written(False, description="Replicas are asked without the path.")
     protocol: Annotated[str, one_of("http", "grpc")] = written("http", "What the replicas speak; grpc needs tls.")
     tls: TlsFile | None = written(None, "HTTPS for the hosts of this service.")
+    upstream_tls: UpstreamTlsFile | None = written(None, "Replicas speak TLS: https, or grpcs.")
     basic_auth: (
         Annotated[
             Annotated[BasicAuthFile, Tag(MAPPED)]

@@ -152,6 +152,16 @@ class Tls(Record):
     hsts: Seconds = 0.0  # for how long browsers shall not try plain HTTP; 0: unsaid
 
 
+class UpstreamTls(Record):
+    """How nginx, and a probe by HTTPS, speak TLS to a service's replicas. Paths are absolute, files PEM."""
+
+    ca: str = ""  # whose certificates are believed
+    cert: str = ""  # our own, which replicas may demand; its issuers after it
+    key: str = ""
+    verify: bool = True  # the replica's certificate, and that it is for server_name
+    server_name: str = ""
+
+
 class BasicAuth(Record):
     """Clients must name a user and a password."""
 
@@ -178,6 +188,7 @@ class Edge(Record):
     strip_path: bool = False  # the replicas are asked without `path`
     protocol: Protocol = Protocol.HTTP
     tls: Tls | None = None
+    upstream_tls: UpstreamTls | None = None
     basic_auth: BasicAuth | None = None
     response_headers: Pairs = ()  # added to every answer
     error_pages: Pages = ()

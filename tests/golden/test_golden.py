@@ -31,6 +31,7 @@ from proxyctl.domain.model import (
     Timeouts,
     Tls,
     Topology,
+    UpstreamTls,
 )
 from tests.certificates import a_pair
 from tests.nginx_bed import DEBIAN, MAINLINE
@@ -101,6 +102,12 @@ HASHED = a_topology(
     a_route("old-ways", balance=Balance.IP_HASH, error_pages=((413, "/etc/413"), (502, "/etc/502"))),
     https=("127.0.0.1:18443",),
 )
+KNOWN_TO_REPLICAS = UpstreamTls(ca="/etc/ca", cert="/etc/us.crt", key="/etc/us.key", server_name="replica.internal")
+ENCRYPTED = a_topology(
+    a_route("calls", path="/calls", tls=CERTIFIED, protocol=Protocol.GRPC, upstream_tls=KNOWN_TO_REPLICAS),
+    a_route("web", upstream_tls=UpstreamTls(verify=False)),
+    https=("127.0.0.1:18443",),
+)
 CASES = {
     "one-service": a_topology(a_route()),
     "nothing": a_topology(),
@@ -137,6 +144,7 @@ CASES = {
     "balanced": BALANCED,
     "balanced-mainline": BALANCED,
     "redirected": REDIRECTED,
+    "encrypted": ENCRYPTED,
     "guarded": GUARDED,
     "hashed": HASHED,
     "paged": PAGED,
@@ -172,8 +180,10 @@ async def test_nginx_has_no_objection_to_it(name: str, elsewhere: Path) -> None:
     places = Places(elsewhere)
     places.create()
     elsewhere.joinpath("tls").mkdir()
+    elsewhere.joinpath("upstream").mkdir()
     for service in ("both", "calls", "web"):
         a_pair(elsewhere / "tls", service, "shop.example.com")
+    shutil.copy(a_pair(elsewhere / "upstream", "calls").cert, elsewhere / "upstream" / "calls.ca")
     config = elsewhere / "nginx.conf"
     config.write_text((EXPECTED / f"{name}.conf").read_text().replace(str(STATE), str(elsewhere)))
     assert (await NginxBinary(MAINLINE if KNOWN.get(name) else DEBIAN).test(config)).objections == ()

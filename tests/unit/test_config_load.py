@@ -22,6 +22,7 @@ from proxyctl.domain.model import (
     ServiceName,
     Sticky,
     Timeouts,
+    UpstreamTls,
 )
 from proxyctl.errors import ConfigRejected
 
@@ -515,3 +516,14 @@ def test_what_a_setting_costs_is_said(tmp_path: Path, keys: str, words: str) -> 
     text = "project: shop\nservices:\n  web:\n    container: {image: x}\n    port: 80\n    health: none\n"
     (warning,) = loaded(tmp_path, f"{text}    {keys}\n").warnings
     assert words in warning
+
+
+@pytest.mark.parametrize(
+    ("health", "scheme"),
+    [("{path: /}", "https"), ("{path: /, port: 9000}", "http"), ("{path: /, scheme: http}", "http")],
+)
+def test_replicas_that_speak_tls_are_probed_by_https_on_their_port(tmp_path: Path, health: str, scheme: str) -> None:
+    text = "project: shop\nservices:\n  web:\n    container: {image: x}\n    port: 8443\n    hosts: [a.t]\n"
+    (web,) = loaded(tmp_path, f"{text}    health: {health}\n    upstream_tls: {{ca: file:ca.pem}}\n").services
+    assert web.health.scheme == scheme
+    assert web.upstream_tls == UpstreamTls(ca=str(tmp_path / "ca.pem"), server_name="a.t")

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from proxyctl.adapters.nginx.sources import FileRefused, text_of
-from proxyctl.domain.model import Tls
+from proxyctl.domain.model import Tls, UpstreamTls
 
 
 def read(tls: Tls, hosts: tuple[str, ...], now: datetime) -> tuple[str, str]:
@@ -28,6 +28,24 @@ def read(tls: Tls, hosts: tuple[str, ...], now: datetime) -> tuple[str, str]:
     return chain, key
 
 
+def read_client(tls: UpstreamTls, now: datetime) -> tuple[str, str]:
+    """A chain and its key, with which replicas may know us now. Raises FileRefused."""
+    chain, key = text_of(tls.cert), text_of(tls.key)
+    certificates = _parsed(tls.cert, chain)
+    _refuse_another_key(certificates[0], tls, key)
+    _refuse_disorder(certificates, tls.cert)
+    _refuse_the_time(certificates[0], tls.cert, now)
+    return chain, key
+
+
+def read_issuers(path: str, now: datetime) -> str:
+    """Certificates that may be believed now. Raises FileRefused."""
+    text = text_of(path)
+    for certificate in _parsed(path, text):
+        _refuse_the_time(certificate, path, now)
+    return text
+
+
 def end_of(chain: str) -> datetime:
     return x509.load_pem_x509_certificate(chain.encode()).not_valid_after_utc
 
@@ -39,7 +57,7 @@ def _parsed(path: str, chain: str) -> list[x509.Certificate]:
         raise FileRefused(f"{path} holds no certificate in PEM") from error
 
 
-def _refuse_another_key(certificate: x509.Certificate, tls: Tls, text: str) -> None:
+def _refuse_another_key(certificate: x509.Certificate, tls: Tls | UpstreamTls, text: str) -> None:
     try:
         key = load_pem_private_key(text.encode(), None)
     except TypeError as error:

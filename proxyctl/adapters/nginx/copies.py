@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from proxyctl.adapters.nginx.generations import Generation
-from proxyctl.adapters.nginx.names import error_page, password_file, tls_files
+from proxyctl.adapters.nginx.names import error_page, password_file, tls_files, upstream_tls_files
 from proxyctl.adapters.nginx.sources import FileRefused, page, passwords
-from proxyctl.domain.model import Route, ServiceName, Tls, Topology
+from proxyctl.domain.model import Route, ServiceName, Tls, Topology, UpstreamTls
 
 Texts = tuple[str, ...]
 
@@ -80,6 +80,11 @@ def _wanted(topology: Topology) -> Iterator[Wanted]:
 def _of(route: Route) -> Iterator[Wanted]:
     if route.tls:
         yield Wanted(route.service, tls_files(route.service), _pair, (route.tls, route.names))
+    ca, *pair = upstream_tls_files(route.service)
+    if route.upstream_tls and route.upstream_tls.ca:
+        yield Wanted(route.service, (ca,), _issuers, (route.upstream_tls.ca,))
+    if route.upstream_tls and route.upstream_tls.cert:
+        yield Wanted(route.service, tuple(pair), _client_pair, (route.upstream_tls,))
     if route.basic_auth:
         yield Wanted(route.service, (password_file(route.service),), passwords, (route.basic_auth.file,))
 
@@ -88,3 +93,15 @@ def _pair(tls: Tls, hosts: tuple[str, ...]) -> Texts:
     from proxyctl.adapters.nginx.certificates import read
 
     return read(tls, hosts, datetime.now(UTC))
+
+
+def _issuers(path: str) -> Texts:
+    from proxyctl.adapters.nginx.certificates import read_issuers
+
+    return (read_issuers(path, datetime.now(UTC)),)
+
+
+def _client_pair(tls: UpstreamTls) -> Texts:
+    from proxyctl.adapters.nginx.certificates import read_client
+
+    return read_client(tls, datetime.now(UTC))

@@ -24,6 +24,11 @@ def tls_files(service: ServiceName) -> tuple[str, str]:
     return f"{TLS_FOLDER}/{service}.crt", f"{TLS_FOLDER}/{service}.key"
 
 
+def upstream_tls_files(service: ServiceName) -> tuple[str, str, str]:
+    """Whom we believe, our own certificate, and its key."""
+    return f"upstream/{service}.ca", f"upstream/{service}.crt", f"upstream/{service}.key"
+
+
 def password_file(service: ServiceName) -> str:
     return f"auth/{service}.htpasswd"
 

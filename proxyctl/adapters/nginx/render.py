@@ -28,6 +28,7 @@ from proxyctl.adapters.nginx.names import (
     password_file,
     pools_prefix,
     upstream_name,
+    upstream_tls_files,
 )
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
 from proxyctl.adapters.nginx.tokens import plain, quoted, variable
@@ -156,6 +157,8 @@ class ServiceView(NamedTuple):
     answers: Mapping[str, Trusted]  # how a request goes on to each pool
     stand_ins: list[StandIn]
     grpc: bool
+    scheme: str  # of the replicas
+    upstream_tls: list[Trusted]
     auth: Auth | None
     pages: list[Page]
     nothing_serves: str  # who answers then
@@ -221,6 +224,8 @@ def _service(route: Route, topology: Topology) -> ServiceView:
         answers=dict(_answers(route, pools_prefix(topology.project, route.service), pages.values())),
         stand_ins=list(_stand_ins(route, pools_prefix(topology.project, route.service))),
         grpc=route.protocol is Protocol.GRPC,
+        scheme=_scheme(route),
+        upstream_tls=list(_upstream_tls(route)),
         auth=_auth(route),
         pages=list(pages.values()),
         nothing_serves=pages[503].uri if 503 in pages else "@px_nothing_serves",
@@ -250,8 +255,31 @@ def _answers(route: Route, pools: str, pages: Iterable[Page]) -> Iterator[tuple[
 
 
 def _passing(route: Route, pools: str, pool: str) -> Trusted:
-    to = "grpc_pass grpc" if route.protocol is Protocol.GRPC else "proxy_pass http"
-    return Trusted(f"{to}://{plain(pools)}_{plain(pool)}; break;")
+    to = "grpc_pass" if route.protocol is Protocol.GRPC else "proxy_pass"
+    return Trusted(f"{to} {_scheme(route)}://{plain(pools)}_{plain(pool)}; break;")
+
+
+def _scheme(route: Route) -> str:
+    return route.protocol + ("s" if route.upstream_tls else "")
+
+
+def _upstream_tls(route: Route) -> Iterator[Trusted]:
+    """What follows proxy_ssl_ or grpc_ssl_."""
+    tls = route.upstream_tls
+    if tls is None:
+        return
+    ca, cert, key = map(plain, upstream_tls_files(route.service))
+    yield Trusted("protocols TLSv1.2 TLSv1.3")
+    if tls.server_name:
+        yield Trusted("server_name on")
+        yield Trusted(f"name {plain(tls.server_name)}")
+    if tls.verify:
+        yield Trusted("verify on")
+        yield Trusted("verify_depth 4")
+        yield Trusted(f"trusted_certificate {ca}")
+    if tls.cert:
+        yield Trusted(f"certificate {cert}")
+        yield Trusted(f"certificate_key {key}")
 
 
 def _stand_ins(route: Route, pools: str) -> Iterator[StandIn]:
