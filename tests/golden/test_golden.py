@@ -177,13 +177,25 @@ def test_a_topology_renders_to_the_same_bytes_as_ever(name: str) -> None:
 @pytest.mark.nginx
 @pytest.mark.parametrize("name", CASES)
 async def test_nginx_has_no_objection_to_it(name: str, elsewhere: Path) -> None:
-    places = Places(elsewhere)
-    places.create()
-    elsewhere.joinpath("tls").mkdir()
-    elsewhere.joinpath("upstream").mkdir()
+    text = (EXPECTED / f"{name}.conf").read_text().replace(str(STATE), str(elsewhere))
+    assert await objections(MAINLINE if KNOWN.get(name) else DEBIAN, text, elsewhere) == ()
+
+
+@pytest.mark.nginx
+@pytest.mark.parametrize("name", [name for name in CASES if name not in KNOWN])
+async def test_the_newest_nginx_has_no_objection_to_what_is_written_for_it(name: str, elsewhere: Path) -> None:
+    known = await NginxBinary(MAINLINE).knows()
+    assert await objections(MAINLINE, render(CASES[name], 7, Places(elsewhere), known)["nginx.conf"], elsewhere) == ()
+
+
+async def objections(binary: str, text: str, folder: Path) -> tuple[str, ...]:
+    """Beside the text lie the files that it names."""
+    Places(folder).create()
+    for name in ("tls", "upstream"):
+        folder.joinpath(name).mkdir()
     for service in ("both", "calls", "web"):
-        a_pair(elsewhere / "tls", service, "shop.example.com")
-    shutil.copy(a_pair(elsewhere / "upstream", "calls").cert, elsewhere / "upstream" / "calls.ca")
-    config = elsewhere / "nginx.conf"
-    config.write_text((EXPECTED / f"{name}.conf").read_text().replace(str(STATE), str(elsewhere)))
-    assert (await NginxBinary(MAINLINE if KNOWN.get(name) else DEBIAN).test(config)).objections == ()
+        a_pair(folder / "tls", service, "shop.example.com")
+    shutil.copy(a_pair(folder / "upstream", "calls").cert, folder / "upstream" / "calls.ca")
+    config = folder / "nginx.conf"
+    config.write_text(text)
+    return (await NginxBinary(binary).test(config)).objections
