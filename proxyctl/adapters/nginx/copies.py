@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from proxyctl.adapters.nginx.generations import Generation
-from proxyctl.adapters.nginx.names import error_page, password_file, tls_files, upstream_tls_files
+from proxyctl.adapters.nginx.names import error_page, password_file, read_late, tls_files, upstream_tls_files
 from proxyctl.adapters.nginx.sources import FileRefused, page, passwords
 from proxyctl.domain.model import Route, ServiceName, Tls, Topology, UpstreamTls
 
@@ -27,6 +27,7 @@ class Wanted(NamedTuple):
 
 class Copies(NamedTuple):
     files: dict[str, str]  # of a generation, by their path in its folder
+    left: dict[str, str]  # for the workers of the generation before, who read them until they are gone
     ends: Mapping[ServiceName, float]  # of certificates, unix time
 
 
@@ -48,7 +49,12 @@ def copied(topology: Topology, current: Generation | None) -> Copies:
         if current is None or wanted not in in_force:
             raise FileRefused(objection)
         found.files.update({name: current.files[name] for name in wanted.names})
-    return Copies(found.files, _ends(topology, found.files))
+    left = [name for wanted in in_force for name in wanted.names if read_late(name) and name not in found.files]
+    return Copies(
+        files=found.files,
+        left={name: current.files[name] for name in sorted(left)} if current else {},
+        ends=_ends(topology, found.files),
+    )
 
 
 def looked_at(topology: Topology) -> Look:
@@ -62,12 +68,19 @@ def looked_at(topology: Topology) -> Look:
 
 
 def _ends(topology: Topology, files: Mapping[str, str]) -> dict[ServiceName, float]:
-    encrypted = [route.service for route in topology.routes if route.tls]
-    if not encrypted:
-        return {}
-    from proxyctl.adapters.nginx.certificates import end_of
+    """When the first certificate of a service ends: its hosts', or ours that its replicas demand."""
+    found = dict[ServiceName, float]()
+    for route in topology.routes:
+        chains = [files[name] for name in _chains(route.service) if name in files]
+        if chains:
+            from proxyctl.adapters.nginx.certificates import end_of
 
-    return {service: end_of(files[tls_files(service)[0]]).timestamp() for service in encrypted}
+            found[route.service] = min(end_of(chain).timestamp() for chain in chains)
+    return found
+
+
+def _chains(service: ServiceName) -> tuple[str, str]:
+    return tls_files(service)[0], upstream_tls_files(service)[1]
 
 
 def _wanted(topology: Topology) -> Iterator[Wanted]:

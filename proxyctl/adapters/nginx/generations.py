@@ -24,7 +24,7 @@ from proxyctl.errors import StateUnusable
 MANIFEST = "manifest.json"
 KEPT = 20
 KEY = ".key"  # nginx's master reads it, its workers never do
-PASSWORDS = ".htpasswd"  # its workers read it at each request
+PASSWORDS = ".htpasswd"  # its workers read it as requests come
 UNFINISHED = ".tmp-"
 
 

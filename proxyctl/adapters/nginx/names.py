@@ -9,6 +9,8 @@ from proxyctl.domain.model import Colour, ServiceName
 
 CONFIG = "nginx.conf"
 TLS_FOLDER = "tls"
+AUTH_FOLDER = "auth"
+ERRORS_FOLDER = "errors"
 
 
 def pools_prefix(project: str, service: ServiceName) -> str:
@@ -30,11 +32,16 @@ def upstream_tls_files(service: ServiceName) -> tuple[str, str, str]:
 
 
 def password_file(service: ServiceName) -> str:
-    return f"auth/{service}.htpasswd"
+    return f"{AUTH_FOLDER}/{service}.htpasswd"
 
 
 def error_page(service: ServiceName, status: int) -> str:
-    return f"errors/{service}.{status}.html"
+    return f"{ERRORS_FOLDER}/{service}.{status}.html"
+
+
+def read_late(name: str) -> bool:
+    """Whether workers read this file of a generation as requests come; all else is read with the configuration."""
+    return name.startswith((f"{AUTH_FOLDER}/", f"{ERRORS_FOLDER}/"))
 
 
 def log_format(service: ServiceName) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import connections_closing, lets_go, stay_open
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.copies import Copies, copied, looked_at
-from proxyctl.adapters.nginx.generations import Generation, Generations
+from proxyctl.adapters.nginx.generations import PASSWORDS, Generation, Generations
 from proxyctl.adapters.nginx.listens import parse
 from proxyctl.adapters.nginx.master import Process, has_clients, workers_of
 from proxyctl.adapters.nginx.names import CONFIG, prober_prefix
@@ -56,12 +56,12 @@ class NginxProxy:
         self._workers_may_enter(topology)
         known = await NginxBinary(topology.settings.binary).knows()
         copies = _copies(topology, current)
-        if current is not None and self._files(topology, current.number, known, copies) == current.files:
+        if current is not None and _holds(current, self._files(topology, current.number, known, copies)):
             await self.start()
             return current.number
         number = claim()
-        files = self._files(topology, number, known, copies)
-        group = await _workers_group(topology)
+        files = copies.left | self._files(topology, number, known, copies)
+        group = await _workers_group(topology.settings, files)
         candidate = self._generations.stage(number, fence, topology, files, copies.ends, group)
         took = await self._validate(candidate)
         master = self._running.master()
@@ -166,7 +166,7 @@ class NginxProxy:
             raise _degraded("nginx runs, but what it runs with is not known", reason)
         number = claim()
         files = {**last_good.files, CONFIG: renumber(last_good.text, last_good.number, number)}
-        group = await _workers_group(last_good.topology)
+        group = await _workers_group(last_good.topology.settings, files)
         restored = self._generations.stage(number, last_good.fence, last_good.topology, files, last_good.ends, group)
         self._generations.activate(restored)
         try:
@@ -295,6 +295,11 @@ class NginxProxy:
         )
 
 
+def _holds(current: Generation, files: dict[str, str]) -> bool:
+    """Whether it is this configuration; what it holds beside that, no configuration names any more."""
+    return files.items() <= current.files.items()
+
+
 def _copies(topology: Topology, current: Generation | None) -> Copies:
     """Raises PublishRefused."""
     try:
@@ -303,11 +308,10 @@ def _copies(topology: Topology, current: Generation | None) -> Copies:
         raise _refused(str(error)) from error
 
 
-async def _workers_group(topology: Topology) -> int | None:
+async def _workers_group(settings: ProxySettings, files: Iterable[str]) -> int | None:
     """Asked where it matters: who else may read passwords."""
-    if not any(route.basic_auth for route in topology.routes):
+    if not any(name.endswith(PASSWORDS) for name in files):
         return None
-    settings = topology.settings
     return workers_group(settings.user, await NginxBinary(settings.binary).workers_group())
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from base64 import b64encode
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -73,7 +75,7 @@ async def test_a_changed_file_counts_after_a_reload(bed: Bed, tmp_path: Path) ->
 async def test_hashes_are_read_by_the_workers_and_not_by_the_world(bed: Bed, tmp_path: Path) -> None:
     await bed.publish(bed.topology(bed.route(basic_auth=a_file(tmp_path, f"ann:{SHA}"))))
     found = (bed.places.current / "auth" / "web.htpasswd").stat()
-    (worker, _) = workers_of(bed.master)
+    worker, *_ = workers_of(bed.master)
     assert found.st_mode & 0o777 == (0o440 if os.geteuid() == 0 else 0o400)
     assert found.st_gid in user_of(worker.pid).groups
 
@@ -95,6 +97,27 @@ async def test_a_file_that_went_bad_stays_as_it_is_in_force_and_another_one_is_r
     with pytest.raises(PublishRefused, match="nowhere cannot be read"):
         await bed.publish(bed.topology(bed.route(basic_auth=users.replace(file="/nowhere"))))
     assert await asked_as(bed, "ann", "secret") == 200
+
+
+async def test_no_request_fails_while_the_door_is_taken_away(bed: Bed, tmp_path: Path) -> None:
+    guarded = bed.topology(bed.route(basic_auth=a_file(tmp_path, f"ann:{SHA}")))
+    await bed.publish(guarded)
+    taken_away, statuses = asyncio.Event(), Counter[int]()
+
+    async def ask() -> None:
+        while not taken_away.is_set():
+            statuses[await asked_as(bed, "ann", "secret")] += 1
+
+    asking = asyncio.create_task(ask())
+    for number in (3, 5, 7):
+        assert await bed.publish(bed.topology()) == await bed.publish(bed.topology()) == number
+        assert await bed.publish(guarded) == number + 1
+    taken_away.set()
+    await asking
+    assert set(statuses) == {200}
+    for host in ("a.example.com", "b.example.com"):
+        await bed.publish(bed.topology(bed.route(hosts=(host,))))
+    assert not (bed.places.current / "auth").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from proxyctl.adapters.raw_prober import RawProber
 from proxyctl.domain.model import HealthCheck, HealthKind, Protocol, UpstreamTls
 from proxyctl.errors import PublishRefused
 from proxyctl.ports import Endpoint, Prober
-from tests.certificates import a_pair
+from tests.certificates import NOW, a_pair
 from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, WEB, Application, Bed, a_bed, all_to, free_port
 
 pytestmark = pytest.mark.nginx
@@ -164,6 +164,14 @@ async def test_a_renewed_certificate_of_ours_is_in_force_after_a_reload(
         Path(path).write_bytes(content)
     await bed.proxy.reload(bed.claim)
     assert (await bed.get()).text == "blue"
+
+
+async def test_the_first_end_of_a_service_s_certificates_is_known(bed: Bed, inside: Inside, tmp_path: Path) -> None:
+    soon = a_pair(tmp_path, "soon", "proxy.internal", ends=timedelta(days=7))
+    tls = inside.tls.replace(cert=soon.cert, key=soon.key)
+    await bed.publish(bed.topology(bed.route(upstream_tls=tls)))
+    ends = (await bed.proxy.status()).certificates[WEB]
+    assert abs(ends - (NOW + timedelta(days=7)).timestamp()) < 2
 
 
 async def test_our_key_is_read_by_nobody_but_its_owner(bed: Bed, inside: Inside) -> None:
