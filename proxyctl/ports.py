@@ -11,7 +11,17 @@ from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from proxyctl.domain.model import Colour, Incarnation, Release, Replica, Route, Seconds, ServiceName, Topology
+from proxyctl.domain.model import (
+    Colour,
+    Incarnation,
+    Release,
+    Replica,
+    Route,
+    Seconds,
+    ServiceName,
+    Topology,
+    UpstreamTls,
+)
 from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
 
@@ -188,6 +198,7 @@ class Endpoint(Record):
     socket: str = ""  # path of a unix socket; then `prefix` goes before the check's path
     prefix: str = ""
     host: str = ""  # Host header when the check names none
+    tls: UpstreamTls | None = None  # for a check by https
 
 
 class ProbeResult(Record):

@@ -8,13 +8,14 @@ import platform
 import shutil
 import signal
 import socket
+import ssl
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from proxyctl.adapters.docker.calls import EngineCalls
 from proxyctl.adapters.docker.nginx_container import ContainerProgram
@@ -114,15 +115,17 @@ class Bed:
         return await self.proxy.publish(topology or self.topology(), 1, self.claim)
 
     async def serve(self, address: str, name: str) -> None:
+        await self.run(address, Application(name))
+
+    async def run(self, address: str, application: Serving, tls: ssl.SSLContext | None = None) -> None:
         host, _, port = address.partition(":")
-        application = Application(name)
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.ensure_future(application.serve(reader, writer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        self._servers[address] = await asyncio.start_server(accept, host, int(port))
+        self._servers[address] = await asyncio.start_server(accept, host, int(port), ssl=tls)
 
     async def serve_both(self) -> None:
         await self.serve(self.blue, "blue")
@@ -260,8 +263,13 @@ class Client:
         self.writer.close()
 
 
+class Serving(Protocol):
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None: ...
+
+
 class Application:
-    """Says its name. `/seen` echoes what reached it, `/events` streams, `/slow` takes 0.3 s, `/size` counts a body."""
+    """Says its name, `/busy` in a 503. `/seen` echoes what reached it, `/events` streams, `/slow` takes 0.3 s, `/size`
+    counts a body."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -291,12 +299,14 @@ class Application:
             self._write(client, json.dumps({"method": method, "path": path, "headers": headers}).encode())
         elif path.startswith("/size"):
             self._write(client, str(len(body)).encode())
+        elif path.startswith("/busy"):
+            self._write(client, self.name.encode(), b"503 Busy")
         else:
             self._write(client, self.name.encode())
         await client.writer.drain()
 
-    def _write(self, client: Client, body: bytes) -> None:
-        client.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    def _write(self, client: Client, body: bytes, status: bytes = b"200 OK") -> None:
+        client.writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
 
     async def _echo_frames(self, client: Client) -> None:
         client.writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")

@@ -90,6 +90,12 @@ Name = Annotated[str, Read(grammar.name, like(NAME.pattern, "web"))]
 Line = Annotated[str, Read(grammar.line, _TEXT)]
 File = Annotated[str, Read(grammar.file, _TEXT)]
 FileReference = Annotated[str, Read(grammar.file_reference, like("file:.+", "file:cert.pem"))]
+PageStatus = Annotated[int, Read(grammar.page_status, {"enum": ["413", "502", "503", "504"]})]
+ErrorPages = dict[PageStatus, FileReference]
+HashKey = Annotated[
+    tuple[str, str], Read(grammar.hash_key, like("(address|uri|(cookie|header):.+)", "address", "cookie:cart"))
+]
+Realm = Annotated[str, Read(grammar.realm, {"type": "string", "maxLength": 100, "examples": ["Staging"]})]
 Truth = Annotated[bool, Read(grammar.truth, {"type": "boolean"})]
 
 Port = Annotated[int, Read(grammar.port, {"type": "integer", "minimum": 1, "maximum": 65535})]

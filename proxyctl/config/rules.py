@@ -14,7 +14,7 @@ from typing import NamedTuple
 from proxyctl.config.container import Definition, mounted_at
 from proxyctl.config.document import Location, place_of
 from proxyctl.config.problems import displayed, shown
-from proxyctl.config.schema import HealthFile, ProjectFile, RedirectFile, ServiceFile
+from proxyctl.config.schema import HealthFile, ProjectFile, RedirectFile, ServiceFile, UpstreamTlsFile
 from proxyctl.config.shape import Findings
 from proxyctl.config.source import Unreadable, bytes_of
 
@@ -22,8 +22,8 @@ CATCH_ALL = ""
 
 _ENGINE_SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")
 _ROUTED_ONLY = (
-    *("hosts", "aliases", "redirects", "path", "strip_path", "protocol", "tls", "response_headers"),
-    *("balance", "sticky", "timeouts", "body_limit"),
+    *("hosts", "aliases", "redirects", "path", "strip_path", "protocol", "tls", "upstream_tls", "basic_auth"),
+    *("response_headers", "balance", "sticky", "timeouts", "body_limit", "error_pages"),
 )
 _WAYS = ("path", "tcp", "exec", "docker")
 _OF_HTTP = ("scheme", "verify", "method", "status", "headers", "host", "body")
@@ -163,11 +163,29 @@ def _of_edge(service: ServiceFile) -> Iterator[Breach]:
         )
     if service.protocol == "grpc" and service.tls is None:
         yield Breach(("protocol",), "grpc clients need HTTP/2, which comes with HTTPS; write tls")
+    if service.protocol == "grpc" and service.error_pages:
+        yield Breach(("error_pages",), "a grpc client reads no page; remove it")
     if service.strip_path and service.path == "/":
         yield Breach(("strip_path",), "there is no path to take away; write path, or remove it")
     for key in ("cert", "key") if service.tls else ():
         if getattr(service.tls, key) is None:
             yield Breach(("tls", key), f"missing; write it, such as file:{key}.pem")
+    for key, wrong in _of_upstream_tls(service.upstream_tls, service.hosts or ()) if service.upstream_tls else ():
+        yield Breach(("upstream_tls", key), wrong)
+    if service.basic_auth and service.basic_auth.file is None:
+        yield Breach(("basic_auth", "file"), "missing; write it, such as file:htpasswd")
+
+
+def _of_upstream_tls(tls: UpstreamTlsFile, hosts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if (tls.cert is None) != (tls.key is None):
+        missing = "key" if tls.key is None else "cert"
+        yield missing, f"missing; a certificate of our own has two files: write file:{missing}.pem"
+    if tls.verify and tls.ca is None:
+        yield "ca", "missing; write whose certificates are believed, such as file:ca.pem, or verify: false"
+    if tls.verify and tls.server_name is None and (not hosts or hosts[0].startswith("*.")):
+        yield "server_name", "missing; write the name that is in the replicas' certificates"
+    if not tls.verify and tls.ca is not None:
+        yield "ca", "nothing is verified, so nobody needs to be believed; keep one of ca and verify: false"
 
 
 def _of_redirect(redirect: RedirectFile) -> Iterator[str]:

@@ -69,7 +69,9 @@ class HealthFile(Strict):
     )
 
     port: fields.Port | None = written(None, "Another port than the service's.")
-    scheme: Annotated[str, one_of("http", "https")] = "http"
+    scheme: Annotated[str, one_of("http", "https")] | None = written(
+        None, "http or https; else https where upstream_tls says that the port speaks it."
+    )
     verify: fields.Truth = written(True, description="With https: verify the certificate.")
     method: fields.Method = "GET"
     status: fields.Statuses = written("200-299", "What a healthy replica answers: 204, 200-299 or a list.")
@@ -101,6 +103,34 @@ class TlsFile(Strict):
     hsts: Annotated[float, lasting("0s", "20000h")] = written(
         "0s", "For how long browsers shall not try plain HTTP; 0s leaves it unsaid."
     )
+
+
+class UpstreamTlsFile(Strict):
+    """TLS from nginx to the replicas. The files are checked, then copied."""
+
+    ca: fields.FileReference | None = written(None, "file:PATH in PEM: whose certificates are believed.")
+    cert: fields.FileReference | None = written(None, "file:PATH of our own certificate, where replicas demand one.")
+    key: fields.FileReference | None = written(None, "file:PATH of its private key, without a passphrase.")
+    verify: fields.Truth = written(True, description="Verify the replicas' certificates and their name.")
+    server_name: fields.PlainHost | None = written(None, "Whom they are to be for; else the service's first host.")
+
+
+class HashFile(Strict):
+    """The same replica for the same key."""
+
+    hash: fields.HashKey = written("address", "address, uri, cookie:NAME or header:NAME.")
+
+
+class BasicAuthFile(Strict):
+    """Clients must name a user and a password."""
+
+    file: fields.FileReference | None = written(None, "file:PATH of lines as htpasswd writes them.")
+    realm: fields.Realm = written("Restricted", "What browsers show when they ask.")
+
+
+def _password_file(value: Any) -> BasicAuthFile:
+    grammar.file_reference(value)
+    return BasicAuthFile(file=value)
 
 
 class RedirectFile(Strict):
@@ -135,6 +165,15 @@ class ServiceFile(Strict):
     strip_path: fields.Truth = written(False, description="Replicas are asked without the path.")
     protocol: Annotated[str, one_of("http", "grpc")] = written("http", "What the replicas speak; grpc needs tls.")
     tls: TlsFile | None = written(None, "HTTPS for the hosts of this service.")
+    upstream_tls: UpstreamTlsFile | None = written(None, "Replicas speak TLS: https, or grpcs.")
+    basic_auth: (
+        Annotated[
+            Annotated[BasicAuthFile, Tag(MAPPED)]
+            | Annotated[BasicAuthFile, Read(_password_file, {"type": "string", "pattern": "^file:.+"}), Tag(ALONE)],
+            forms("file:PATH of an htpasswd file, or a mapping such as {file: file:htpasswd, realm: Staging}"),
+        ]
+        | None
+    ) = written(None, "Clients must name a user and a password of this file.")
     response_headers: Annotated[dict[fields.ResponseHeaderName, fields.HeaderValue], Field(max_length=64)] = written(
         {}, "Added to every answer."
     )
@@ -152,7 +191,11 @@ class ServiceFile(Strict):
     readiness_delay: Annotated[float, lasting("0s", "1h")] = written(
         "0s", "Without a health check: running this long is the gate."
     )
-    balance: Annotated[str, one_of("least_conn", "round_robin")] = "least_conn"
+    error_pages: fields.ErrorPages = written({}, "Pages instead of nginx's own words, by status: 413, 502, 503, 504.")
+    balance: Annotated[
+        Annotated[HashFile, Tag(MAPPED)] | Annotated[str, one_of("least_conn", "round_robin", "ip_hash"), Tag(ALONE)],
+        forms("least_conn, round_robin, ip_hash, or a mapping such as {hash: cookie:cart}"),
+    ] = written("least_conn", "Which replica gets a request.")
     sticky: Annotated[str, one_of("none", "cookie", "ip")] = written(
         "none", "What keeps a client on its side of a split."
     )
@@ -207,6 +250,7 @@ class ProxyFile(Strict):
     timeouts: ProxyTimeoutsFile = ProxyTimeoutsFile()
     header_limits: HeaderLimitsFile | None = written(None, "Left out: nginx's own, which are the defaults below.")
     access_log: Annotated[str, one_of("on", "off")] = "on"
+    error_pages: fields.ErrorPages = written({}, "Those of services that have none of their own.")
     log_size: fields.Size = written("100m", "A log of nginx begins anew when it is larger; five old ones are kept.")
 
 

@@ -6,6 +6,7 @@ Pure and frozen: nothing here does I/O, reads a clock or validates a file. The f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NewType
 
@@ -15,6 +16,7 @@ ServiceName = NewType("ServiceName", str)
 ReleaseId = NewType("ReleaseId", str)  # "web-3": service, then a number that only rises
 RolloutId = NewType("RolloutId", str)  # "web-r7"
 Seconds = float
+Pages = tuple[tuple[int, str], ...]  # a status that nginx answers with, and the absolute path of its page
 Pairs = tuple[tuple[str, str], ...]  # an ordered, hashable mapping
 
 
@@ -44,8 +46,25 @@ class HealthKind(StrEnum):
 
 
 class Balance(StrEnum):
+    """Which replica of a colour gets a request."""
+
     LEAST_CONN = "least_conn"
     ROUND_ROBIN = "round_robin"
+    IP_HASH = "ip_hash"  # the same one for an address, as nginx has always done it
+
+
+class HashKey(StrEnum):
+    ADDRESS = "address"
+    URI = "uri"
+    COOKIE = "cookie"
+    HEADER = "header"
+
+
+class Hash(Record):
+    """The same replica for the same key; where the replicas change, few keys move."""
+
+    key: HashKey
+    name: str = ""  # of the cookie or header
 
 
 class Sticky(StrEnum):
@@ -133,6 +152,23 @@ class Tls(Record):
     hsts: Seconds = 0.0  # for how long browsers shall not try plain HTTP; 0: unsaid
 
 
+class UpstreamTls(Record):
+    """How nginx, and a probe by HTTPS, speak TLS to a service's replicas. Paths are absolute, files PEM."""
+
+    ca: str = ""  # whose certificates are believed
+    cert: str = ""  # our own, which replicas may demand; its issuers after it
+    key: str = ""
+    verify: bool = True  # the replica's certificate, and that it is for server_name
+    server_name: str = ""
+
+
+class BasicAuth(Record):
+    """Clients must name a user and a password."""
+
+    file: str  # absolute path; lines of htpasswd
+    realm: str = "Restricted"  # shown by browsers when they ask
+
+
 class Redirect(Record):
     """Requests for one path, or for one whole host, that are answered with another address."""
 
@@ -152,12 +188,20 @@ class Edge(Record):
     strip_path: bool = False  # the replicas are asked without `path`
     protocol: Protocol = Protocol.HTTP
     tls: Tls | None = None
+    upstream_tls: UpstreamTls | None = None
+    basic_auth: BasicAuth | None = None
     response_headers: Pairs = ()  # added to every answer
-    balance: Balance = Balance.LEAST_CONN
+    error_pages: Pages = ()
+    balance: Balance | Hash = Balance.LEAST_CONN
     sticky: Sticky = Sticky.NONE
     timeouts: Timeouts = Timeouts()
     body_limit: int = 1 << 20  # bytes of a request body, 0: unlimited
     drain: Seconds = 30.0
+
+    @property
+    def hashed(self) -> bool:
+        """Then nginx takes no backup servers."""
+        return isinstance(self.balance, Hash) or self.balance is Balance.IP_HASH
 
 
 class Service(Edge):
@@ -219,6 +263,7 @@ class ProxySettings(Record):
     upstream_keepalive_timeout: Seconds = 5.0
     worker_shutdown_timeout: Seconds = 60.0
     access_log: bool = True
+    error_pages: Pages = ()  # of services that have none of their own
     log_size: int = 100 << 20  # bytes, at which a log begins anew
 
 
@@ -244,6 +289,12 @@ class Topology(Record):
     project: str
     settings: ProxySettings
     routes: tuple[Route, ...]  # sorted by service name
+
+    def error_pages(self, route: Route) -> Mapping[int, str]:
+        """The service's own, else the project's."""
+        if route.protocol is Protocol.GRPC:
+            return {}
+        return {**dict(self.settings.error_pages), **dict(route.error_pages)}
 
     @property
     def listens(self) -> tuple[str, ...]:

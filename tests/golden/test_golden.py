@@ -19,6 +19,9 @@ from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import (
     Balance,
+    BasicAuth,
+    Hash,
+    HashKey,
     HeaderLimits,
     Mode,
     Protocol,
@@ -30,6 +33,7 @@ from proxyctl.domain.model import (
     Timeouts,
     Tls,
     Topology,
+    UpstreamTls,
 )
 from tests.certificates import a_pair
 from tests.nginx_bed import DEBIAN, MAINLINE
@@ -90,6 +94,23 @@ REDIRECTED = a_topology(
     ),
     https=("127.0.0.1:18443",),
 )
+GUARDED = a_topology(a_route(basic_auth=BasicAuth(file="/etc/htpasswd", realm="Staging area")))
+PAGED = a_topology(
+    a_route(error_pages=((503, "/etc/shop/maintenance.html"),)), error_pages=((502, "/etc/502.html"), (503, "/etc/503"))
+)
+HASHED = a_topology(
+    a_route("by-cookie", path="/cart", strip_path=True, balance=Hash(key=HashKey.COOKIE, name="cart")),
+    a_route("by-tenant", path="/tenant", balance=Hash(key=HashKey.HEADER, name="X-Tenant")),
+    a_route("calls", path="/calls", tls=CERTIFIED, protocol=Protocol.GRPC, balance=Hash(key=HashKey.ADDRESS)),
+    a_route("old-ways", balance=Balance.IP_HASH, error_pages=((413, "/etc/413"), (502, "/etc/502"))),
+    https=("127.0.0.1:18443",),
+)
+KNOWN_TO_REPLICAS = UpstreamTls(ca="/etc/ca", cert="/etc/us.crt", key="/etc/us.key", server_name="replica.internal")
+ENCRYPTED = a_topology(
+    a_route("calls", path="/calls", tls=CERTIFIED, protocol=Protocol.GRPC, upstream_tls=KNOWN_TO_REPLICAS),
+    a_route("web", upstream_tls=UpstreamTls(verify=False)),
+    https=("127.0.0.1:18443",),
+)
 CASES = {
     "one-service": a_topology(a_route()),
     "nothing": a_topology(),
@@ -126,6 +147,10 @@ CASES = {
     "balanced": BALANCED,
     "balanced-mainline": BALANCED,
     "redirected": REDIRECTED,
+    "encrypted": ENCRYPTED,
+    "guarded": GUARDED,
+    "hashed": HASHED,
+    "paged": PAGED,
     "mainline": a_topology(a_route()),
     "https": HTTPS,
     "https-mainline": HTTPS,
@@ -165,13 +190,29 @@ def test_what_an_nginx_with_other_sites_includes_is_the_same_as_ever() -> None:
 @pytest.mark.nginx
 @pytest.mark.parametrize("name", CASES)
 async def test_nginx_has_no_objection_to_it(name: str, elsewhere: Path) -> None:
+    text = (EXPECTED / f"{name}.conf").read_text().replace(str(STATE), str(elsewhere))
+    assert await objections(MAINLINE if KNOWN.get(name) else DEBIAN, text, elsewhere) == ()
+
+
+@pytest.mark.nginx
+@pytest.mark.parametrize("name", [name for name in CASES if name not in KNOWN])
+async def test_the_newest_nginx_has_no_objection_to_what_is_written_for_it(name: str, elsewhere: Path) -> None:
+    known = await NginxBinary(HostProgram(MAINLINE)).knows()
     places = Places(elsewhere)
-    places.create()
-    elsewhere.joinpath("tls").mkdir()
-    for service in ("both", "calls", "web"):
-        a_pair(elsewhere / "tls", service, "shop.example.com")
-    config = elsewhere / "nginx.conf"
-    config.write_text((EXPECTED / f"{name}.conf").read_text().replace(str(STATE), str(elsewhere)))
     assert (
-        await NginxBinary(HostProgram(MAINLINE if KNOWN.get(name) else DEBIAN)).test(config, config.parent)
-    ).objections == ()
+        await objections(MAINLINE, render(CASES[name], 7, places, known, own_address(places))["nginx.conf"], elsewhere)
+        == ()
+    )
+
+
+async def objections(binary: str, text: str, folder: Path) -> tuple[str, ...]:
+    """Beside the text lie the files that it names."""
+    Places(folder).create()
+    for name in ("tls", "upstream"):
+        folder.joinpath(name).mkdir()
+    for service in ("both", "calls", "web"):
+        a_pair(folder / "tls", service, "shop.example.com")
+    shutil.copy(a_pair(folder / "upstream", "calls").cert, folder / "upstream" / "calls.ca")
+    config = folder / "nginx.conf"
+    config.write_text(text)
+    return (await NginxBinary(HostProgram(binary)).test(config, folder)).objections

@@ -11,6 +11,8 @@ from proxyctl.domain.model import Colour, ServiceName, Topology
 CONFIG = "nginx.conf"
 DEFAULTS = "defaults.inc"  # of mode `include`
 TLS_FOLDER = "tls"
+AUTH_FOLDER = "auth"
+ERRORS_FOLDER = "errors"
 
 
 def include_line(places: Places) -> str:
@@ -34,6 +36,24 @@ def tls_files(service: ServiceName) -> tuple[str, str]:
 def variables_prefix(topology: Topology) -> str:
     """What our variables, log formats and zones begin with. An nginx that is not ours may have several projects."""
     return "px" if topology.settings.mode.ours else f"px_{_variable(topology.project)}"
+
+
+def upstream_tls_files(service: ServiceName) -> tuple[str, str, str]:
+    """Whom we believe, our own certificate, and its key."""
+    return f"upstream/{service}.ca", f"upstream/{service}.crt", f"upstream/{service}.key"
+
+
+def password_file(service: ServiceName) -> str:
+    return f"{AUTH_FOLDER}/{service}.htpasswd"
+
+
+def error_page(service: ServiceName, status: int) -> str:
+    return f"{ERRORS_FOLDER}/{service}.{status}.html"
+
+
+def read_late(name: str) -> bool:
+    """Whether workers read this file of a generation as requests come; all else is read with the configuration."""
+    return name.startswith((f"{AUTH_FOLDER}/", f"{ERRORS_FOLDER}/"))
 
 
 def log_format(prefix: str, service: ServiceName) -> str:

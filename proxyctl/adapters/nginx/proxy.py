@@ -7,24 +7,25 @@ observed, or with the last good content observed again, or in Degraded.
 from __future__ import annotations
 
 import difflib
+import grp
 import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import connections_closing, lets_go, stay_open
 from proxyctl.adapters.nginx.control import Address, Control, address_in_force, guarded_address, own_address
+from proxyctl.adapters.nginx.copies import Copies, copied, looked_at
 from proxyctl.adapters.nginx.durable import write_synced
 from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.listens import parse
-from proxyctl.adapters.nginx.master import Process, has_clients, workers_of
-from proxyctl.adapters.nginx.names import CONFIG, TLS_FOLDER, include_line, prober_prefix, tls_files
+from proxyctl.adapters.nginx.master import Process, has_clients, speaking_worker, workers_of
+from proxyctl.adapters.nginx.names import CONFIG, include_line, prober_prefix
 from proxyctl.adapters.nginx.running import NotTaken, ProgramOf, RunningNginx, obstacles
-from proxyctl.adapters.nginx.sight import OTHERS, refused_part, worker_user
+from proxyctl.adapters.nginx.sight import OTHERS, group_of, refused_part, worker_user
+from proxyctl.adapters.nginx.sources import FileRefused
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, Mode, ProxySettings, Route, Seconds, ServiceName, Topology
 from proxyctl.errors import Degraded, NginxUnavailable, PublishRefused, StateUnusable
@@ -34,11 +35,6 @@ SOCKET_PATH_LIMIT = 107  # bytes of sun_path in unix(7), without its last NUL
 QUITS_WITHIN: Seconds = 5.0  # beyond the workers' shutdown timeout
 NOTHING_KNOWN = Topology(project="", settings=ProxySettings(), routes=())
 LAST_GOOD_SERVES = "the last good configuration, unchanged"
-
-
-class Certificates(NamedTuple):
-    files: dict[str, str]  # of a generation
-    ends: dict[ServiceName, float]  # unix time
 
 
 class NginxProxy:
@@ -64,16 +60,17 @@ class NginxProxy:
         self._workers_may_enter(topology)
         await self._running.find(topology.settings)
         known = await self._binary(topology.settings).knows()
-        certificates = _certificates(topology, current)
+        copies = _copies(topology, current)
         self._keep_control_address(topology.settings)
-        if current is not None and self._files(topology, current.number, known, certificates) == current.files:
+        if current is not None and _holds(current, self._files(topology, current.number, known, copies)):
             await self.start()
             return current.number
         number = claim()
-        files = self._files(topology, number, known, certificates)
-        candidate = self._generations.stage(number, fence, topology, files, certificates.ends)
-        took = await self._validate(candidate)
+        files = copies.left | self._files(topology, number, known, copies)
         master = self._running.master()
+        group = _group_named(topology.settings) or await self._workers_group(master)
+        candidate = self._generations.stage(number, fence, topology, files, copies.ends, group)
+        took = await self._validate(candidate)
         if master is None:
             await self._start_with(candidate, current)
         else:
@@ -90,11 +87,9 @@ class NginxProxy:
     def _binary(self, settings: ProxySettings) -> NginxBinary:
         return NginxBinary(self._program(settings))
 
-    def _files(
-        self, topology: Topology, number: int, known: frozenset[Directive], certificates: Certificates
-    ) -> dict[str, str]:
+    def _files(self, topology: Topology, number: int, known: frozenset[Directive], copies: Copies) -> dict[str, str]:
         address = self._control_address(topology.settings)
-        return {**_render(topology, number, self._places, known, address), **certificates.files}
+        return {**_render(topology, number, self._places, known, address), **copies.files}
 
     def _control_address(self, settings: ProxySettings) -> Address:
         """Chosen once: an nginx that is not ours may start at any time, and has to find its port free."""
@@ -164,7 +159,7 @@ class NginxProxy:
         """No nginx runs, so none has seen the candidate: on failure the link goes back to where it was."""
         self._generations.activate(candidate)
         try:
-            await self._running.start(candidate)
+            await self._bring_up(candidate)
         except NginxUnavailable as error:
             self._generations.reactivate(current)
             self._generations.discard(candidate)
@@ -172,6 +167,20 @@ class NginxProxy:
             raise PublishRefused(
                 what, detail=error.detail, serving="nothing: nginx does not run", next_step=error.next_step
             ) from error
+
+    async def _bring_up(self, generation: Generation) -> None:
+        """Who its workers are is known once they run; passwords are for them alone."""
+        await self._running.start(generation)
+        self._generations.let_read(generation, await self._workers_group(self._running.master()))
+
+    async def _workers_group(self, master: Process | None) -> int | None:
+        """None where no worker runs, or they are who we are. One that answers is root no more."""
+        if master is None or os.geteuid() != 0:
+            return None
+        with suppress(NginxUnavailable):
+            speaker = await self._control.speaker()
+            return group_of(speaking_worker(self._places, speaker.pid).pid)
+        return next((group_of(worker.pid) for worker in workers_of(master)), None)
 
     async def _reload_to(
         self,
@@ -214,7 +223,8 @@ class NginxProxy:
             raise _degraded("nginx runs, but what it runs with is not known", reason)
         number = claim()
         files = {**last_good.files, CONFIG: renumber(last_good.text, last_good.number, number)}
-        restored = self._generations.stage(number, last_good.fence, last_good.topology, files, last_good.ends)
+        group = await self._workers_group(master)
+        restored = self._generations.stage(number, last_good.fence, last_good.topology, files, last_good.ends, group)
         self._generations.activate(restored)
         try:
             await self._reload(last_good, number, master, took)
@@ -234,7 +244,7 @@ class NginxProxy:
         observed = await self._running.generation_of(master) if master else None
         if master is None or observed is None:
             self._workers_may_enter(current.topology)
-            await self._running.start(current)
+            await self._bring_up(current)
         elif observed < current.number:
             await self._catch_up(current, master)
         return await self.status()
@@ -301,11 +311,10 @@ class NginxProxy:
         return [*objections, *filter(None, hindrances), *self._taken(topology)]
 
     async def _test_in(self, folder: Path, topology: Topology, changed: ServiceName | None) -> list[str]:
-        certificates, objections = _read_certificates(topology)
-        if changed is not None:
-            certificates = _certificates(topology, self._last_good())
-        elif objections:
-            return list(objections.values())
+        found = looked_at(topology)
+        if changed is None and found.refused:
+            return found.objections
+        files = found.files if changed is None else _copies(topology, self._last_good()).files
         elsewhere = Places(folder / "state")
         elsewhere.create()
         binary = self._binary(topology.settings)
@@ -313,9 +322,9 @@ class NginxProxy:
         address = own_address(elsewhere) if settings.mode.ours else self._control_address(settings)
         state = elsewhere if settings.mode.ours else self._places  # nginx tells by its path what is ours
         rendered = _render(topology, 1, state, await binary.knows(), address)
-        folder.joinpath(TLS_FOLDER).mkdir()
-        for name, text in {**rendered, **certificates.files}.items():
-            folder.joinpath(name).write_text(text)
+        for name, text in {**rendered, **files}.items():
+            folder.joinpath(name).parent.mkdir(exist_ok=True)
+            folder.joinpath(name).write_text(text, "utf-8")
         _fit_for_a_socket(self._places)
         verdict = await binary.test(folder / CONFIG, folder)
         return [line.replace(str(elsewhere.root), str(self._places.root)) for line in verdict.objections]
@@ -360,35 +369,26 @@ class NginxProxy:
         )
 
 
-def _certificates(topology: Topology, current: Generation | None) -> Certificates:
-    """Of every service that has one. What cannot be used any more stays as it is in force: the certificate of one
-    service does not hinder another's deploy. Raises PublishRefused for a new one."""
-    found, objections = _read_certificates(topology)
-    for service, objection in objections.items():
-        if current is None or service not in current.ends:
-            raise _refused(objection)
-        found.files.update({name: current.files[name] for name in tls_files(service)})
-        found.ends[service] = current.ends[service]
-    return found
+def _holds(current: Generation, files: dict[str, str]) -> bool:
+    """Whether it is this configuration; what it holds beside that, no configuration names any more."""
+    return files.items() <= current.files.items()
 
 
-def _read_certificates(topology: Topology) -> tuple[Certificates, dict[ServiceName, str]]:
-    """Those that can be used, and by service, why the others cannot."""
-    found, objections = Certificates({}, {}), dict[ServiceName, str]()
-    encrypted = [(route, route.tls) for route in topology.routes if route.tls is not None]
-    if not encrypted:
-        return found, objections
-    from proxyctl.adapters.nginx.certificates import CertificateRefused, read
+def _copies(topology: Topology, current: Generation | None) -> Copies:
+    """Raises PublishRefused."""
+    try:
+        return copied(topology, current)
+    except FileRefused as error:
+        raise _refused(str(error)) from error
 
-    for route, tls in encrypted:
-        try:
-            certificate = read(tls, route.names, datetime.now(UTC))
-        except CertificateRefused as refused:
-            objections[route.service] = f"{route.service}: {refused}"
-        else:
-            found.files.update(zip(tls_files(route.service), (certificate.chain, certificate.key), strict=True))
-            found.ends[route.service] = certificate.ends.timestamp()
-    return found, objections
+
+def _group_named(settings: ProxySettings) -> int | None:
+    """Of the workers, where the settings name their user: nginx takes the group of that name. An image has its own."""
+    if os.geteuid() != 0 or settings.user is None or settings.mode is not Mode.PROCESS:
+        return None
+    with suppress(KeyError):  # nginx itself names one that does not exist
+        return grp.getgrnam(settings.user).gr_gid
+    return None
 
 
 def _render(

@@ -7,7 +7,7 @@ write, reaches the configuration unless it is plain: letters, digits and a few s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -25,15 +25,29 @@ from proxyctl.adapters.nginx.names import (
     CONFIG,
     DEFAULTS,
     cookie_name,
+    error_page,
     log_format,
+    password_file,
     pools_prefix,
     upstream_name,
+    upstream_tls_files,
     variables_prefix,
 )
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
-from proxyctl.adapters.nginx.tokens import plain, quoted
+from proxyctl.adapters.nginx.tokens import plain, quoted, variable
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
-from proxyctl.domain.model import Balance, Colour, Protocol, ProxySettings, Route, Seconds, Sticky, Topology
+from proxyctl.domain.model import (
+    Balance,
+    Colour,
+    Hash,
+    HashKey,
+    Protocol,
+    ProxySettings,
+    Route,
+    Seconds,
+    Sticky,
+    Topology,
+)
 
 SALTS = 4  # a fixed number: each one costs variables that nginx makes room for in every request
 NAME_OVERHEAD = 18  # bytes that a name takes in nginx's hash beside its own
@@ -55,7 +69,7 @@ def render(
         "places": places,
         "px": px,
         "included": not settings.mode.ours,
-        "beside": Trusted() if settings.mode.ours else plain(f"{places.current}/"),
+        "beside": _beside(settings, places),
         "user": settings.user,
         "workers": settings.workers or "auto",
         "header_limits": settings.header_limits,
@@ -70,6 +84,7 @@ def render(
         "closing": f"{_seen_from(settings, places)}{flags.CLOSING}",
         "last_round": "." * (flags.ROUNDS - 1),
         "log_formats": [LogFormat(px, "-"), *(LogFormat(log_format(px, name), name) for name in services)],
+        "hashed": any(view.stand_ins for view in services.values()),
         "buckets": _buckets(topology, px),
         "percents": _percents(),
         "control": _control(topology, places, control),
@@ -128,10 +143,34 @@ class PlainPool(NamedTuple):
     upstream: str
 
 
+class Auth(NamedTuple):
+    realm: Trusted
+    file: str
+
+
+class StandIn(NamedTuple):
+    """Where a request goes when its own colour could not be reached and nginx knows no backup."""
+
+    location: str
+    answer: Trusted
+
+
+class Page(NamedTuple):
+    status: int
+    uri: str  # where no client can ask for it
+    file: str
+
+
 class ServiceView(NamedTuple):
     name: str
-    answer: Trusted  # how a request goes on, but for the pool's own name at its end
+    answers: Mapping[str, Trusted]  # how a request goes on to each pool
+    stand_ins: list[StandIn]
     grpc: bool
+    scheme: str  # of the replicas
+    upstream_tls: list[Trusted]
+    auth: Auth | None
+    pages: list[Page]
+    nothing_serves: str  # who answers then
     headers: list[Header]
     folder: str  # from the workers' working directory
     at_rest: list[Question]
@@ -139,7 +178,7 @@ class ServiceView(NamedTuple):
     times: Times
     body_limit: int
     sets_cookie: bool
-    least_conn: bool
+    balance: Trusted
     log_format: str
     upstreams: list[Upstream]
     colours: list[PlainPool]
@@ -191,10 +230,17 @@ class Hashes(NamedTuple):
 def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
     px = variables_prefix(topology)
     bucket = _bucket(route, px)
+    pages = {page.status: page for page in _pages(route, topology)}
     return ServiceView(
         name=route.service,
-        answer=_answer(route, pools_prefix(topology.project, route.service)),
+        answers=dict(_answers(route, pools_prefix(topology.project, route.service), pages.values())),
+        stand_ins=list(_stand_ins(route, pools_prefix(topology.project, route.service))),
         grpc=route.protocol is Protocol.GRPC,
+        scheme=_scheme(route),
+        upstream_tls=list(_upstream_tls(route, _beside(topology.settings, places))),
+        auth=_auth(route),
+        pages=list(pages.values()),
+        nothing_serves=pages[503].uri if 503 in pages else "@px_nothing_serves",
         headers=list(_headers(route)),
         folder=f"{_seen_from(topology.settings, places)}{route.service}/{SPLIT_IN_FORCE}",
         at_rest=_questions(flags.AT_REST),
@@ -202,16 +248,83 @@ def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
         times=Times(*map(nginx_time, (route.timeouts.connect, route.timeouts.read, route.timeouts.send))),
         body_limit=route.body_limit,
         sets_cookie=route.sticky is Sticky.COOKIE,
-        least_conn=route.balance is Balance.LEAST_CONN,
+        balance=_balance(route.balance),
         log_format=log_format(px, route.service),
         upstreams=_upstreams(topology.project, route),
         colours=[PlainPool(colour, upstream_name(topology.project, route.service, colour)) for colour in Colour],
     )
 
 
-def _answer(route: Route, pools: str) -> Trusted:
-    to = "grpc_pass grpc" if route.protocol is Protocol.GRPC else "proxy_pass http"
-    return _stripping(route) + Trusted(f"{to}://{plain(pools)}_")
+def _answers(route: Route, pools: str, pages: Iterable[Page]) -> Iterator[tuple[str, Trusted]]:
+    for name in PLAIN:
+        yield name, _stripping(route) + _passing(route, pools, name)
+    for colour, name in zip(Colour, COVERED, strict=True):
+        failing = Trusted()
+        if _stands_in(route):  # this level knows no other error_page
+            kept = "".join(f"error_page {page.status} {page.uri}; " for page in pages if page.status == 413)
+            failing = Trusted(f"{kept}error_page 502 504 = {_stand_in(route, colour.other)}; ")
+        yield name, failing + _stripping(route) + _passing(route, pools, name)
+
+
+def _passing(route: Route, pools: str, pool: str) -> Trusted:
+    to = "grpc_pass" if route.protocol is Protocol.GRPC else "proxy_pass"
+    return Trusted(f"{to} {_scheme(route)}://{plain(pools)}_{plain(pool)}; break;")
+
+
+def _scheme(route: Route) -> str:
+    return route.protocol + ("s" if route.upstream_tls else "")
+
+
+def _upstream_tls(route: Route, beside: Trusted) -> Iterator[Trusted]:
+    """What follows proxy_ssl_ or grpc_ssl_. `beside`: what leads from nginx to the files of the generation."""
+    tls = route.upstream_tls
+    if tls is None:
+        return
+    ca, cert, key = (beside + plain(file) for file in upstream_tls_files(route.service))
+    yield Trusted("protocols TLSv1.2 TLSv1.3")
+    if tls.server_name:
+        yield Trusted("server_name on")
+        yield Trusted(f"name {plain(tls.server_name)}")
+    if tls.verify:
+        yield Trusted("verify on")
+        yield Trusted("verify_depth 4")
+        yield Trusted(f"trusted_certificate {ca}")
+    if tls.cert:
+        yield Trusted(f"certificate {cert}")
+        yield Trusted(f"certificate_key {key}")
+
+
+def _stand_ins(route: Route, pools: str) -> Iterator[StandIn]:
+    """The path is stripped by now."""
+    for colour in Colour if _stands_in(route) else ():
+        yield StandIn(_stand_in(route, colour), _passing(route, pools, colour))
+
+
+def _stands_in(route: Route) -> bool:
+    """A call of gRPC is a POST, which is never asked twice."""
+    return route.hashed and route.protocol is Protocol.HTTP
+
+
+def _stand_in(route: Route, colour: Colour) -> str:
+    return f"@px_{plain(route.service)}_to_{colour}"
+
+
+def _balance(balance: Balance | Hash) -> Trusted:
+    """An empty key is dealt in turn."""
+    match balance:
+        case Balance.ROUND_ROBIN:
+            return Trusted()
+        case Balance():
+            return Trusted(balance)
+        case Hash(key=HashKey.ADDRESS):
+            return Trusted("hash $remote_addr consistent")
+        case Hash(key=HashKey.URI):
+            return Trusted("hash $request_uri consistent")
+        case Hash(key=HashKey.COOKIE):
+            return Trusted(f"hash $cookie_{variable(balance.name)} consistent")
+        case Hash(key=HashKey.HEADER):
+            return Trusted(f"hash $http_{variable(balance.name.lower().replace('-', '_'))} consistent")
+    raise ValueError(balance)
 
 
 def _stripping(route: Route) -> Trusted:
@@ -219,6 +332,15 @@ def _stripping(route: Route) -> Trusted:
         return Trusted()
     bare = re.escape(plain(route.path.rstrip("/")))
     return Trusted(f"rewrite ^{bare}(?:/(.*))?$ /$1 break; ")
+
+
+def _auth(route: Route) -> Auth | None:
+    return Auth(quoted(route.basic_auth.realm), password_file(route.service)) if route.basic_auth else None
+
+
+def _pages(route: Route, topology: Topology) -> Iterator[Page]:
+    for status in sorted(topology.error_pages(route)):
+        yield Page(status, f"/.proxyctl/{route.service}/{status}.html", error_page(route.service, status))
 
 
 def _headers(route: Route) -> Iterator[Header]:
@@ -234,7 +356,11 @@ def _upstreams(project: str, route: Route) -> list[Upstream]:
         for colour, name in zip(Colour, PLAIN, strict=True)
     ]
     covered = [
-        Upstream(upstream_name(project, route.service, name), route.slots(colour), route.slots(colour.other))
+        Upstream(
+            upstream_name(project, route.service, name),
+            route.slots(colour),
+            () if route.hashed else route.slots(colour.other),
+        )
         for colour, name in zip(Colour, COVERED, strict=True)
     ]
     return plain + covered
@@ -242,6 +368,11 @@ def _upstreams(project: str, route: Route) -> list[Upstream]:
 
 def _questions(asked: Iterable[flags.Question], b1: str = "", b2: str = "") -> list[Question]:
     return [Question(Trusted(flag.format(b1=b1, b2=b2)), pool) for flag, pool in asked]
+
+
+def _beside(settings: ProxySettings, places: Places) -> Trusted:
+    """What leads to the files of a generation: ours take them from beside its configuration."""
+    return Trusted() if settings.mode.ours else plain(f"{places.current}/")
 
 
 def _seen_from(settings: ProxySettings, places: Places) -> Trusted:

@@ -48,6 +48,12 @@ def user_of(pid: int) -> User:
     return User(int(fields["Uid"].split()[1]), frozenset(gids))
 
 
+def group_of(pid: int) -> int:
+    """Raises OSError when the process is gone."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Gid:"))
+    return int(line.split()[2])
+
+
 def blind_spot(folder: Path, pid: int) -> str:
     """In one clause, what keeps this process from the folder."""
     user = user_of(pid)
