@@ -1,11 +1,11 @@
 """Our live cutover beside others, before the same backends: plain nginx, HAProxy, Caddy, Traefik and proxyctl.
 
-    python -m bench.peers [--quick] [--rounds 4] [--switches 5] [--seconds 2] [--seed 1] [--json]
+    python -m bench.peers [--quick] [--rounds 4] [--switches 5] [--seconds 1] [--seed 1] [--json]
 
-All of them run from the start to the end; each round measures each of them once, in an order drawn anew, so that a
-noisy machine is noisy for all. First requests per second and the 99th percentile on kept connections without a switch
-(wrk), then switches between blue and green under four kinds of clients, which retry nothing. Ratios are to plain nginx.
-A proxy whose program is not on this machine is named as missing: `scripts/setup bench` brings all of them.
+All of them run from the start to the end and take turns, in an order drawn anew each time, so that a noisy machine is
+noisy for all: requests per second and the 99th percentile on kept connections without a switch (wrk), then switches
+between blue and green, under each of four kinds of clients, which retry nothing. Ratios are to plain nginx. A proxy
+whose program is not on this machine is named as missing: `scripts/setup bench` brings all of them.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--switches", type=int, default=5, help="of each proxy under each kind of clients in a round")
-    parser.add_argument("--seconds", type=int, default=2, help="of wrk for each proxy in a round")
+    parser.add_argument("--seconds", type=int, default=1, help="of wrk for each proxy before each kind of clients")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the proxies and the pauses")
-    parser.add_argument("--quick", action="store_true", help="one round of two switches and one second")
+    parser.add_argument("--quick", action="store_true", help="one round of two switches")
     parser.add_argument("--json", action="store_true", help="a line per table, for programs")
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.switches, options.seconds = 1, 2, 1
+        options.rounds, options.switches = 1, 2
     return options
 
 
@@ -101,9 +101,9 @@ async def measure(peers: Sequence[Peer], options: argparse.Namespace, dice: rand
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         pool.submit(time.monotonic).result()  # starting the clients' process is not part of the load
         for _ in range(options.rounds):
-            for peer in dice.sample(peers, len(peers)):
-                results.flows[peer.name].append(await flow(peer, options.seconds))
             for clients in CLIENTS:
+                for peer in dice.sample(peers, len(peers)):
+                    results.flows[peer.name].append(await flow(peer, options.seconds))
                 for peer in dice.sample(peers, len(peers)):
                     segment = await under(clients, peer, pool, options.switches, dice)
                     results.segments[clients.title][peer.name].append(segment)
@@ -141,8 +141,8 @@ async def introduce(options: argparse.Namespace) -> None:
         }
         for peer in PEERS
     ]
-    asked = f"{options.rounds} rounds of {options.seconds} s of wrk and {options.switches} switches per kind of clients"
-    report(f"Side by side on {os.cpu_count()} cores: {asked}, seed {options.seed}", rows)
+    asked = f"in each of {options.rounds} rounds {options.switches} switches and {options.seconds} s of wrk"
+    report(f"Side by side on {os.cpu_count()} cores: {asked} per kind of clients; seed {options.seed}", rows)
 
 
 def show(results: Results) -> None:

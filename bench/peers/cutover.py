@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import NamedTuple
 
 from bench.peers.backends import SLOW
@@ -63,17 +63,18 @@ class Segment(NamedTuple):
 
 
 async def under(clients: Clients, peer: Peer, pool: ProcessPoolExecutor, switches: int, dice: random.Random) -> Segment:
+    await peer.switch(Colour.BLUE)
     pauses = [dice.uniform(*APART) for _ in range(switches)]
-    loop = asyncio.get_running_loop()
-    load = loop.run_in_executor(pool, outcomes_of, clients, peer.port, LEAD + sum(pauses))
+    load = asyncio.get_running_loop().run_in_executor(pool, outcomes_of, clients, peer.port, LEAD + sum(pauses))
     await asyncio.sleep(LEAD)
-    turns = [await turn(peer, pause) for pause in pauses]
+    colours = cycle((Colour.GREEN, Colour.BLUE))
+    turns = [await turn(peer, colour, pause) for colour, pause in zip(colours, pauses, strict=False)]
     outcomes = await load
     return Segment(len(outcomes), tuple(o.problem for o in outcomes if o.problem), tuple(seen_in(turns, outcomes)))
 
 
-async def turn(peer: Peer, pause: float) -> Turn:
-    colour, began = peer.live.other, time.monotonic()
+async def turn(peer: Peer, colour: Colour, pause: float) -> Turn:
+    began = time.monotonic()
     await peer.switch(colour)
     made = Turn(colour, began, time.monotonic())
     await asyncio.sleep(began + pause - made.returned)

@@ -37,7 +37,7 @@ ADDRESSES = {colour: f"127.0.0.1:{port}" for colour, port in PORTS.items()}
 
 
 class Peer(ABC):
-    """One proxy with files of its own in `folder`. `live` is the colour that it was last switched to."""
+    """One proxy. It writes below `folder` only, and start() has it serve blue."""
 
     name: ClassVar[str]
     program: ClassVar[str]
@@ -47,7 +47,6 @@ class Peer(ABC):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.live = Colour.BLUE
 
     @classmethod
     def found(cls) -> str | None:
@@ -63,15 +62,11 @@ class Peer(ABC):
         match = re.search(r"\d+\.\d+\.\d+[^\s,]*", await said(cls.command(), cls.asks_version))
         return match[0] if match else "unknown"
 
-    async def switch(self, colour: Colour) -> None:
-        await self._switch(colour)
-        self.live = colour
-
     @abstractmethod
     async def start(self) -> None: ...
 
     @abstractmethod
-    async def _switch(self, colour: Colour) -> None: ...
+    async def switch(self, colour: Colour) -> None: ...
 
     @abstractmethod
     async def stop(self) -> None: ...
@@ -83,7 +78,7 @@ class Peer(ABC):
 
 
 class ByHand(Peer):
-    """A proxy of somebody else: a program and a configuration that serves blue."""
+    """A proxy that runs as a child of this process, with a configuration written by hand."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -103,7 +98,7 @@ class ByHand(Peer):
 
     @abstractmethod
     def configure(self, colour: Colour) -> None:
-        """Write the file that it starts with."""
+        """Write the file that sends everything to this colour."""
 
     @abstractmethod
     def arguments(self) -> tuple[str, ...]: ...
@@ -120,7 +115,7 @@ class Nginx(ByHand):
     def arguments(self) -> tuple[str, ...]:
         return "-e", str(self.folder / "nginx-error.log"), "-c", str(self.folder / "nginx.conf")
 
-    async def _switch(self, colour: Colour) -> None:
+    async def switch(self, colour: Colour) -> None:
         self.configure(colour)
         await said(self.command(), *self.arguments(), "-s", "reload")
 
@@ -154,7 +149,7 @@ backend app
     def arguments(self) -> tuple[str, ...]:
         return "-db", "-f", str(self.folder / "haproxy.cfg")
 
-    async def _switch(self, colour: Colour) -> None:
+    async def switch(self, colour: Colour) -> None:
         reader, writer = await asyncio.open_unix_connection(self.folder / "haproxy.sock")
         writer.write(f"set server app/{colour} weight 100; set server app/{colour.other} weight 0\n".encode())
         answer = (await reader.read()).decode().strip()
@@ -185,7 +180,7 @@ class Caddy(ByHand):
     def arguments(self) -> tuple[str, ...]:
         return "run", "--config", str(self.folder / "caddy.json")
 
-    async def _switch(self, colour: Colour) -> None:
+    async def switch(self, colour: Colour) -> None:
         async with aiohttp.ClientSession(f"http://{self.admin}", raise_for_status=True) as session:
             await session.patch("/id/app/upstreams", json=[{"dial": ADDRESSES[colour]}])
 
@@ -214,7 +209,7 @@ class Traefik(ByHand):
             "--log.level=ERROR",
         )
 
-    async def _switch(self, colour: Colour) -> None:
+    async def switch(self, colour: Colour) -> None:
         self.configure(colour)
 
 
@@ -238,9 +233,9 @@ class Proxyctl(Peer):
         blue, green = ((ADDRESSES[colour],) for colour in (Colour.BLUE, Colour.GREEN))
         route = Route(service=ServiceName("web"), hosts=(), path="/", blue=blue, green=green)
         await self._proxy.publish(Topology(project="bench", settings=settings, routes=(route,)), 1, count(1).__next__)
-        await self._switch(Colour.BLUE)
+        await self.switch(Colour.BLUE)
 
-    async def _switch(self, colour: Colour) -> None:
+    async def switch(self, colour: Colour) -> None:
         await self._splits.move(ServiceName("web"), Flags(split=Split.all_to(colour), cover=True))
 
     async def stop(self) -> None:
