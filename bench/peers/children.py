@@ -29,7 +29,9 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Raises with the program's own words when it does not serve."""
+        """Raises when the port is somebody else's, or with the program's own words when it does not serve."""
+        if await answers(self._port):
+            raise RuntimeError(f"something else serves port {self._port}")
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, env=self._environment, stdout=log, stderr=log
@@ -37,9 +39,10 @@ class Child:
         self.pid = self._process.pid
         with suppress(TimeoutError):
             async with asyncio.timeout(STARTS_WITHIN):
-                await answering(self._port)
-                if self._process.returncode is None:
-                    return
+                while self._process.returncode is None:
+                    if await answers(self._port):
+                        return
+                    await asyncio.sleep(0.02)
         raise RuntimeError(f"{self._command[0]} does not serve port {self._port}: {self._log.read_text()[-2000:]}")
 
     async def stop(self) -> None:
@@ -54,14 +57,14 @@ class Child:
             await self._process.wait()
 
 
-async def answering(port: int) -> None:
-    """Returns once something on this port has accepted a connection."""
-    while True:
-        with suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return
-        await asyncio.sleep(0.02)
+async def answers(port: int) -> bool:
+    """Whether something accepts connections there."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def said(*command: str) -> str:
