@@ -24,6 +24,7 @@ from bench.peers.backends import PORTS
 from bench.peers.children import Child, said
 from bench.throughput import HEADERS, WORKERS, proxying
 from proxyctl import __version__
+from proxyctl.adapters.nginx.binary import on_host
 from proxyctl.adapters.nginx.master import find_master
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.splits import NginxSplits
@@ -222,7 +223,7 @@ class Proxyctl(Peer):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._places = Places(folder / "state")
-        self._proxy, self._splits = NginxProxy(self._places, "bench"), NginxSplits(self._places)
+        self._proxy, self._splits = NginxProxy(self._places, "bench", on_host), NginxSplits(self._places)
 
     @classmethod
     async def version(cls) -> str:
