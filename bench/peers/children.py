@@ -34,7 +34,11 @@ class Child:
             raise RuntimeError(f"something else serves port {self._port}")
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, env=self._environment, stdout=log, stderr=log
+                *self._command,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us: what we started ends in order
             )
         self.pid = self._process.pid
         with suppress(TimeoutError):
