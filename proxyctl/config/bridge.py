@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from proxyctl.config.container import Definition
+from proxyctl.config.definition import Definition
 from proxyctl.config.schema import HealthFile, ProjectFile, ProxyFile, ServiceFile, TimeoutsFile, TlsFile
 from proxyctl.domain.model import (
     Balance,

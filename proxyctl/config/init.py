@@ -17,14 +17,9 @@ from proxyctl.config.document import Value
 from proxyctl.config.places import NAME, RESERVED
 from proxyctl.config.problems import shown
 from proxyctl.config.source import Unreadable
+from proxyctl.config.stores import keeps_data
 from proxyctl.errors import ConfigRejected
 
-# They keep data of their own, so two releases of one cannot run side by side.
-_STORES = re.compile(
-    r"(?:.*/)?(?:postgres|postgis|mysql|mariadb|mongo|redis|valkey|memcached|rabbitmq|nats|elasticsearch|opensearch|minio"
-    r"|clickhouse[^/:]*|kafka|zookeeper|etcd)(?:[:@].*)?",
-    re.ASCII,
-)
 _PORT = re.compile(r"(?:.*:)?([1-9][0-9]{0,4})(?:/tcp)?", re.ASCII)
 
 
@@ -75,7 +70,7 @@ def _services(compose: Path) -> Mapping[str, Value]:
 
 def _may_run(name: str, service: Mapping[str, Value]) -> bool:
     image = service.get("image")
-    is_store = isinstance(image, str) and _STORES.fullmatch(image) is not None
+    is_store = isinstance(image, str) and keeps_data(image)
     return NAME.fullmatch(name) is not None and name not in RESERVED and not is_store
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.docker.runtime import DockerRuntime
-from proxyctl.domain.model import Colour, DockerHealth, Release, Replica
+from proxyctl.domain.model import Colour, Container, DockerHealth, Release, Replica
 from proxyctl.errors import (
     DockerUnavailable,
     ImageUnavailable,
@@ -45,7 +45,7 @@ class Site:
         self.runtime = DockerRuntime(project, root)
 
     async def release(self, *, image: str = "1", **container: Any) -> Release:
-        found = await self.runtime.resolve(self._images[image], print)
+        found = await self.runtime.resolve(Container(image=self._images[image]), print)
         return a_release(1, found.reference, found.digest, **container)
 
     async def replica(self) -> Replica:
@@ -240,12 +240,12 @@ async def shelf(docker_engine: docker.DockerClient) -> AsyncIterator[Registry]:
 
 async def test_a_missing_image_is_pulled_and_its_progress_told(site: Site, shelf: Registry) -> None:
     told: list[str] = []
-    image = await site.runtime.resolve(shelf.image("tiny:1"), told.append)
+    image = await site.runtime.resolve(Container(image=shelf.image("tiny:1")), told.append)
     assert image.digest == site.engine.images.get(shelf.image("tiny:1")).id
     assert told[0] == f"pulling {shelf.image('tiny:1')}"
     assert told[-1] == f"pulling {shelf.image('tiny:1')}: 1 of 1 layers"
     told.clear()
-    assert await site.runtime.resolve(shelf.image("tiny:1"), told.append) == image
+    assert await site.runtime.resolve(Container(image=shelf.image("tiny:1")), told.append) == image
     assert told == []
 
 
@@ -255,18 +255,18 @@ async def test_a_missing_image_is_pulled_and_its_progress_told(site: Site, shelf
 )
 async def test_a_refused_pull_says_why(site: Site, shelf: Registry, name: str, words: str) -> None:
     with pytest.raises(ImageUnavailable, match=words) as refused:
-        await site.runtime.resolve(shelf.image(name), print)
+        await site.runtime.resolve(Container(image=shelf.image(name)), print)
     assert refused.value.next_step
 
 
 async def test_a_registry_that_is_down_is_named(site: Site) -> None:
     with pytest.raises(ImageUnavailable, match="its registry cannot be reached") as down:
-        await site.runtime.resolve("127.0.0.1:1/shop:1", print)
+        await site.runtime.resolve(Container(image="127.0.0.1:1/shop:1"), print)
     assert "connection refused" in down.value.detail
 
 
 async def test_a_pull_can_be_given_up(site: Site, shelf: Registry) -> None:
-    pulling = asyncio.create_task(site.runtime.resolve(shelf.image("slow:1"), print))
+    pulling = asyncio.create_task(site.runtime.resolve(Container(image=shelf.image("slow:1")), print))
     await asyncio.sleep(0.5)
     pulling.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -364,7 +364,7 @@ async def faulty(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 async def test_an_engine_that_is_gone_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     runtime, started = DockerRuntime("shop", tmp_path), time.monotonic()
-    calls = (runtime.network(), runtime.owned(), runtime.stop("x", 1.0), runtime.resolve("x", print))
+    calls = (runtime.network(), runtime.owned(), runtime.stop("x", 1.0), runtime.resolve(Container(image="x"), print))
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [DockerUnavailable] * 4
     with pytest.raises(DockerUnavailable, match="no such file"):
@@ -393,7 +393,7 @@ async def test_a_hung_engine_is_given_up_within_the_deadline(tmp_path: Path, mon
         with pytest.raises(DockerUnavailable, match="no answer in 1 s"):
             await SocketInspector("shop").inspect(["x"])
         assert time.monotonic() - started < 1.5
-        calls = (runtime.inspect(["x"]), runtime.stop("x", 0.0), runtime.resolve("x", print))
+        calls = (runtime.inspect(["x"]), runtime.stop("x", 0.0), runtime.resolve(Container(image="x"), print))
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         await runtime.close()
     assert [type(outcome) for outcome in outcomes] == [DockerUnavailable] * 3

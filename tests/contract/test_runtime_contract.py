@@ -14,7 +14,7 @@ import pytest
 from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.docker.runtime import DockerRuntime
 from proxyctl.adapters.memory import MemoryInspector, MemoryRuntime, MemoryWorld
-from proxyctl.domain.model import Colour, Release, Replica, ServiceName
+from proxyctl.domain.model import Colour, Container, Release, Replica, ServiceName
 from proxyctl.errors import AddressTaken, ImageUnavailable, NameTaken
 from proxyctl.ports import Inspector, Life, ReplicaState, Runtime
 from tests.releases import a_release
@@ -78,7 +78,7 @@ class DockerGround(Ground):
         self.inspector = SocketInspector(project)
 
     async def release(self, number: int = 1, image: str = "1", service: str = "web") -> Release:
-        resolved = await self.runtime.resolve(self._images[image], print)
+        resolved = await self.runtime.resolve(Container(image=self._images[image]), print)
         return a_release(number, resolved.reference, resolved.digest, service=service)
 
     def a_stranger(self, name: str) -> None:
@@ -109,7 +109,7 @@ class MemoryGround(Ground):
         self.inspector = MemoryInspector(self._world)
 
     async def release(self, number: int = 1, image: str = "1", service: str = "web") -> Release:
-        resolved = await self.runtime.resolve(image, print)
+        resolved = await self.runtime.resolve(Container(image=image), print)
         return a_release(number, resolved.reference, resolved.digest, service=service)
 
     def a_stranger(self, name: str) -> None:
@@ -147,7 +147,7 @@ async def test_an_image_is_pinned_to_one_digest(ground: Ground) -> None:
 
 async def test_an_image_that_cannot_be_had_is_named(ground: Ground) -> None:
     with pytest.raises(ImageUnavailable, match=NOWHERE):
-        await ground.runtime.resolve(NOWHERE, print)
+        await ground.runtime.resolve(Container(image=NOWHERE), print)
 
 
 async def test_slots_are_addresses_of_one_network_and_never_its_gateway(ground: Ground) -> None:
