@@ -7,6 +7,8 @@ exit_code() and end_of().
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import docker
@@ -42,22 +44,21 @@ class Execs:
         """Run a hook to its end. Cancelled, it is killed."""
         given = hook_options(hook)
         run = await self._engine.act(lambda client: str(client.api.exec_create(container, **given)["Id"]), what)
-        output = bytearray()
-        reading = asyncio.ensure_future(self._started(run, output, what))
+        output = _Output(run)
+        reading = asyncio.ensure_future(self._read(output, what))
         try:
             code = await self._ended(run, what)
             await asyncio.wait({reading}, timeout=LAST_WORDS)
         finally:
+            output.close()
             reading.cancel()
             (failed,) = await asyncio.gather(reading, return_exceptions=True)
         refused = str(failed) if isinstance(failed, Unavailable) else ""
-        return HookEnd(exit_code=code, output=refused or output.decode("utf-8", "replace").strip())
+        return HookEnd(exit_code=code, output=refused or str(output))
 
-    async def _started(self, run: str, output: bytearray, what: str) -> None:
-        """Starts the command and keeps the end of what it writes."""
-        async for chunk in self._engine.stream(lambda client: client.api.exec_start(run, stream=True), what, SILENCE):
-            output += chunk
-            del output[:-MOST_WORDS]
+    async def _read(self, output: _Output, what: str) -> None:
+        async for chunk in self._engine.stream(output.started, what, SILENCE):
+            output.add(chunk)
 
     async def _ended(self, run: str, what: str) -> int:
         try:
@@ -69,6 +70,36 @@ class Execs:
         except asyncio.CancelledError:
             await asyncio.shield(self._engine.act(lambda client: _kill(client, run), what))
             raise
+
+
+class _Output:
+    """What a command writes, the end of it; whoever waits no more closes it."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._stream: Any = None
+        self._end = bytearray()
+
+    def started(self, client: docker.DockerClient) -> Iterator[bytes]:
+        """The engine starts a command when its output is asked for."""
+        self._stream = client.api.exec_start(self._run, stream=True)
+        try:
+            yield from self._stream
+        finally:
+            self._stream._response.close()  # docker-py gives no other way to it
+
+    def add(self, chunk: bytes) -> None:
+        self._end += chunk
+        del self._end[:-MOST_WORDS]
+
+    def close(self) -> None:
+        """Wakes the thread that reads, which then closes the connection."""
+        with suppress(OSError):  # it has ended
+            if self._stream is not None:
+                self._stream.close()
+
+    def __str__(self) -> str:
+        return self._end.decode("utf-8", "replace").strip()
 
 
 def _state(client: docker.DockerClient, run: str) -> dict[str, Any]:

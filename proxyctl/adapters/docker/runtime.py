@@ -52,7 +52,12 @@ class DockerRuntime:
         self._engine = EngineCalls()
         self._execs = Execs(self._engine)
 
+    async def check(self) -> None:
+        """Raises DockerUnavailable where the engine does not answer, or not from this host."""
+        await self._engine.look(self._networks.refuse_another_host, "looking at the engine's networks")
+
     async def resolve(self, definition: Container, progress: Callable[[str], None]) -> Image:
+        await self.check()
         image = definition.image
         found = None if definition.pull_policy is Pull.ALWAYS else await self._local(definition)
         if found is None and definition.pull_policy is Pull.NEVER:
@@ -65,7 +70,8 @@ class DockerRuntime:
             await self._pull(definition, progress)
             found = await self._local(definition)
         if found is None:
-            raise ImageUnavailable(f"{image} was pulled and is gone again", next_step="docker images")
+            wrong = f"is not for {definition.platform}" if definition.platform else "is gone again"
+            raise ImageUnavailable(f"{image} is pulled and {wrong}", serving=SERVING, next_step="docker images")
         return Image(reference=image, digest=found)
 
     async def network(self) -> Network:
