@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from proxyctl.domain.container import Container, Hook
     from proxyctl.domain.events import Event
     from proxyctl.domain.model import HealthCheck
     from proxyctl.domain.state import ServiceState
@@ -151,8 +152,9 @@ class Inspector(Protocol):
 class Runtime(Inspector, Protocol):
     """Containers of this project, found by label, never by parsing names."""
 
-    async def resolve(self, image: str, progress: Callable[[str], None]) -> Image:
-        """The local image pinned to its digest; pulled when missing, `progress` is told. Raises ImageUnavailable."""
+    async def resolve(self, definition: Container, progress: Callable[[str], None]) -> Image:
+        """Its image pinned to the local digest; pulled as its pull policy says, `progress` is told. Raises
+        ImageUnavailable."""
         ...
 
     async def network(self) -> Network:
@@ -160,16 +162,18 @@ class Runtime(Inspector, Protocol):
         ...
 
     async def start(self, release: Release, replica: Replica, colour: Colour, rollout: str) -> Replica:
-        """Create, start and verify one replica at its address, restart policy `no`; a replica that runs already is
-        only observed. On failure nothing is left behind. Raises NameTaken, AddressTaken, ImageUnavailable, NoSpace."""
+        """Create, start and verify one replica at its address, restart policy `no`, then run its post_start hooks; a
+        replica that runs already is only observed. On failure nothing is left behind. Raises NameTaken, AddressTaken,
+        ImageUnavailable, NoSpace, Unavailable when a hook fails."""
         ...
 
     async def adopt_restart_policy(self, release: Release, names: Sequence[str]) -> None:
         """Give promoted replicas the restart policy of their definition."""
         ...
 
-    async def stop(self, name: str, grace: Seconds) -> None:
-        """Stop and remove our container of that name; absent is done."""
+    async def stop(self, name: str, grace: Seconds, pre_stop: Sequence[Hook] = ()) -> str:
+        """Run the hooks, stop and remove our container of that name, all within the grace period; absent is done.
+        Returns why a hook failed: it keeps no container from its end."""
         ...
 
     async def owned(self, service: ServiceName | None = None) -> list[ReplicaState]:

@@ -1,11 +1,14 @@
-"""A unix socket in front of the real Docker engine that fails where it is told. Start at relay()."""
+"""In front of the real Docker engine: a unix socket that fails where it is told, or TLS. Start at relay()."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+
+Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 ENGINE = "/var/run/docker.sock"
 
@@ -14,8 +17,8 @@ class Relay:
     """Passes everything on, until a request's first line contains `cut_at`: that connection breaks unanswered, once it
     was passed on; or `hang_at`: that request is never passed on nor answered."""
 
-    def __init__(self, path: Path) -> None:
-        self.host = f"unix://{path}"
+    def __init__(self, host: str) -> None:
+        self.host = host
         self.cut_at = ""
         self.hang_at = ""
 
@@ -53,16 +56,35 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @asynccontextmanager
 async def relay(folder: Path) -> AsyncIterator[Relay]:
-    path = folder / "docker.sock"
-    made = Relay(path)
+    made = Relay(f"unix://{folder}/docker.sock")
+    async with _accepting(made, lambda accept: asyncio.start_unix_server(accept, folder / "docker.sock")):
+        yield made
+
+
+@asynccontextmanager
+async def tls_relay(certificate: Path, key: Path) -> AsyncIterator[Relay]:
+    """By TCP on localhost; a client shows the same certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificate))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(certificate, key)
+    made = Relay("")
+    async with _accepting(made, lambda accept: asyncio.start_server(accept, "localhost", 0, ssl=context)) as server:
+        made.host = f"tcp://localhost:{server.sockets[0].getsockname()[1]}"
+        yield made
+
+
+@asynccontextmanager
+async def _accepting(
+    made: Relay, listening: Callable[[Accept], Awaitable[asyncio.Server]]
+) -> AsyncIterator[asyncio.Server]:
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.create_task(made(reader, writer)))
 
-    server = await asyncio.start_unix_server(accept, path)
+    server = await listening(accept)
     try:
-        yield made
+        yield server
     finally:
         server.close()
         await asyncio.sleep(0.05)  # one that was accepted just now has its task by then

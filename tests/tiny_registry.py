@@ -20,11 +20,16 @@ LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 
 class Registry:
-    """`tiny:1` can be pulled, `locked:1` wants a login, `slow:1` is never answered; there is nothing else."""
+    """`tiny:1` can be pulled, `locked:1` by nobody, `slow:1` is never answered; there is nothing else."""
 
     def __init__(self) -> None:
         self.port = 0
-        layer = _tar({"hello": b"hello\n"})
+        self.only_for = ""  # the Authorization of who logged in; empty: for everybody
+        self.publish(b"hello\n")
+
+    def publish(self, content: bytes) -> None:
+        """From now on every tag names an image of this."""
+        layer = _tar({"hello": content})
         config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]}}
         self._layer = gzip.compress(layer)
         self._config = json.dumps(config | {"config": {}, "history": []}).encode()
@@ -42,6 +47,9 @@ class Registry:
 
     async def answer(self, request: web.Request) -> web.Response:
         path = request.path
+        if self.only_for and request.headers.get("Authorization") != self.only_for:
+            challenge = {"WWW-Authenticate": 'Basic realm="tiny"'}
+            return web.json_response(_error("UNAUTHORIZED", "authentication required"), status=401, headers=challenge)
         if path == "/v2/":
             return web.Response()
         if path.startswith("/v2/locked/"):

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 
+from proxyctl.domain.container import Container, Hook
 from proxyctl.domain.events import Event
 from proxyctl.domain.model import (
     Colour,
@@ -33,6 +34,7 @@ from proxyctl.errors import (
     NameTaken,
     NginxUnavailable,
     PublishRefused,
+    Unavailable,
 )
 from proxyctl.ports import (
     Endpoint,
@@ -106,8 +108,9 @@ class MemoryInspector:
 
 
 class MemoryRuntime(MemoryInspector):
-    async def resolve(self, image: str, progress: Callable[[str], None]) -> Image:
+    async def resolve(self, definition: Container, progress: Callable[[str], None]) -> Image:
         self._world.engine()
+        image = definition.image
         if image in self._world.missing_images:
             raise ImageUnavailable(f"no image {image}", next_step="build or push it")
         progress(f"{image} is here")
@@ -130,6 +133,7 @@ class MemoryRuntime(MemoryInspector):
             for other in world.containers.values():
                 if other.address == replica.ip and other.life is Life.RUNNING:
                     raise AddressTaken(f"{other.name} has {replica.ip}")
+            _run_hooks("post_start", replica.name, release.service.container.post_start)
             running = world.run(replica.name, replica.ip, release.image, release.service.name)
             world.policies[replica.name] = "no"
         return replica.replace(incarnation=running.incarnation)
@@ -138,9 +142,15 @@ class MemoryRuntime(MemoryInspector):
         self._world.engine()
         self._world.policies.update(dict.fromkeys(names, release.service.container.restart))
 
-    async def stop(self, name: str, grace: Seconds) -> None:
+    async def stop(self, name: str, grace: Seconds, pre_stop: Sequence[Hook] = ()) -> str:
         self._world.engine()
-        self._world.containers.pop(name, None)
+        if self._world.containers.pop(name, None) is None:
+            return ""
+        try:
+            _run_hooks("pre_stop", name, pre_stop)
+        except Unavailable as failed:
+            return str(failed)
+        return ""
 
     async def owned(self, service: ServiceName | None = None) -> list[ReplicaState]:
         self._world.engine()
@@ -156,6 +166,13 @@ class MemoryRuntime(MemoryInspector):
         return Traffic(connections=0, quiet_for=float("inf"))
 
     async def close(self) -> None: ...
+
+
+def _run_hooks(kind: str, name: str, hooks: Sequence[Hook]) -> None:
+    """Every command passes but `false`."""
+    for hook in hooks:
+        if hook.command[0] == "false":
+            raise Unavailable(f"{kind} of {name}: false exited with code 1")
 
 
 class MemoryProber:

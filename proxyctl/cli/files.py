@@ -88,7 +88,7 @@ def _tell_warnings(shop: Workshop) -> None:
 
 async def _docker_problems(shop: Workshop) -> list[str]:
     try:
-        await shop.runtime.owned()
+        await shop.runtime.check()
     except ProxyctlError as error:
         return [f"docker: {error}; {error.next_step}"]
     return []

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from proxyctl.config.container import Definition
+from proxyctl.config.definition import Definition
 from proxyctl.config.schema import (
     BasicAuthFile,
     HashFile,

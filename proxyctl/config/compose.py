@@ -1,38 +1,29 @@
 """Take container definitions from a Compose file. Never writes to it, never starts what it describes.
 
-Only the services that `proxyctl.yml` names are looked at. What plainly matters to Compose alone is left out with a
-warning; any other key that we do not carry is a problem. Start at inherited().
+Only the services that `proxyctl.yml` names are looked at. What is left out is told in a warning each, and what cannot
+be had without Compose is a problem (compose_keys.py). Start at inherited().
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from proxyctl.config import document as tree
-from proxyctl.config.container import ContainerFile, Definition, defined
+from proxyctl.config.compose_keys import is_label_of_another_proxy, is_variable_of_another_proxy, sifted
+from proxyctl.config.container import ContainerFile
+from proxyctl.config.definition import Definition, defined
 from proxyctl.config.document import Document, Entry, Location, Node, Scalar, Sequence, Value, dotted, parse, value_of
 from proxyctl.config.interpolate import dotenv, replaced
+from proxyctl.config.mounts import is_path, source_of
 from proxyctl.config.problems import Problem, shown
 from proxyctl.config.shape import Findings, shaped
 from proxyctl.config.source import text_of
 
-ONLY_COMPOSE = (
-    "attach",
-    "build",
-    "container_name",
-    "depends_on",
-    "develop",
-    "expose",
-    "ports",
-    "profiles",
-    "pull_policy",
-    "scale",
-)
-
+_OF_OTHER_PROXIES = {"labels": is_label_of_another_proxy, "environment": is_variable_of_another_proxy}
 _NOT_IN_PROJECT = re.compile(r"[^a-z0-9_-]", re.ASCII)
 
 
@@ -45,10 +36,11 @@ class Inherited:
     warnings: tuple[Problem, ...] = ()
 
 
-def inherited(path: Path, wanted: Iterable[str], environment: Mapping[str, str]) -> Inherited:
-    """The definitions of the wanted services that the file has. Raises Unreadable."""
+def inherited(path: Path, wanted: Mapping[str, frozenset[str]], environment: Mapping[str, str]) -> Inherited:
+    """The definitions of the wanted services that the file has; each comes with the words of its `allow`. Raises
+    Unreadable."""
     document = parse(path)
-    reading = _Reading(document, _variables(path, environment), frozenset(wanted))
+    reading = _Reading(document, _variables(path, environment), wanted)
     definitions = {name: reading.definition(name) for name in reading.taken}
     return Inherited(definitions=definitions, findings=reading.findings, warnings=tuple(reading.warnings))
 
@@ -67,9 +59,10 @@ def _variables(path: Path, environment: Mapping[str, str]) -> Mapping[str, str]:
 class _Reading:
     """One Compose file being read."""
 
-    def __init__(self, document: Document, variables: Mapping[str, str], wanted: frozenset[str]) -> None:
+    def __init__(self, document: Document, variables: Mapping[str, str], wanted: Mapping[str, frozenset[str]]) -> None:
         self._document = document
         self._variables = variables
+        self._wanted = wanted
         self._services = _below(document.root, "services")
         self.taken = tuple(name for name in self._services if name in wanted)
         self._left = tuple(name for name in self._services if name not in wanted)
@@ -84,20 +77,34 @@ class _Reading:
         if not isinstance(node, tree.Mapping):
             self.findings.value(location, "write a mapping, such as image: shop/web")
             return Definition({})
-        value = value_of(self._replaced(self._carried(node, location), location))
+        service = self._replaced(self._carried(node, name), location)
+        assert isinstance(service, tree.Mapping)
+        value = value_of(self._granted(self._granted(service, "secrets", location), "configs", location))
         assert isinstance(value, dict)
         file = shaped(ContainerFile, value, self.findings, location)
-        return self._renamed(defined(file, self._document.path.parent), location)
+        definition = self._without_other_proxies(defined(file, self._document.path.parent), location)
+        return self._renamed(definition, location)
 
-    # --- keys that matter to Compose alone ---
+    # --- what is not for us ---
 
-    def _carried(self, node: tree.Mapping, location: Location) -> tree.Mapping:
-        """The service without what we may leave out."""
-        left_out = {key: words for key in node.entries if (words := _reason_to_leave_out(key, node.entries[key].node))}
-        for key, words in left_out.items():
-            self._warn((*location, key), f"left out: {words}")
-        kept = {key: entry for key, entry in node.entries.items() if key not in left_out and not key.startswith("x-")}
-        return tree.Mapping(node.place, kept)
+    def _carried(self, node: tree.Mapping, name: str) -> tree.Mapping:
+        """The service without what is left out or refused."""
+        service = sifted(node, self._wanted[name])
+        for below, why in service.left_out.items():
+            self._warn(("services", name, *below), f"left out: {why}")
+        for below, why in service.refused.items():
+            self.findings.key(("services", name, *below), f"not carried; {why}")
+        return service.kept
+
+    def _without_other_proxies(self, definition: Definition, location: Location) -> Definition:
+        """What makes another proxy on this host route a container: it would route candidates, past the gate."""
+        given = dict(definition.given)
+        for key, is_theirs in _OF_OTHER_PROXIES.items():
+            theirs = [name for name, _ in given.get(key, ()) if is_theirs(name)]
+            if theirs:
+                given[key] = tuple(pair for pair in given[key] if pair[0] not in theirs)
+                self._warn((*location, key), f"left out, or another proxy would route candidates: {', '.join(theirs)}")
+        return Definition(given)
 
     def _warn(self, location: Location, words: str) -> None:
         place = tree.place_of_key(self._document.root, location)
@@ -129,6 +136,45 @@ class _Reading:
             self.findings.value(location, str(error))
             return Scalar(node.place, "")
 
+    # --- secrets and configs, which the file declares apart ---
+
+    def _granted(self, service: tree.Mapping, kind: str, location: Location) -> tree.Mapping:
+        """The service with what each of its secrets or configs is, in the place of its name."""
+        entry = service.entries.get(kind)
+        if entry is None or not isinstance(entry.node, Sequence):
+            return service
+        items = (self._grant(item, kind, (*location, kind, at)) for at, item in enumerate(entry.node.items))
+        granted = Entry(entry.place, Sequence(entry.node.place, tuple(items)))
+        return tree.Mapping(service.place, service.entries | {kind: granted})
+
+    def _grant(self, item: Node, kind: str, location: Location) -> Node:
+        """One of them in the long form."""
+        written = dict(item.entries) if isinstance(item, tree.Mapping) else {"source": Entry(item.place, item)}
+        name = value_of(written["source"].node) if "source" in written else None
+        if not isinstance(name, str):
+            return item
+        reference = self._reference(kind, name, location)
+        for key in ("uid", "gid", "mode") if reference.startswith("file:") else ():
+            if written.pop(key, None):
+                self._warn((*location, key), "left out: a file is mounted as it is; change the file itself")
+        written["source"] = Entry(item.place, Scalar(item.place, reference))
+        written.setdefault("target", Entry(item.place, Scalar(item.place, name)))
+        return tree.Mapping(item.place, written)
+
+    def _reference(self, kind: str, name: str, user: Location) -> str:
+        """What is declared by that name, as `proxyctl.yml` would have it."""
+        declared = _below(self._document.root, kind)
+        if name not in declared:
+            self.findings.value(user, f"{shown(name)} is not declared under {kind}; declare it there")
+            return "text:"
+        settings = self._plain(declared[name], (kind, name))
+        options = settings if isinstance(settings, dict) else {}
+        for key, reference in (("file", "file"), ("environment", "env"), ("content", "text")):
+            if isinstance(options.get(key), str):
+                return f"{reference}:{options[key]}"
+        self.findings.key((kind, name), "not carried: it lives outside of the file; write file or environment")
+        return "text:"
+
     # --- networks and volumes, which Docker knows by other names than the file does ---
 
     def _renamed(self, definition: Definition, location: Location) -> Definition:
@@ -150,10 +196,10 @@ class _Reading:
         return (default,)
 
     def _volume(self, volume: str, location: Location) -> str:
-        source, _, rest = volume.partition(":")
-        if source.startswith("/"):
+        source = source_of(volume)
+        if not source or is_path(source):
             return volume
-        return f"{self._real('volumes', source, (*location, 'volumes'))}:{rest}"
+        return self._real("volumes", source, (*location, "volumes")) + volume.removeprefix(source)
 
     def _real(self, kind: str, key: str, user: Location) -> str:
         """What Docker calls the network or volume that the file calls `key`."""
@@ -177,15 +223,6 @@ class _Reading:
 
     def _plain(self, entry: Entry, location: Location) -> Value:
         return value_of(self._replaced(entry.node, location))
-
-
-def _reason_to_leave_out(key: str, node: Node) -> str:
-    """Empty for a key that is not to be left out."""
-    if key in ONLY_COMPOSE:
-        return "it matters to Compose alone"
-    if key == "deploy" and isinstance(node, tree.Mapping) and set(node.entries) <= {"replicas"}:
-        return "write replicas in proxyctl.yml"
-    return ""
 
 
 def _below(root: tree.Mapping, key: str) -> Mapping[str, Entry]:

@@ -1,79 +1,104 @@
 """A container definition as a file has it: Compose's forms of the keys that we carry, and no other key.
 
-`proxyctl.yml` and the Compose file are read by the same model. defined() takes what one of them says, over() lays
-one on the other, to_domain() is the way into the domain. Never reads a file.
+`proxyctl.yml` and the Compose file are read by the same model; limits.py and mounts.py have the larger keys.
+definition.py brings it into one form. Never reads a file. Start at ContainerFile.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
+from proxyctl.config import engine_grammar as engine
 from proxyctl.config import fields, grammar
-from proxyctl.config.fields import ALONE, LISTED, MAPPED, Read, forms
-from proxyctl.domain.model import Container, DockerHealth, Pairs
+from proxyctl.config.fields import ALONE, LISTED, MAPPED, MOST_PAIRS, Read, Strict, alone, forms
+from proxyctl.config.limits import (
+    BlockIoFile,
+    Cpus,
+    DeployFile,
+    Gpus,
+    Memory,
+    Microseconds,
+    Pids,
+    Size,
+    Swap,
+    Ulimits,
+    number,
+)
+from proxyctl.config.mounts import Grants, Tmpfses, Truth, Volume
+from proxyctl.domain.container import Device, DockerHealth, Logging, Pull
+
+_TEXT: dict[str, Any] = {"type": "string"}
 
 
-class Strict(BaseModel):
-    """A mapping of a file: unknown keys are problems, and what was read never changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+def _text(grammar: Callable[[Any], str], *examples: str) -> Read:
+    return Read(grammar, _TEXT | ({"examples": list(examples)} if examples else {}))
 
 
-# --- volumes ----------------------------------------------------------------------------------------------------
+# --- lists and pairs ----------------------------------------------------------------------------------------------
+
+Address = Annotated[str, _text(engine.address, "10.0.0.53")]
+Addresses = Annotated[
+    Annotated[tuple[Address, ...], Tag(LISTED)] | Annotated[tuple[str, ...], alone(engine.address, _TEXT), Tag(ALONE)],
+    forms("an address, or a list of them"),
+]
+Domain = Annotated[str, _text(engine.search_domain, "example.com")]
+Domains = Annotated[
+    Annotated[tuple[Domain, ...], Tag(LISTED)]
+    | Annotated[tuple[str, ...], alone(engine.search_domain, _TEXT), Tag(ALONE)],
+    forms("a domain, or a list of them"),
+]
+Resolving = Annotated[str, _text(engine.dns_option, "ndots:2")]
+Capability = Annotated[str, _text(engine.capability, "NET_ADMIN")]
+Security = Annotated[str, _text(engine.security_option, "no-new-privileges", "apparmor=unconfined")]
+Group = Annotated[str, Read(engine.group, {"type": ["string", "integer"]})]
+DeviceRule = Annotated[str, _text(engine.device_cgroup_rule, "c 1:3 mr")]
+OptionName = Annotated[str, _text(engine.option_name)]
+SysctlName = Annotated[str, _text(engine.sysctl_name, "net.core.somaxconn")]
+Sysctls = Annotated[
+    Annotated[dict[SysctlName, fields.Word], Field(max_length=MOST_PAIRS), Tag(MAPPED)]
+    | Annotated[
+        tuple[Annotated[tuple[str, str], Read(engine.sysctl_entry, _TEXT)], ...],
+        Field(max_length=MOST_PAIRS),
+        Tag(LISTED),
+    ],
+    forms("a mapping such as net.core.somaxconn: 1024, or a list such as [net.core.somaxconn=1024]"),
+]
+HostAddresses = Annotated[
+    Annotated[tuple[Annotated[str, _text(engine.host_address)], ...], Tag(LISTED)]
+    | Annotated[tuple[str, ...], alone(engine.host_address, _TEXT), Tag(ALONE)],
+    forms("an address, or a list of them"),
+]
+ExtraHosts = Annotated[
+    Annotated[dict[Annotated[str, _text(engine.extra_host)], HostAddresses], Tag(MAPPED)]
+    | Annotated[tuple[Annotated[tuple[str, str], Read(engine.extra_host_entry, _TEXT)], ...], Tag(LISTED)],
+    forms('a mapping such as db.internal: 10.0.0.5, or a list such as ["db.internal:10.0.0.5"]'),
+]
 
 
-class Mount(Strict):
-    """A volume in Compose's long form."""
-
-    type: Annotated[str, fields.one_of("bind", "volume", later=("tmpfs", "npipe", "cluster"))]
-    source: fields.File
-    target: fields.Inside
-    read_only: fields.Truth = False
+class DeviceFile(Strict):
+    source: fields.Inside
+    target: fields.Inside | None = None
+    permissions: fields.Line = "rwm"
 
     @model_validator(mode="after")
     def _as_in_short(self) -> Self:
         """Both forms keep the same rules."""
-        self.short()
+        self.to_domain()
         return self
 
-    def short(self) -> str:
-        source = self.source if self.type == "volume" or _is_path(self.source) else f"./{self.source}"
-        return volume(f"{source}:{self.target}" + (":ro" if self.read_only else ""))
+    def to_domain(self) -> Device:
+        return engine.device_of(self.source, self.target or self.source, self.permissions)
 
 
-def volume(value: Any) -> str:
-    """`source:target[:ro]`; the source is a path or the name of a volume. Raises ValueError."""
-    source, colon, rest = grammar.line(value).partition(":")
-    target, _, mode = rest.partition(":")
-    if not colon or not source:
-        raise ValueError("a volume needs a name or a folder; write source:target, such as data:/data")
-    if mode not in ("", "ro", "rw"):
-        raise ValueError(f"the mode {mode} is not carried; write ro or nothing after the target")
-    return f"{_source(source)}:{grammar.inside(target)}" + (":ro" if mode == "ro" else "")
-
-
-def _source(text: str) -> str:
-    if not _is_path(text):
-        return grammar.docker_name(text)
-    path = grammar.file(text)
-    if path.startswith("/") and any(part in (".", "..") for part in path.split("/")):
-        raise ValueError("an absolute path has no . or .. parts")
-    return path
-
-
-def _is_path(source: str) -> bool:
-    return source.startswith(("/", ".", "~"))
-
-
-Volume = Annotated[
-    Annotated[str, Read(volume, {"type": "string", "examples": ["data:/data", "./site:/site:ro"]}), Tag(ALONE)]
-    | Annotated[Mount, Tag(MAPPED)],
-    forms("source:target[:ro], or a mapping with type, source and target"),
+Devices = tuple[
+    Annotated[
+        Annotated[Device, Read(engine.device, _TEXT), Tag(ALONE)] | Annotated[DeviceFile, Tag(MAPPED)],
+        forms("source[:target][:rwm], or a mapping with source, target and permissions"),
+    ],
+    ...,
 ]
 
 
@@ -91,8 +116,9 @@ class Healthcheck(Strict):
     interval: fields.ComposeDuration | None = None
     timeout: fields.ComposeDuration | None = None
     start_period: fields.ComposeDuration | None = None
-    retries: Annotated[int, fields.counted(1, 100)] | None = None
-    disable: fields.Truth = False
+    start_interval: fields.ComposeDuration | None = None
+    retries: Annotated[int, number(1, 100)] | None = None
+    disable: Truth = False
 
     def to_domain(self) -> DockerHealth:
         return DockerHealth(
@@ -100,113 +126,108 @@ class Healthcheck(Strict):
             interval=self.interval,
             timeout=self.timeout,
             start_period=self.start_period,
+            start_interval=self.start_interval,
             retries=self.retries,
         )
+
+
+class HookFile(Strict):
+    """A command that is run inside a running container."""
+
+    command: fields.Command
+    user: Annotated[str, Read(grammar.user, {"type": ["string", "integer"]})] | None = None
+    privileged: Truth = False
+    working_dir: fields.Inside | None = None
+    environment: fields.Environment = ()
+
+
+class LoggingFile(Strict):
+    driver: Annotated[str, _text(engine.driver, "json-file")] | None = None
+    options: dict[OptionName, fields.Word] = fields.written({})
+
+    def to_domain(self) -> Logging:
+        return Logging(driver=self.driver or "", options=tuple(self.options.items()))
 
 
 class ContainerFile(Strict):
     """The keys of a Compose service that we carry."""
 
     image: Annotated[fields.Image | None, Field(description="What the replicas run.")] = None
+    pull_policy: Annotated[Pull, Read(engine.pull, {"enum": ["always", "missing", "never", "if_not_present"]})] = (
+        fields.written("missing", "When the registry is asked for the image.")
+    )
+    platform: Annotated[str, _text(engine.platform, "linux/amd64")] | None = None
     command: fields.Command | None = None
     entrypoint: fields.Command | None = None
     environment: Annotated[fields.Environment, Field(description="env:NAME and file:PATH stand for secrets.")] = ()
     env_file: Annotated[fields.Files, Field(description="Read when a container is created.")] = ()
     volumes: Annotated[tuple[Volume, ...], Field(max_length=64)] = ()
+    tmpfs: Tmpfses = ()
+    secrets: Annotated[Grants, Field(max_length=64)] = ()
+    configs: Annotated[Grants, Field(max_length=64)] = ()
     networks: Annotated[fields.Networks, Field(description="Existing Docker networks, by name.")] = ()
     labels: fields.Labels = ()
+    annotations: fields.Labels = ()
     healthcheck: Healthcheck | None = None
     user: Annotated[str, Read(grammar.user, {"type": ["string", "integer"]})] | None = None
     working_dir: fields.Inside | None = None
+    tty: Truth | None = None
+    stdin_open: Truth | None = None
     stop_signal: Annotated[str, Read(grammar.stop_signal, {"type": ["string", "integer"]})] | None = None
     stop_grace_period: fields.ComposeDuration = fields.written("10s")
-    init: fields.Truth | None = None
+    init: Truth | None = None
     restart: Annotated[
         str, Read(grammar.restart, {"type": "string", "examples": ["unless-stopped", "on-failure:3"]})
     ] = "unless-stopped"
+    logging: LoggingFile | None = None
+    post_start: Annotated[
+        tuple[HookFile, ...], Field(max_length=16, description="Run inside, before the gate; one that fails ends it.")
+    ] = ()
+    pre_stop: Annotated[
+        tuple[HookFile, ...], Field(max_length=16, description="Run inside, before the stop signal.")
+    ] = ()
+    deploy: DeployFile = DeployFile()
 
+    cpus: Cpus | None = None
+    cpu_shares: Annotated[int, number(2, 1 << 18)] | None = None
+    cpu_quota: Microseconds | None = None
+    cpu_period: Microseconds | None = None
+    cpu_rt_period: Microseconds | None = None
+    cpu_rt_runtime: Microseconds | None = None
+    cpuset: Annotated[str, _text(engine.cpuset, "0-3,6")] | None = None
+    mem_limit: Memory | None = None
+    mem_reservation: Memory | None = None
+    memswap_limit: Swap | None = None
+    mem_swappiness: Annotated[int, number(0, 100)] | None = None
+    pids_limit: Pids | None = None
+    oom_kill_disable: Truth | None = None
+    oom_score_adj: Annotated[int, number(-1000, 1000)] | None = None
+    shm_size: Size | None = None
+    ulimits: Ulimits = fields.written({})
+    blkio_config: BlockIoFile | None = None
+    storage_opt: dict[OptionName, fields.Word] = fields.written({})
+    cgroup_parent: Annotated[str, _text(engine.cgroup_parent)] | None = None
 
-# --- one form of each key ---------------------------------------------------------------------------------------
+    privileged: Truth | None = None
+    read_only: Truth | None = None
+    cap_add: tuple[Capability, ...] = ()
+    cap_drop: tuple[Capability, ...] = ()
+    security_opt: tuple[Security, ...] = ()
+    devices: Devices = ()
+    device_cgroup_rules: tuple[DeviceRule, ...] = ()
+    gpus: Gpus = ()
+    group_add: tuple[Group, ...] = ()
+    sysctls: Sysctls = ()
+    ipc: Annotated[str, _text(engine.namespace("private", "shareable", "none", "host"))] | None = None
+    pid: Annotated[str, _text(engine.namespace("host"))] | None = None
+    cgroup: Annotated[str, _text(engine.namespace("private", "host"))] | None = None
+    uts: Annotated[str, _text(engine.namespace("host"))] | None = None
+    userns_mode: Annotated[str, _text(engine.namespace("host"))] | None = None
+    runtime: Annotated[str, _text(engine.runtime, "runc")] | None = None
 
-
-class Definition(NamedTuple):
-    """A container definition in one form of each key, paths absolute. Holds only what was written."""
-
-    given: dict[str, Any]
-
-    def over(self, inherited: Definition) -> Definition:
-        """This laid over the inherited one: variables and labels by name, volumes by target, the rest whole."""
-        merged = inherited.given | self.given
-        for key, name_of in _MERGED.items():
-            if key in inherited.given and key in self.given:
-                own = {name_of(item) for item in self.given[key]}
-                kept = tuple(item for item in inherited.given[key] if name_of(item) not in own)
-                merged[key] = kept + self.given[key]
-        return Definition(merged)
-
-    def to_domain(self) -> Container:
-        return Container(**self.given)
-
-
-def defined(file: ContainerFile, folder: Path) -> Definition:
-    """What the file says, its relative paths taken from this folder."""
-    return Definition({key: _ONE_FORM[key](getattr(file, key), folder) for key in sorted(file.model_fields_set)})
-
-
-def mounted_at(volume: str) -> str:
-    return volume.split(":")[1]
-
-
-def _first(pair: tuple[str, str]) -> str:
-    return pair[0]
-
-
-_MERGED: dict[str, Callable[[Any], str]] = {"environment": _first, "labels": _first, "volumes": mounted_at}
-
-
-def _as_it_is(value: Any, _folder: Path) -> Any:
-    return value
-
-
-def _pairs(value: Any, _folder: Path) -> Pairs:
-    return tuple(value.items()) if isinstance(value, dict) else value
-
-
-def _environment(value: Any, folder: Path) -> Pairs:
-    """A variable without value is taken from the environment at the start, as Compose does."""
-    pairs = _pairs(value, folder)
-    return tuple((name, f"env:{name}" if text is None else _reference(text, folder)) for name, text in pairs)
-
-
-def _reference(text: str, folder: Path) -> str:
-    kind, _, named = text.partition(":")
-    return f"file:{_absolute(named, folder)}" if kind == "file" else text
-
-
-def _files(value: Any, folder: Path) -> tuple[str, ...]:
-    return tuple(_absolute(each, folder) for each in value)
-
-
-def _volumes(value: Any, folder: Path) -> tuple[str, ...]:
-    return tuple(_bound(each if isinstance(each, str) else each.short(), folder) for each in value)
-
-
-def _bound(text: str, folder: Path) -> str:
-    source, _, rest = text.partition(":")
-    return f"{_absolute(source, folder)}:{rest}" if _is_path(source) else text
-
-
-def _absolute(path: str, folder: Path) -> str:
-    return os.path.normpath(folder / path)
-
-
-_ONE_FORM: dict[str, Callable[[Any, Path], Any]] = {
-    **dict.fromkeys(ContainerFile.model_fields, _as_it_is),
-    "command": lambda value, _: tuple(value),
-    "environment": _environment,
-    "env_file": _files,
-    "volumes": _volumes,
-    "networks": lambda value, _: tuple(value),
-    "labels": _pairs,
-    "healthcheck": lambda value, _: value.to_domain(),
-}
+    hostname: Annotated[str, _text(engine.hostname, "web")] | None = None
+    domainname: Annotated[str, _text(engine.hostname, "example.com")] | None = None
+    dns: Addresses = ()
+    dns_opt: tuple[Resolving, ...] = ()
+    dns_search: Domains = ()
+    extra_hosts: ExtraHosts = ()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from proxyctl.config.compose_keys import is_label_of_another_proxy
+from proxyctl.config.definition import Definition
 from proxyctl.config.document import Document, Location, dotted, place_of, written_at
 from proxyctl.config.problems import Problem, shown
 from proxyctl.config.schema import HashFile, ProjectFile, ServiceFile
@@ -19,13 +21,15 @@ _UNCOVERED = {
 }
 
 
-def doubts(file: ProjectFile, document: Document) -> Iterator[Problem]:
+def doubts(file: ProjectFile, definitions: Mapping[str, Definition], document: Document) -> Iterator[Problem]:
     """In the order of the file's keys, each with its place."""
-    for location, words in _of_project(file, document):
+    for location, words in _of_project(file, definitions, document):
         yield Problem(document.path, place_of(document.root, location), dotted(location), words)
 
 
-def _of_project(file: ProjectFile, document: Document) -> Iterator[tuple[Location, str]]:
+def _of_project(
+    file: ProjectFile, definitions: Mapping[str, Definition], document: Document
+) -> Iterator[tuple[Location, str]]:
     for at, network in enumerate(file.proxy.trusted):
         if network.endswith("/0"):
             yield ("proxy", "trusted", at), f"{network} lets every client claim any address"
@@ -36,6 +40,7 @@ def _of_project(file: ProjectFile, document: Document) -> Iterator[tuple[Locatio
             yield ("services", name, "basic_auth"), "passwords travel readable without HTTPS; write tls"
         yield from _of_hosts(service, ("services", name, "hosts"), document)
         yield from _of_environment(service.container.environment, ("services", name, "container", "environment"))
+        yield from _of_container(definitions[name], ("services", name, "container"))
 
 
 def _of_hosts(service: ServiceFile, location: Location, document: Document) -> Iterator[tuple[Location, str]]:
@@ -43,6 +48,14 @@ def _of_hosts(service: ServiceFile, location: Location, document: Document) -> I
         written = written_at(document.root, (*location, at))
         if isinstance(written, str) and not written.isascii():
             yield (*location, at), f"{shown(written)} is {host} to nginx and to clients"
+
+
+def _of_container(definition: Definition, location: Location) -> Iterator[tuple[Location, str]]:
+    if definition.given.get("privileged"):
+        yield (*location, "privileged"), "a privileged container is as good as root on the host"
+    for label, _ in definition.given.get("labels", ()):
+        if is_label_of_another_proxy(label):
+            yield (*location, "labels"), f"{shown(label)} has another proxy route candidates, past the gate"
 
 
 def _of_environment(environment: Any, location: Location) -> Iterator[tuple[Location, str]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag
 from pydantic_core import CoreSchema, core_schema
 
 from proxyctl.config import grammar
@@ -18,6 +18,12 @@ from proxyctl.config.places import NAME
 MOST_PAIRS = 1000  # variables or labels of one container
 
 LISTED, MAPPED, ALONE = "<list>", "<mapping>", "<alone>"  # tags of forms; they stand in no file
+
+
+class Strict(BaseModel):
+    """A mapping of a file: unknown keys are problems, and what was read never changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 @dataclass(frozen=True)

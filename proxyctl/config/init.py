@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from proxyctl.config import grammar
 from proxyctl.config.compose import services_of
+from proxyctl.config.compose_keys import REFUSED
 from proxyctl.config.document import Value
+from proxyctl.config.mounts import is_written_to, source_of
 from proxyctl.config.places import NAME, RESERVED
 from proxyctl.config.problems import shown
 from proxyctl.config.source import Unreadable
+from proxyctl.config.stores import keeps_data
 from proxyctl.errors import ConfigRejected
 
-# They keep data of their own, so two releases of one cannot run side by side.
-_STORES = re.compile(
-    r"(?:.*/)?(?:postgres|postgis|mysql|mariadb|mongo|redis|valkey|memcached|rabbitmq|nats|elasticsearch|opensearch|minio"
-    r"|clickhouse[^/:]*|kafka|zookeeper|etcd)(?:[:@].*)?",
-    re.ASCII,
-)
 _PORT = re.compile(r"(?:.*:)?([1-9][0-9]{0,4})(?:/tcp)?", re.ASCII)
 
 
@@ -35,6 +32,7 @@ class _Found(NamedTuple):
     port: int
     has_image: bool
     has_healthcheck: bool
+    allow: tuple[str, ...]
 
 
 def commented_file(project: str, compose: Path | None = None) -> str:
@@ -60,7 +58,7 @@ def _found(compose: Path) -> list[_Found]:
     services = _services(compose)
     routed = ((name, service, _port(service)) for name, service in services.items() if isinstance(service, dict))
     return [
-        _Found(name, port, "image" in service, "healthcheck" in service)
+        _Found(name, port, "image" in service, "healthcheck" in service, tuple(_allow(service)))
         for name, service, port in routed
         if port is not None and _may_run(name, service)
     ]
@@ -75,8 +73,24 @@ def _services(compose: Path) -> Mapping[str, Value]:
 
 def _may_run(name: str, service: Mapping[str, Value]) -> bool:
     image = service.get("image")
-    is_store = isinstance(image, str) and _STORES.fullmatch(image) is not None
-    return NAME.fullmatch(name) is not None and name not in RESERVED and not is_store
+    is_store = isinstance(image, str) and keeps_data(image)
+    needs_compose = any(key in service for key in REFUSED)
+    return NAME.fullmatch(name) is not None and name not in RESERVED and not is_store and not needs_compose
+
+
+def _allow(service: Mapping[str, Value]) -> Iterator[str]:
+    """The words without which the service would be refused."""
+    volumes, deploy = service.get("volumes"), service.get("deploy")
+    if any(map(_is_shared, volumes if isinstance(volumes, list) else ())):
+        yield "shared-volumes"
+    if isinstance(deploy, dict) and ("placement" in deploy or deploy.get("mode", "replicated") != "replicated"):
+        yield "swarm"
+
+
+def _is_shared(volume: Value) -> bool:
+    if isinstance(volume, dict):
+        return "source" in volume and volume.get("read_only") is not True
+    return isinstance(volume, str) and bool(source_of(volume)) and is_written_to(volume)
 
 
 def _port(service: Mapping[str, Value]) -> int | None:
@@ -96,7 +110,8 @@ def _service(project: str, found: _Found, alone: bool) -> str:
     image = "" if found.has_image else _BUILT.format(image=f"{project}/{found.name}:latest")
     hosts = ("    # " if alone else "    ") + _HOSTS.format(host=f"{found.name}.example.com")
     check = _BY_DOCKER if found.has_healthcheck else _BY_CONNECTION
-    return f"  {found.name}:\n{image}    port: {found.port}  # where a replica listens\n{hosts}{check}{_MORE}"
+    allow = _ALLOW.format(words=", ".join(found.allow)) if found.allow else ""
+    return f"  {found.name}:\n{image}{allow}    port: {found.port}  # where a replica listens\n{hosts}{check}{_MORE}"
 
 
 def _left(compose: Path, found: list[_Found]) -> str:
@@ -135,6 +150,10 @@ _EXAMPLE = """\
 
 _BUILT = """\
     container: {{image: "{image}"}}  # to be built before a deploy
+"""
+
+_ALLOW = """\
+    allow: [{words}]  # two releases run side by side: is it meant so? docs/configuration.md
 """
 
 _HOSTS = """\

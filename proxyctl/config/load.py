@@ -20,7 +20,7 @@ from pathlib import Path
 
 from proxyctl.config.bridge import service_of, settings_of
 from proxyctl.config.compose import Inherited, inherited
-from proxyctl.config.container import Definition, defined
+from proxyctl.config.definition import Definition, defined
 from proxyctl.config.document import Document, parse, value_of
 from proxyctl.config.doubts import doubts
 from proxyctl.config.problems import Problem, displayed, shown
@@ -88,14 +88,17 @@ class _Loading:
             services=tuple(
                 service_of(name, file, definitions[name], self._folder) for name, file in self._file.services.items()
             ),
-            warnings=tuple(str(warning) for warning in (*from_compose.warnings, *doubts(self._file, self._document))),
+            warnings=tuple(
+                str(warning) for warning in (*from_compose.warnings, *doubts(self._file, definitions, self._document))
+            ),
         )
 
     def _inherited(self) -> Inherited:
         if self._file.compose is None:
             return Inherited()
         try:
-            return inherited(self._folder / self._file.compose, self._file.services, self._environment)
+            wanted = {name: frozenset(service.allow) for name, service in self._file.services.items()}
+            return inherited(self._folder / self._file.compose, wanted, self._environment)
         except Unreadable as error:
             self._findings.value(("compose",), f"{shown(self._file.compose)}: {error.problem}")
             return Inherited()

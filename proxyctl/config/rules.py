@@ -1,7 +1,7 @@
 """What the keys of `proxyctl.yml` mean together: who is asked how, who takes which host, what is missing.
 
 Works on what shape.py left standing, so that one run shows these problems beside the others. Reads no file but to see
-that an env_file is there. Start at held().
+that an env_file or a secret is there. Start at held().
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from proxyctl.config.container import Definition, mounted_at
+from proxyctl.config.definition import Definition
 from proxyctl.config.document import Location, place_of
+from proxyctl.config.mounts import is_written_to, mounted_at, source_of
 from proxyctl.config.problems import displayed, shown
 from proxyctl.config.schema import HealthFile, ProjectFile, RedirectFile, ServiceFile, UpstreamTlsFile
 from proxyctl.config.shape import Findings
 from proxyctl.config.source import Unreadable, bytes_of
+from proxyctl.config.stores import keeps_data
+from proxyctl.domain.container import GrantedFile
 
 CATCH_ALL = ""
 
@@ -25,6 +28,7 @@ _ROUTED_ONLY = (
     *("hosts", "aliases", "redirects", "path", "strip_path", "protocol", "tls", "upstream_tls", "basic_auth"),
     *("response_headers", "balance", "sticky", "timeouts", "body_limit", "error_pages"),
 )
+_MOUNTED = ("tmpfs", "secrets", "configs")  # beside volumes
 _WAYS = ("path", "tcp", "exec", "docker")
 _OF_HTTP = ("scheme", "verify", "method", "status", "headers", "host", "body")
 
@@ -107,6 +111,7 @@ def _repeated(texts: Iterable[str]) -> list[str]:
 def _of_service(service: ServiceFile, definition: Definition | None) -> Iterator[Breach]:
     if definition is not None:
         yield from _of_container(definition)
+        yield from _of_two_releases(definition, frozenset(service.allow))
     yield from _of_routing(service)
     yield from _of_health(service)
 
@@ -120,18 +125,44 @@ def _of_container(definition: Definition) -> Iterator[Breach]:
             yield Breach(("container", key), f"{shown(name)} is written twice; keep one")
     for wrong in _of_volumes(definition.given.get("volumes", ())):
         yield Breach(("container", "volumes"), wrong)
+    yield from _of_targets(definition)
+    yield from _of_granted(definition)
     for path in definition.given.get("env_file", ()):
         yield from _of_env_file(Path(path))
 
 
 def _of_volumes(volumes: tuple[str, ...]) -> Iterator[str]:
-    for target in _repeated([mounted_at(volume) for volume in volumes]):
-        yield f"{shown(target)} is mounted twice; keep one"
-    for source in (volume.partition(":")[0] for volume in volumes):
-        if source.strip("/") == "":
+    for source in (source_of(volume) for volume in volumes):
+        if source and source.strip("/") == "":
             yield "the whole file system of the host is not given to a container; name a folder"
         if source.rpartition("/")[2] in _ENGINE_SOCKETS:
             yield f"{shown(source)} makes the container root on the host; it is not given to one"
+
+
+def _of_targets(definition: Definition) -> Iterator[Breach]:
+    mounted = [(mounted_at(volume), "volumes") for volume in definition.given.get("volumes", ())]
+    mounted += [(each.target, key) for key in _MOUNTED for each in definition.given.get(key, ())]
+    for target in _repeated(target for target, _ in mounted):
+        key = next(key for where, key in reversed(mounted) if where == target)
+        yield Breach(("container", key), f"{shown(target)} is mounted twice; keep one")
+
+
+def _of_granted(definition: Definition) -> Iterator[Breach]:
+    for key in ("secrets", "configs"):
+        for file in definition.given.get(key, ()):
+            if wrong := _wrong_with(file, bool(definition.given.get("read_only"))):
+                yield Breach(("container", key), wrong)
+
+
+def _wrong_with(file: GrantedFile, read_only: bool) -> str:
+    kind, _, path = file.content.partition(":")
+    if kind == "file" and not Path(path).is_file():
+        return f"there is no file {shown(displayed(Path(path)))}; make it, or name another"
+    if kind == "file" and file != GrantedFile(target=file.target, content=file.content):
+        return "a file is mounted as it is; change the file itself, and remove uid, gid and mode"
+    if kind != "file" and read_only:
+        return "nothing can be copied into a container that is read_only; write file:PATH"
+    return ""
 
 
 def _of_env_file(path: Path) -> Iterator[Breach]:
@@ -139,6 +170,18 @@ def _of_env_file(path: Path) -> Iterator[Breach]:
         bytes_of(path)
     except Unreadable as error:
         yield Breach(("container", "env_file"), f"{displayed(path)} {error.problem.wrong}")
+
+
+def _of_two_releases(definition: Definition, allowed: frozenset[str]) -> Iterator[Breach]:
+    """Two releases run side by side, for a while or for the whole standby."""
+    image = definition.given.get("image", "")
+    if keeps_data(image) and "database" not in allowed:
+        wrong = f"two releases of {shown(image)} would run side by side, each with its data or both on the same"
+        yield Breach(("container", "image"), f"{wrong}; leave it to Compose, or write allow: [database]")
+    for volume in definition.given.get("volumes", ()):
+        if source_of(volume) and is_written_to(volume) and "shared-volumes" not in allowed:
+            wrong = f"two releases would write to {shown(source_of(volume))} at once"
+            yield Breach(("container", "volumes"), f"{wrong}; write :ro after it, or allow: [shared-volumes]")
 
 
 def _of_routing(service: ServiceFile) -> Iterator[Breach]:

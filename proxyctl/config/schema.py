@@ -11,10 +11,11 @@ from typing import Annotated, Any
 from pydantic import Field, Tag
 
 from proxyctl.config import fields, grammar
-from proxyctl.config.container import ContainerFile, Strict
-from proxyctl.config.fields import ALONE, MAPPED, Read, counted, forms, lasting, one_of, sized, written
+from proxyctl.config.container import ContainerFile
+from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, counted, forms, lasting, one_of, sized, written
 
 LATER = ("accessories", "jobs", "needs")  # keys of a later version, refused in words
+ALLOWED = ("shared-volumes", "database", "swarm")
 MOST_SERVICES = 5000
 MOST_HOSTS = 64
 MOST_REDIRECTS = 256
@@ -149,6 +150,9 @@ class ServiceFile(Strict):
 
     container: ContainerFile = written(
         ContainerFile(), "As in a Compose file, laid over the service of that name in `compose`."
+    )
+    allow: Annotated[tuple[Annotated[str, one_of(*ALLOWED)], ...], Field(max_length=len(ALLOWED))] = written(
+        (), "What is else refused, because two releases run side by side."
     )
     port: fields.Port | None = written(None, "Where a replica listens. Without it the service is not routed.")
     replicas: Annotated[int, counted(1, 64)] = 1

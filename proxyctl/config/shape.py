@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from proxyctl.config.compose_keys import INSTEAD, INSTEAD_IN_DEPLOY
 from proxyctl.config.document import Document, Location, Value, dotted, place_of, place_of_key
 from proxyctl.config.fields import ALONE, LISTED, MAPPED
 from proxyctl.config.problems import Place, Problem, shown
@@ -21,21 +22,10 @@ from proxyctl.config.schema import LATER
 Model = TypeVar("Model", bound=BaseModel)
 
 MOST_PROBLEMS = 500
+MOST_TOLD = 30  # keys in one line
 
 _EMPTY = "no value; write one or remove the key"
-_SECRET = ("environment", "headers")  # what stands below is never repeated in a message
-
-_INSTEAD = {  # keys of Compose that have another place here
-    "build": "build the image before, and write image",
-    "ports": "clients come through nginx; write port beside container",
-    "expose": "write port beside container",
-    "deploy": "write replicas beside container",
-    "scale": "write replicas beside container",
-    "container_name": "replicas are named by proxyctl; remove it",
-    "secrets": "write the variable as file:PATH, or a volume",
-    "configs": "write a volume",
-    "network_mode": "write networks",
-}
+_SECRET = ("environment", "headers", "secrets")  # what stands below is never repeated in a message
 
 
 class Findings:
@@ -138,10 +128,14 @@ def _wrong(detail: ErrorDetails) -> str:
 def _unknown(key: str, known: list[str]) -> str:
     if key in LATER:
         return "not yet in this version; remove it"
-    if key in _INSTEAD and "image" in known:
-        return f"not a key of a container here; {_INSTEAD[key]}"
+    if key in INSTEAD and "image" in known:
+        return f"not a key of a container here; {INSTEAD[key]}"
+    if key in INSTEAD_IN_DEPLOY and "restart_policy" in known:
+        return f"not a key of a container here; {INSTEAD_IN_DEPLOY[key]}"
     if near := get_close_matches(key, known, n=1, cutoff=0.7):
         return f'unknown key; did you mean "{near[0]}"?'
+    if len(known) > MOST_TOLD:
+        return "unknown key, and like none that is known; remove it"
     return f"unknown key; remove it, or write one of {', '.join(known)}"
 
 

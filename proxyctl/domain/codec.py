@@ -62,11 +62,11 @@ def _decoder(hint: Any) -> Any:
 
 
 def _record(cls: type[Record]) -> Any:
-    hints = get_type_hints(cls)
     decoders: dict[str, Any] = {}
 
     def build(value: dict[str, Any]) -> Record:
-        if not decoders:  # late, so that a record may hold its own kind
+        if not decoders:  # late: a record may hold its own kind, and most kinds are in no journal that is read
+            hints = get_type_hints(cls)
             decoders.update({name: _decoder(hints[name]) for name in cls.fields()})
         return cls(**{name: decoders[name](item) for name, item in value.items() if name != TAG})
 

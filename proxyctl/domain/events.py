@@ -114,6 +114,7 @@ class Retired(Record):
     release: ReleaseId
     colour: Colour
     cut: int  # connections with traffic in the last seconds when the drain deadline passed; -1: could not be seen
+    pre_stop: str = ""  # why its hooks failed
 
 
 class StandbyEnded(Record):

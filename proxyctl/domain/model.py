@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NewType
 
+from proxyctl.domain.container import Container as Container  # the nouns are found here, wherever they are written
+from proxyctl.domain.container import DockerHealth as DockerHealth
 from proxyctl.domain.record import Record
+from proxyctl.domain.units import Pairs as Pairs
+from proxyctl.domain.units import Seconds as Seconds
 
 ServiceName = NewType("ServiceName", str)
 ReleaseId = NewType("ReleaseId", str)  # "web-3": service, then a number that only rises
 RolloutId = NewType("RolloutId", str)  # "web-r7"
-Seconds = float
 Pages = tuple[tuple[int, str], ...]  # a status that nginx answers with, and the absolute path of its page
-Pairs = tuple[tuple[str, str], ...]  # an ordered, hashable mapping
 
 
 class Colour(StrEnum):
@@ -98,36 +100,6 @@ class HealthCheck(Record):
     healthy: int = 3  # consecutive passes that make a replica healthy
     unhealthy: int = 3  # consecutive failures that make a watched replica sick
     deadline: Seconds = 60.0
-
-
-class DockerHealth(Record):
-    """The `healthcheck` of a Compose service, given to the engine as it stands."""
-
-    test: tuple[str, ...] = ()  # ("CMD", ...), ("CMD-SHELL", text) or ("NONE",)
-    interval: Seconds | None = None
-    timeout: Seconds | None = None
-    start_period: Seconds | None = None
-    retries: int | None = None
-
-
-class Container(Record):
-    """A container definition. Values may be secret references (`env:NAME`, `file:PATH`), never secrets."""
-
-    image: str
-    command: tuple[str, ...] | None = None
-    entrypoint: tuple[str, ...] | None = None
-    environment: Pairs = ()
-    env_file: tuple[str, ...] = ()  # absolute paths, read when a container is created
-    volumes: tuple[str, ...] = ()  # "source:target[:ro]", source absolute or a volume's name
-    networks: tuple[str, ...] = ()  # names of existing Docker networks, joined in this order
-    labels: Pairs = ()
-    healthcheck: DockerHealth | None = None
-    user: str | None = None
-    working_dir: str | None = None
-    stop_signal: str | None = None
-    stop_grace_period: Seconds = 10.0
-    init: bool | None = None
-    restart: str = "unless-stopped"  # given at promotion; a candidate runs with "no"
 
 
 class Timeouts(Record):

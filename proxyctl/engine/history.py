@@ -77,8 +77,8 @@ def sentence(event: ev.Event) -> str:
             return "restart policy adopted"
         case ev.Promoted():
             return "promoted"
-        case ev.Retired(release=release, cut=cut):
-            return f"{release} drained and removed{_cut(cut)}"
+        case ev.Retired(release=release, cut=cut, pre_stop=failed):
+            return f"{release} drained and removed{_cut(cut)}{'; ' + failed if failed else ''}"
         case ev.StandbyEnded(reason=reason):
             return f"standby leaves: {reason}"
         case ev.StandbyLost(reason=reason):

@@ -28,7 +28,7 @@ class Opening:
         self, service: Service, state: ServiceState, wall: float, config_digest: str, progress: Callable[[str], None]
     ) -> Release:
         """The next release of the service, pinned to the image's digest. Raises ImageUnavailable."""
-        image = await self._runtime.resolve(service.container.image, progress)
+        image = await self._runtime.resolve(service.container, progress)
         return Release(
             id=orders.next_release_id(state),
             service=service,

@@ -92,10 +92,14 @@ class ReplicaHands:
 
     async def _retire(self, state: ServiceState, command: do.Retire) -> Facts:
         placed = placement(state, command.colour)
-        grace = placed.release.service.container.stop_grace_period
+        definition = placed.release.service.container
         cut = await self._drain(placed)
-        await asyncio.gather(*(self._runtime.stop(replica.name, grace) for replica in placed.replicas))
-        return [ev.Retired(release=command.release, colour=command.colour, cut=cut)]
+        stops = (
+            self._runtime.stop(replica.name, definition.stop_grace_period, definition.pre_stop)
+            for replica in placed.replicas
+        )
+        failed = ", ".join(why for why in await asyncio.gather(*stops) if why)
+        return [ev.Retired(release=command.release, colour=command.colour, cut=cut, pre_stop=failed)]
 
     async def _drain(self, placed: Placement) -> int:
         """Wait until nothing can reach the release, or its drain deadline. Returns the connections that are cut."""

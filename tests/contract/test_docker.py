@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
+import json
+import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -16,7 +20,8 @@ import pytest
 
 from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.docker.runtime import DockerRuntime
-from proxyctl.domain.model import Colour, DockerHealth, Release, Replica
+from proxyctl.domain.container import Hook, Pull
+from proxyctl.domain.model import Colour, Container, DockerHealth, Replica
 from proxyctl.errors import (
     DockerUnavailable,
     ImageUnavailable,
@@ -26,56 +31,13 @@ from proxyctl.errors import (
     Unavailable,
 )
 from proxyctl.ports import Life
+from tests.certificates import a_pair
 from tests.conftest import sweep
-from tests.engine_relay import Relay, relay
-from tests.releases import a_release
+from tests.docker_site import PYTHON, SECRET, Site
+from tests.engine_relay import Relay, relay, tls_relay
 from tests.tiny_registry import Registry, registry
 
 pytestmark = pytest.mark.docker
-
-SECRET = "correct horse battery staple"
-
-
-class Site:
-    """One project on the real engine. `start()` starts a replica of the demo application."""
-
-    def __init__(self, engine: docker.DockerClient, project: str, root: Path, images: dict[str, str]) -> None:
-        self.engine, self.project, self.root = engine, project, root
-        self._images = images
-        self.runtime = DockerRuntime(project, root)
-
-    async def release(self, *, image: str = "1", **container: Any) -> Release:
-        found = await self.runtime.resolve(self._images[image], print)
-        return a_release(1, found.reference, found.digest, **container)
-
-    async def replica(self) -> Replica:
-        slots = (await self.runtime.network()).slots
-        return Replica(name=f"{self.project}-web-1-1", address=f"{slots[0]}:8000")
-
-    async def start(self, *, image: str = "1", **container: Any) -> Replica:
-        release, replica = await self.release(image=image, **container), await self.replica()
-        return await self.runtime.start(release, replica, Colour.GREEN, "web-r1")
-
-    def inspected(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.engine.api.inspect_container(f"{self.project}-web-1-1")
-        return found
-
-    def containers(self) -> list[Any]:
-        label = f"proxyctl.project={self.project}"
-        return self.engine.containers.list(all=True, filters={"label": label})
-
-    def network(self, name: str = "-slots") -> Any:
-        return self.engine.networks.get(f"proxyctl-{self.project}{name}")
-
-
-@pytest.fixture
-async def site(
-    docker_engine: docker.DockerClient, unique_project: str, tmp_path: Path, demo_images: dict[str, str]
-) -> AsyncIterator[Site]:
-    made = Site(docker_engine, unique_project, tmp_path, demo_images)
-    yield made
-    await made.runtime.close()
-
 
 # --- what is made -----------------------------------------------------------------------------------------------
 
@@ -234,19 +196,42 @@ async def _connected(replica: Replica) -> tuple[asyncio.StreamReader, asyncio.St
 async def shelf(docker_engine: docker.DockerClient) -> AsyncIterator[Registry]:
     async with registry() as made:
         yield made
-        if docker_engine.images.list(made.image("tiny")):
-            docker_engine.images.remove(made.image("tiny:1"))
+        for image in docker_engine.images.list(made.image("tiny"), all=True):
+            docker_engine.images.remove(str(image.id), force=True)
 
 
 async def test_a_missing_image_is_pulled_and_its_progress_told(site: Site, shelf: Registry) -> None:
     told: list[str] = []
-    image = await site.runtime.resolve(shelf.image("tiny:1"), told.append)
+    image = await site.runtime.resolve(Container(image=shelf.image("tiny:1")), told.append)
     assert image.digest == site.engine.images.get(shelf.image("tiny:1")).id
     assert told[0] == f"pulling {shelf.image('tiny:1')}"
     assert told[-1] == f"pulling {shelf.image('tiny:1')}: 1 of 1 layers"
     told.clear()
-    assert await site.runtime.resolve(shelf.image("tiny:1"), told.append) == image
+    assert await site.runtime.resolve(Container(image=shelf.image("tiny:1")), told.append) == image
     assert told == []
+
+
+async def test_an_image_is_asked_for_as_its_pull_policy_says(site: Site, shelf: Registry) -> None:
+    missing, always, never = (
+        Container(image=shelf.image("tiny:1"), pull_policy=policy) for policy in (Pull.MISSING, Pull.ALWAYS, Pull.NEVER)
+    )
+    with pytest.raises(ImageUnavailable, match="not on this host, and pull_policy is never"):
+        await site.runtime.resolve(never, print)
+    first = await site.runtime.resolve(missing, print)
+    shelf.publish(b"another\n")
+    assert await site.runtime.resolve(missing, print) == first
+    assert await site.runtime.resolve(never, print) == first
+    second = await site.runtime.resolve(always, print)
+    assert second != first
+    assert await site.runtime.resolve(never, print) == second
+
+
+async def test_an_image_of_another_platform_is_not_the_one_that_is_meant(site: Site, shelf: Registry) -> None:
+    image = shelf.image("tiny:1")
+    here = await site.runtime.resolve(Container(image=image), print)
+    assert await site.runtime.resolve(Container(image=image, platform="linux/amd64"), print) == here
+    with pytest.raises(ImageUnavailable, match="is pulled and is not for linux/arm64"):
+        await site.runtime.resolve(Container(image=image, platform="linux/arm64"), print)
 
 
 @pytest.mark.parametrize(
@@ -255,22 +240,91 @@ async def test_a_missing_image_is_pulled_and_its_progress_told(site: Site, shelf
 )
 async def test_a_refused_pull_says_why(site: Site, shelf: Registry, name: str, words: str) -> None:
     with pytest.raises(ImageUnavailable, match=words) as refused:
-        await site.runtime.resolve(shelf.image(name), print)
+        await site.runtime.resolve(Container(image=shelf.image(name)), print)
     assert refused.value.next_step
 
 
 async def test_a_registry_that_is_down_is_named(site: Site) -> None:
     with pytest.raises(ImageUnavailable, match="its registry cannot be reached") as down:
-        await site.runtime.resolve("127.0.0.1:1/shop:1", print)
+        await site.runtime.resolve(Container(image="127.0.0.1:1/shop:1"), print)
     assert "connection refused" in down.value.detail
 
 
 async def test_a_pull_can_be_given_up(site: Site, shelf: Registry) -> None:
-    pulling = asyncio.create_task(site.runtime.resolve(shelf.image("slow:1"), print))
+    pulling = asyncio.create_task(site.runtime.resolve(Container(image=shelf.image("slow:1")), print))
     await asyncio.sleep(0.5)
     pulling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await pulling
+
+
+# --- logins -----------------------------------------------------------------------------------------------------
+
+
+USER, PASSWORD = "shop", "correct horse"
+LOGIN = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+
+
+@pytest.fixture
+def vault(shelf: Registry) -> Registry:
+    """Only for who logs in."""
+    shelf.only_for = f"Basic {LOGIN}"
+    return shelf
+
+
+def logged_in(folder: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any]) -> None:
+    """As `docker login` leaves it."""
+    (folder / "config.json").write_text(json.dumps(config))
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+
+
+def credential_helper(folder: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+    """A program that Docker would ask for logins: docker-credential-tiny."""
+    program = folder / "docker-credential-tiny"
+    program.write_text(f"#!/bin/sh\nread registry\n{says}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+async def test_without_a_login_a_private_image_is_not_given_out(
+    site: Site, vault: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged_in(tmp_path, monkeypatch, {})
+    with pytest.raises(ImageUnavailable, match="this host must log in") as refused:
+        await site.runtime.resolve(Container(image=vault.image("tiny:1")), print)
+    assert refused.value.next_step.startswith("docker login")
+
+
+async def test_a_private_image_is_pulled_with_the_login_that_docker_keeps(
+    site: Site, vault: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged_in(tmp_path, monkeypatch, {"auths": {f"127.0.0.1:{vault.port}": {"auth": LOGIN}}})
+    image = await site.runtime.resolve(Container(image=vault.image("tiny:1")), print)
+    assert image.digest == site.engine.images.get(vault.image("tiny:1")).id
+
+
+@pytest.mark.parametrize("kept", ["credHelpers", "credsStore"])
+async def test_a_private_image_is_pulled_with_the_login_of_a_credential_helper(
+    site: Site, vault: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    answer = json.dumps({"ServerURL": "tiny", "Username": USER, "Secret": PASSWORD})
+    credential_helper(tmp_path, monkeypatch, f"echo '{answer}'")
+    helpers = {f"127.0.0.1:{vault.port}": "tiny"} if kept == "credHelpers" else "tiny"
+    logged_in(tmp_path, monkeypatch, {kept: helpers})
+    assert (await site.runtime.resolve(Container(image=vault.image("tiny:1")), print)).digest
+
+
+@pytest.mark.filterwarnings("ignore:docker-credential-tiny not installed:UserWarning")
+@pytest.mark.parametrize("says", ["", "echo 'no key chain'; exit 1"], ids=["missing", "failing"])
+async def test_a_credential_helper_that_fails_is_named(
+    site: Site, vault: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    if says:
+        credential_helper(tmp_path, monkeypatch, says)
+    logged_in(tmp_path, monkeypatch, {"credHelpers": {f"127.0.0.1:{vault.port}": "tiny"}})
+    with pytest.raises(ImageUnavailable, match="credential store does not give out the login") as refused:
+        await site.runtime.resolve(Container(image=vault.image("tiny:1")), print)
+    assert "docker-credential-tiny" in refused.value.detail
 
 
 # --- what fails leaves nothing ----------------------------------------------------------------------------------
@@ -364,7 +418,7 @@ async def faulty(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 async def test_an_engine_that_is_gone_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     runtime, started = DockerRuntime("shop", tmp_path), time.monotonic()
-    calls = (runtime.network(), runtime.owned(), runtime.stop("x", 1.0), runtime.resolve("x", print))
+    calls = (runtime.network(), runtime.owned(), runtime.stop("x", 1.0), runtime.resolve(Container(image="x"), print))
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [DockerUnavailable] * 4
     with pytest.raises(DockerUnavailable, match="no such file"):
@@ -393,7 +447,7 @@ async def test_a_hung_engine_is_given_up_within_the_deadline(tmp_path: Path, mon
         with pytest.raises(DockerUnavailable, match="no answer in 1 s"):
             await SocketInspector("shop").inspect(["x"])
         assert time.monotonic() - started < 1.5
-        calls = (runtime.inspect(["x"]), runtime.stop("x", 0.0), runtime.resolve("x", print))
+        calls = (runtime.inspect(["x"]), runtime.stop("x", 0.0), runtime.resolve(Container(image="x"), print))
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         await runtime.close()
     assert [type(outcome) for outcome in outcomes] == [DockerUnavailable] * 3
@@ -433,3 +487,54 @@ async def test_an_engine_that_hangs_while_it_looks_is_unavailable(site: Site, fa
     with pytest.raises(DockerUnavailable):
         await site.runtime.owned()
     assert time.monotonic() - started < 12.0
+
+
+# --- engines that are not on the usual socket -------------------------------------------------------------------
+
+
+async def test_an_engine_is_spoken_to_by_tls_where_docker_host_says_so(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_pair(tmp_path, "engine", "localhost")
+    for name, file in (("engine.crt", "ca.pem"), ("engine.crt", "cert.pem"), ("engine.key", "key.pem")):
+        (tmp_path / file).write_bytes((tmp_path / name).read_bytes())
+    async with tls_relay(tmp_path / "engine.crt", tmp_path / "engine.key") as engine:
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)  # goes over the engine's own
+        monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+        monkeypatch.setenv("DOCKER_HOST", engine.host)
+        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+        hook = Hook(command=(*PYTHON, "print('ready')"))
+        replica = await site.start(post_start=(hook,))
+        assert [seen.name for seen in await site.runtime.owned()] == [replica.name]
+        assert await site.runtime.stop(replica.name, 1.0, (hook,)) == ""
+        await site.runtime.close()
+
+
+async def test_an_engine_on_another_host_is_refused_before_anything_is_made(
+    docker_engine: docker.DockerClient, unique_project: str, tmp_path: Path
+) -> None:
+    """The engine's socket reaches into a network namespace of its own: none of its bridges is an interface there."""
+    code = f"""
+import asyncio
+from pathlib import Path
+from proxyctl.adapters.docker.runtime import DockerRuntime
+async def work():
+    runtime = DockerRuntime({unique_project!r}, Path({str(tmp_path)!r}))
+    for call in (runtime.check, runtime.network):
+        try:
+            await call()
+        except Exception as error:
+            print(type(error).__name__, error)
+    await runtime.close()
+asyncio.run(work())
+"""
+    alone = ["unshare", "--net", "sh", "-c", 'eval "$1"; exec "$2" -c "$3"', "sh"]
+    for before, refused in (("true", 2), ("ip link add docker0 type dummy", 1)):
+        seen = await asyncio.create_subprocess_exec(
+            *alone, before, sys.executable, code, stdout=asyncio.subprocess.PIPE
+        )
+        told = (await seen.communicate())[0].decode().splitlines()
+        assert len(told) >= refused
+        assert all(line.startswith("DockerUnavailable") and "is not on this host" in line for line in told), told
+    assert docker_engine.networks.list(filters={"label": f"proxyctl.project={unique_project}"}) == []

@@ -21,7 +21,7 @@ from proxyctl.adapters.docker.runtime import DockerRuntime
 from proxyctl.adapters.memory import MemoryProber, MemoryWorld
 from proxyctl.adapters.prober import AiohttpProber
 from proxyctl.adapters.raw_prober import RawProber
-from proxyctl.domain.model import Colour, DockerHealth, HealthCheck, HealthKind, Replica, ServiceName
+from proxyctl.domain.model import Colour, Container, DockerHealth, HealthCheck, HealthKind, Replica, ServiceName
 from proxyctl.ports import Endpoint, Prober, ProbeResult
 from tests.releases import a_release
 
@@ -354,7 +354,7 @@ class Bench:
         self.name = f"{project}-web-1-1"
 
     async def started(self, healthcheck: DockerHealth | None = None) -> Endpoint:
-        image = await self.runtime.resolve(self._image, print)
+        image = await self.runtime.resolve(Container(image=self._image), print)
         release = a_release(1, image.reference, image.digest, healthcheck=healthcheck)
         replica = Replica(name=self.name, address=(await self.runtime.network()).slots[0])
         await self.runtime.start(release, replica, Colour.BLUE, "web-r1")

@@ -7,6 +7,7 @@ import ipaddress
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -14,14 +15,16 @@ import pytest
 from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.docker.runtime import DockerRuntime
 from proxyctl.adapters.memory import MemoryInspector, MemoryRuntime, MemoryWorld
-from proxyctl.domain.model import Colour, Release, Replica, ServiceName
-from proxyctl.errors import AddressTaken, ImageUnavailable, NameTaken
+from proxyctl.domain.container import Hook
+from proxyctl.domain.model import Colour, Container, Release, Replica, ServiceName
+from proxyctl.errors import AddressTaken, ImageUnavailable, NameTaken, Unavailable
 from proxyctl.ports import Inspector, Life, ReplicaState, Runtime
 from tests.releases import a_release
 
 pytestmark = pytest.mark.docker
 
 ROLLOUT = "web-r1"
+FAILS = Hook(command=("false",))  # which no image of the demo has
 NOWHERE = "127.0.0.1:1/nothing:1"  # nobody listens on port 1
 
 
@@ -33,7 +36,7 @@ class Ground(ABC):
     project: str
 
     @abstractmethod
-    async def release(self, number: int = 1, image: str = "1", service: str = "web") -> Release: ...
+    async def release(self, number: int = 1, image: str = "1", service: str = "web", **container: Any) -> Release: ...
 
     @abstractmethod
     def a_stranger(self, name: str) -> None:
@@ -77,9 +80,9 @@ class DockerGround(Ground):
         self.runtime = DockerRuntime(project, root)
         self.inspector = SocketInspector(project)
 
-    async def release(self, number: int = 1, image: str = "1", service: str = "web") -> Release:
-        resolved = await self.runtime.resolve(self._images[image], print)
-        return a_release(number, resolved.reference, resolved.digest, service=service)
+    async def release(self, number: int = 1, image: str = "1", service: str = "web", **container: Any) -> Release:
+        resolved = await self.runtime.resolve(Container(image=self._images[image]), print)
+        return a_release(number, resolved.reference, resolved.digest, service=service, **container)
 
     def a_stranger(self, name: str) -> None:
         self._engine.containers.create(self._images["1"], name=name, labels={"stranger": self.project})
@@ -108,9 +111,9 @@ class MemoryGround(Ground):
         self.runtime = MemoryRuntime(self._world)
         self.inspector = MemoryInspector(self._world)
 
-    async def release(self, number: int = 1, image: str = "1", service: str = "web") -> Release:
-        resolved = await self.runtime.resolve(image, print)
-        return a_release(number, resolved.reference, resolved.digest, service=service)
+    async def release(self, number: int = 1, image: str = "1", service: str = "web", **container: Any) -> Release:
+        resolved = await self.runtime.resolve(Container(image=image), print)
+        return a_release(number, resolved.reference, resolved.digest, service=service, **container)
 
     def a_stranger(self, name: str) -> None:
         self._world.foreign_names.add(name)
@@ -147,7 +150,7 @@ async def test_an_image_is_pinned_to_one_digest(ground: Ground) -> None:
 
 async def test_an_image_that_cannot_be_had_is_named(ground: Ground) -> None:
     with pytest.raises(ImageUnavailable, match=NOWHERE):
-        await ground.runtime.resolve(NOWHERE, print)
+        await ground.runtime.resolve(Container(image=NOWHERE), print)
 
 
 async def test_slots_are_addresses_of_one_network_and_never_its_gateway(ground: Ground) -> None:
@@ -230,6 +233,20 @@ async def test_a_taken_address_names_its_holder_and_leaves_nothing_behind(ground
     with pytest.raises(AddressTaken, match=holder.name):
         await ground.start(release, late)
     assert [state.name for state in await ground.runtime.owned()] == [holder.name]
+
+
+async def test_a_hook_that_fails_after_the_start_leaves_nothing_behind(ground: Ground) -> None:
+    release = await ground.release(post_start=(FAILS,))
+    with pytest.raises(Unavailable, match=r"post_start of .*-web-1-1: false exited with code 1"):
+        await ground.started(release)
+    assert await ground.runtime.owned() == []
+
+
+async def test_a_hook_that_fails_before_the_stop_is_told_and_keeps_nothing(ground: Ground) -> None:
+    replica = await ground.started(await ground.release())
+    assert "pre_stop of" in await ground.runtime.stop(replica.name, 5.0, (FAILS,))
+    assert await ground.runtime.stop(replica.name, 5.0, (FAILS,)) == ""
+    assert await ground.runtime.owned() == []
 
 
 async def test_a_container_that_ends_at_once_is_seen_with_its_exit_code(ground: Ground) -> None:

@@ -8,14 +8,14 @@ import pytest
 
 from proxyctl.config.interpolate import dotenv, replaced
 from proxyctl.config.load import Project, load
-from proxyctl.domain.model import Container
+from proxyctl.domain.container import Container, GrantedFile
 from proxyctl.errors import ConfigRejected
 
 OURS = """\
 project: shop
 compose: deploy/compose.yml
 services:
-  web: {port: 8000, health: none%s}
+  web: {port: 8000, health: none, allow: [shared-volumes]%s}
 """
 
 
@@ -30,9 +30,9 @@ def container(folder: Path, compose: str, more: str = "", environment: dict[str,
     return loaded(folder, compose, more, environment).services[0].container
 
 
-def problems(folder: Path, compose: str) -> list[str]:
+def problems(folder: Path, compose: str, more: str = "") -> list[str]:
     with pytest.raises(ConfigRejected) as refused:
-        loaded(folder, compose)
+        loaded(folder, compose, more)
     return [line.rpartition("compose.yml:")[2] for line in refused.value.problems]
 
 
@@ -91,11 +91,14 @@ services:
     ports: ["${NOT_SET}:80"]
     expose: [80]
     container_name: w
-    deploy: {replicas: 3}
+    deploy: {replicas: 3, mode: replicated, update_config: {order: start-first}, resources: {reservations: {cpus: 1}}}
 """
     warnings = loaded(tmp_path, compose).warnings
-    left_out = [line.split(": ")[1].rpartition(".")[2] for line in warnings if "left out" in line]
-    assert left_out == ["build", "depends_on", "profiles", "ports", "expose", "container_name", "deploy"]
+    left_out = [line.split(": ")[1].removeprefix("services.web.") for line in warnings if "left out" in line]
+    assert left_out == [
+        *("build", "container_name", "depends_on", "expose", "ports", "profiles"),
+        *("deploy.replicas", "deploy.update_config", "deploy.resources.reservations.cpus"),
+    ]
 
 
 def test_a_key_that_we_do_not_carry_is_refused_by_name_and_place(tmp_path: Path) -> None:
@@ -103,17 +106,23 @@ def test_a_key_that_we_do_not_carry_is_refused_by_name_and_place(tmp_path: Path)
 services:
   web:
     image: x
-    cap_add: [NET_ADMIN]
-    deploy: {resources: {}}
-  other: {privileged: true}
+    comand: x
+    network_mode: "service:db"
+    links: [db]
+    deploy: {mode: global, placement: {constraints: [node.role == manager]}}
+  other: {network_mode: host}
 include: [x.yml]
 """
     found = problems(tmp_path, compose)
     assert [line.split(": ")[:2] for line in found] == [
-        ["4:5", "services.web.cap_add"],
-        ["5:5", "services.web.deploy"],
-        ["7:1", "include"],
+        ["4:5", "services.web.comand"],
+        ["5:5", "services.web.network_mode"],
+        ["6:5", "services.web.links"],
+        ["7:14", "services.web.deploy.mode"],
+        ["7:28", "services.web.deploy.placement"],
+        ["9:1", "include"],
     ]
+    assert "not carried; nginx reaches a replica at an address of its own; write networks" in found[1]
 
 
 def test_problems_of_both_files_are_told_at_once(tmp_path: Path) -> None:
@@ -171,3 +180,137 @@ def test_a_service_that_compose_does_not_know_needs_an_image(tmp_path: Path) -> 
     with pytest.raises(ConfigRejected) as refused:
         loaded(tmp_path, "services: {}")
     assert "container.image: missing; write it here or in the Compose file" in refused.value.problems[0]
+
+
+# --- what is changed on the way ---------------------------------------------------------------------------------
+
+
+def test_what_is_for_a_swarm_is_left_out_where_it_is_allowed(tmp_path: Path) -> None:
+    compose = "services: {web: {image: x, deploy: {mode: global, placement: {max_replicas_per_node: 1}}}}"
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "compose.yml").write_text(compose)
+    (tmp_path / "proxyctl.yml").write_text((OURS % "").replace("shared-volumes", "swarm"))
+    warnings = load(tmp_path / "proxyctl.yml", environment={}).warnings
+    assert [line.split(": ")[1] for line in warnings] == ["services.web.deploy.mode", "services.web.deploy.placement"]
+
+
+def test_nothing_else_but_the_networks_name_is_taken_from_its_settings(tmp_path: Path) -> None:
+    compose = """\
+services:
+  web:
+    image: x
+    mac_address: 02:42:ac:11:65:43
+    networks:
+      back: {ipv4_address: 10.0.0.5, aliases: [web]}
+      front:
+networks: {back: {external: true}, front: {external: true}}
+"""
+    project = loaded(tmp_path, compose)
+    assert project.services[0].container.networks == ("back", "front")
+    assert [line.split(": ")[1].removeprefix("services.web.") for line in project.warnings] == [
+        "mac_address",
+        "networks.back.aliases",
+        "networks.back.ipv4_address",
+    ]
+
+
+def test_a_setting_of_a_network_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    compose = "services: {web: {image: x, networks: {back: {alias: x}}}}\nnetworks: {back: }"
+    assert "settings of one network are not carried" in problems(tmp_path, compose)[0]
+
+
+def test_what_makes_another_proxy_route_a_container_is_left_out(tmp_path: Path) -> None:
+    compose = """\
+services:
+  web:
+    image: x
+    labels: {traefik.enable: "true", caddy: a.t, team: shop}
+    environment: [VIRTUAL_HOST=a.t, LOG=1]
+"""
+    project = loaded(tmp_path, compose)
+    assert project.services[0].container.labels == (("team", "shop"),)
+    assert project.services[0].container.environment == (("LOG", "1"),)
+    assert ["traefik.enable, caddy" in line or "VIRTUAL_HOST" in line for line in project.warnings] == [True, True]
+
+
+def test_a_label_of_another_proxy_in_our_own_file_is_doubted(tmp_path: Path) -> None:
+    warnings = loaded(tmp_path, "services: {web: {image: x}}", ', container: {labels: ["caddy=a.t"]}').warnings
+    assert "has another proxy route candidates, past the gate" in warnings[0]
+
+
+def test_a_privileged_container_is_taken_with_a_warning(tmp_path: Path) -> None:
+    project = loaded(tmp_path, "services: {web: {image: x, privileged: true}}")
+    assert "as good as root on the host" in project.warnings[0]
+
+
+def test_secrets_and_configs_are_what_the_file_declares_them_to_be(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "db.txt").write_text("secret")
+    compose = """\
+services:
+  web:
+    image: x
+    secrets: [db, {source: token, target: /run/token, mode: 0400, uid: "1000"}]
+    configs: [app]
+secrets: {db: {file: ./db.txt}, token: {environment: TOKEN}}
+configs: {app: {content: "level=${LEVEL}"}}
+"""
+    found = container(tmp_path, compose, environment={"LEVEL": "debug"})
+    assert found.secrets == (
+        GrantedFile(target="/run/secrets/db", content=f"file:{tmp_path}/deploy/db.txt"),
+        GrantedFile(target="/run/token", content="env:TOKEN", uid=1000, mode=0o400),
+    )
+    assert found.configs == (GrantedFile(target="/app", content="text:level=debug"),)
+
+
+def test_the_rights_of_a_mounted_file_are_its_own(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "db.txt").write_text("secret")
+    compose = "services: {web: {image: x, secrets: [{source: db, mode: 0400}]}}\nsecrets: {db: {file: db.txt}}"
+    project = loaded(tmp_path, compose)
+    assert project.services[0].container.secrets[0].mode == 0o444
+    assert "secrets.0.mode: left out: a file is mounted as it is" in project.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        ("secrets: {}", "is not declared under secrets"),
+        ("secrets: {db: {external: true}}", "it lives outside of the file"),
+        ("secrets: {db: {file: none}}", "there is no file"),
+    ],
+)
+def test_a_secret_that_cannot_be_had_is_refused(tmp_path: Path, declared: str, words: str) -> None:
+    assert words in problems(tmp_path, f"services: {{web: {{image: x, secrets: [db]}}}}\n{declared}")[0]
+
+
+# --- two releases side by side ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("volume", ["data:/data", "/srv/data:/data:z"])
+def test_a_volume_that_two_releases_would_write_to_is_refused_unless_allowed(tmp_path: Path, volume: str) -> None:
+    compose = f'services: {{web: {{image: x, volumes: ["{volume}"]}}}}\nvolumes: {{data: }}'
+    assert loaded(tmp_path, compose)
+    (tmp_path / "proxyctl.yml").write_text((OURS % "").replace("shared-volumes", "database"))
+    with pytest.raises(ConfigRejected) as refused:
+        load(tmp_path / "proxyctl.yml", environment={})
+    assert "two releases would write to" in refused.value.problems[0]
+    (tmp_path / "deploy" / "compose.yml").write_text(compose.replace(":/data", ":/data:ro").replace("ro:z", "ro,z"))
+    assert load(tmp_path / "proxyctl.yml", environment={})
+
+
+def test_a_volume_without_a_name_is_of_one_container_alone(tmp_path: Path) -> None:
+    (tmp_path / "proxyctl.yml").write_text(
+        "project: shop\nservices: {web: {container: {image: x, volumes: [/cache]}, health: none}}"
+    )
+    assert load(tmp_path / "proxyctl.yml", environment={}).services[0].container.volumes == ("/cache",)
+
+
+@pytest.mark.parametrize("image", ["redis", "postgres:16", "quay.io/x/mariadb@sha256:" + "0" * 64])
+def test_a_database_is_refused_unless_allowed(tmp_path: Path, image: str) -> None:
+    compose = f'services: {{web: {{image: "{image}"}}}}'
+    with pytest.raises(ConfigRejected) as refused:
+        loaded(tmp_path, compose)
+    assert "write allow: [database]" in refused.value.problems[0]
+    (tmp_path / "proxyctl.yml").write_text((OURS % "").replace("shared-volumes", "database"))
+    assert load(tmp_path / "proxyctl.yml", environment={}).services[0].container.image == image

@@ -27,6 +27,8 @@ services:
     expose: ["9000/tcp"]
     healthcheck: {test: [CMD, "true"]}
   long: {image: a, ports: [{target: 7000, published: 80}]}
+  writes: {image: x, ports: ["1:1"], volumes: ["/data:/data"], deploy: {mode: global}}
+  host: {image: x, ports: ["1:1"], network_mode: host}
   db: {image: "postgres:16", ports: ["5432:5432"]}
   my_job: {image: x, ports: ["1:1"]}
   worker: {image: x}
@@ -52,9 +54,17 @@ def test_the_first_file_has_the_services_that_clients_of_a_compose_file_reach(
     Path("compose.yml").write_text(COMPOSE)
     text = commented_file("shop", Path("compose.yml"))
     services = {service.name: service for service in written(tmp_path, text).services}
-    assert {str(name): service.port for name, service in services.items()} == {"web": 8000, "api": 9000, "long": 7000}
-    assert [service.health.kind for service in services.values()] == [HealthKind.TCP, HealthKind.DOCKER, HealthKind.TCP]
+    assert {str(name): service.port for name, service in services.items()} == {
+        "web": 8000,
+        "api": 9000,
+        "long": 7000,
+        "writes": 1,
+    }
+    kinds = [service.health.kind for service in services.values()]
+    assert kinds == [HealthKind.TCP, HealthKind.DOCKER, HealthKind.TCP, HealthKind.TCP]
+    assert "allow: [shared-volumes, swarm]" in text
     assert '# "db" stays with Compose' in text
+    assert '# "host" stays with Compose' in text
 
 
 def test_one_service_of_a_compose_file_catches_all_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

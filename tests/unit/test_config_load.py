@@ -58,7 +58,10 @@ def container(folder: Path, keys: str) -> Container:
 
 
 def with_container(keys: str) -> str:
-    return MINIMAL.replace('{image: "shop/web:1.4"}', f"{{image: shop/web, {keys}}}")
+    """The rules of two releases side by side have a test of their own."""
+    return (MINIMAL + "    allow: [shared-volumes]\n").replace(
+        '{image: "shop/web:1.4"}', f"{{image: shop/web, {keys}}}"
+    )
 
 
 # --- what a file becomes ----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -19,10 +20,12 @@ from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
 from proxyctl.adapters.docker.inspected import slot_network_name
-from proxyctl.errors import NameTaken, StateUnusable
+from proxyctl.errors import DockerUnavailable, NameTaken, StateUnusable
 from proxyctl.ports import Network
 
 MOST_SLOTS = 4096
+_BRIDGE_NAME = "com.docker.network.bridge.name"
+
 TRIES = 3  # another program may take the subnet while it is given back
 
 
@@ -34,15 +37,40 @@ class ProjectNetworks:
         self.common = f"proxyctl-{project}"  # for containers whose definition names no network
 
     def made(self, client: docker.DockerClient) -> Network:
-        """The slot network, both being there. Raises NameTaken, or StateUnusable when another state folder owns it."""
+        """The slot network, both being there. Raises NameTaken, StateUnusable when another state folder owns it, or
+        DockerUnavailable when it is on another host."""
         with _alone_in(self._state_root):
+            self.refuse_another_host(client)
             found = self._ours(client, self.slots)
             if found is None or not _complete(found):
                 found = self._make_slots(client, found)
+                self._refuse_made_elsewhere(client, found)
             self._check_owner(found)
             if self._ours(client, self.common) is None:
                 client.networks.create(self.common, labels=self._labels, check_duplicate=True)
         return _as_slots(found)
+
+    def refuse_another_host(self, client: docker.DockerClient) -> None:
+        """nginx reaches replicas over a bridge of the engine: an interface of this host, or out of reach. Addresses
+        tell nothing, because two hosts deal the same ones. Raises DockerUnavailable."""
+        bridges = _bridges(client)
+        if not bridges or any(map(_is_here, bridges)):
+            return
+        engine = os.environ.get("DOCKER_HOST") or "its usual socket"
+        raise DockerUnavailable(
+            f"the Docker engine at {engine} is not on this host: nginx cannot reach its containers, because no bridge"
+            f" of it is an interface here ({', '.join(bridges[:3])})",
+            serving="traffic stays as it is",
+            next_step="unset DOCKER_HOST, or run proxyctl on the host of the engine",
+        )
+
+    def _refuse_made_elsewhere(self, client: docker.DockerClient, made: Any) -> None:
+        """The first bridge that is not the default one tells for sure."""
+        try:
+            self.refuse_another_host(client)
+        except DockerUnavailable:
+            made.remove()
+            raise
 
     def remove(self, client: docker.DockerClient) -> None:
         """One that still has containers stays."""
@@ -119,6 +147,23 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _bridges(client: docker.DockerClient) -> list[str]:
+    """What the kernel of the engine's host calls its bridges. They are named by the ids of networks; the default one is
+    called the same everywhere, and counts only alone."""
+    networks = [network.attrs for network in client.networks.list(filters={"driver": "bridge"})]
+    named = [attrs["Options"][_BRIDGE_NAME] for attrs in networks if _BRIDGE_NAME in (attrs["Options"] or {})]
+    own = [f"br-{attrs['Id'][:12]}" for attrs in networks if _BRIDGE_NAME not in (attrs["Options"] or {})]
+    return own or named
+
+
+def _is_here(interface: str) -> bool:
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        return False
+    return True
 
 
 def _pool(network: Any) -> dict[str, str]:

@@ -8,7 +8,8 @@ from typing import Any
 import docker
 import requests
 import urllib3
-from docker.errors import APIError
+from docker.credentials.errors import StoreError
+from docker.errors import APIError, DockerException
 
 from proxyctl.adapters.docker.calls import SERVING, no_space
 from proxyctl.errors import ImageUnavailable, Unavailable
@@ -38,15 +39,22 @@ REASONS = (
 )
 
 
-def layers(client: docker.DockerClient, image: str) -> Iterator[Event]:
+def layers(client: docker.DockerClient, image: str, platform: str | None = None) -> Iterator[Event]:
     """The engine's progress events. Raises ImageUnavailable, NoSpace."""
     try:
-        for event in client.api.pull(image, stream=True, decode=True):
+        for event in client.api.pull(image, stream=True, decode=True, platform=platform):
             if "error" in event:
                 raise not_pulled(image, event["error"])
             yield event
     except APIError as error:
         raise not_pulled(image, str(error.explanation or error)) from error
+    except (StoreError, DockerException) as error:
+        raise ImageUnavailable(
+            f"{image}: Docker's credential store does not give out the login of its registry",
+            detail=str(error),
+            serving=SERVING,
+            next_step="docker login, or mend credHelpers and credsStore in Docker's config.json",
+        ) from error
     except (requests.Timeout, urllib3.exceptions.ReadTimeoutError) as error:
         raise not_pulled(image, "timeout: the registry sent nothing any more") from error
 

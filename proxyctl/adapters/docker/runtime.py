@@ -25,17 +25,21 @@ from proxyctl.adapters.docker.calls import (
     EngineCalls,
     address_taken,
 )
-from proxyctl.adapters.docker.definition import named_volumes, options, restart_policy
+from proxyctl.adapters.docker.definition import copied, named_volumes, options, restart_policy
+from proxyctl.adapters.docker.execs import Execs
 from proxyctl.adapters.docker.inspected import replica_state
 from proxyctl.adapters.docker.networks import ProjectNetworks
 from proxyctl.adapters.docker.pull import PullProgress, layers
+from proxyctl.domain.container import Container, Hook, Pull
 from proxyctl.domain.model import Colour, Incarnation, Release, Replica, Seconds, ServiceName
 from proxyctl.errors import AddressTaken, ImageUnavailable, NameTaken, OutcomeUnknown, Unavailable
 from proxyctl.ports import Image, Life, Network, ReplicaState, Traffic
 
 START_LIMIT: Seconds = 60.0
 PULL_LIMIT: Seconds = 1800.0
-EXEC_LOOK: Seconds = 0.05
+HOOK_LIMIT: Seconds = 600.0  # for all hooks after a start
+LOG_LINES = 20
+LEAST_GRACE: Seconds = 1.0  # after the stop signal, when hooks took all of it
 CONFLICT = 409
 
 
@@ -46,28 +50,45 @@ class DockerRuntime:
         self._project = project
         self._networks = ProjectNetworks(project, state_root)
         self._engine = EngineCalls()
+        self._execs = Execs(self._engine)
 
-    async def resolve(self, image: str, progress: Callable[[str], None]) -> Image:
-        found = await self._engine.look(lambda client: _local_image(client, image), f"looking up {image}")
+    async def check(self) -> None:
+        """Raises DockerUnavailable where the engine does not answer, or not from this host."""
+        await self._engine.look(self._networks.refuse_another_host, "looking at the engine's networks")
+
+    async def resolve(self, definition: Container, progress: Callable[[str], None]) -> Image:
+        await self.check()
+        image = definition.image
+        found = None if definition.pull_policy is Pull.ALWAYS else await self._local(definition)
+        if found is None and definition.pull_policy is Pull.NEVER:
+            raise ImageUnavailable(
+                f"{image} is not on this host, and pull_policy is never",
+                serving=SERVING,
+                next_step=f"docker pull {image}, or build it",
+            )
         if found is None:
-            await self._pull(image, progress)
-            found = await self._engine.look(lambda client: _local_image(client, image), f"looking up {image}")
+            await self._pull(definition, progress)
+            found = await self._local(definition)
         if found is None:
-            raise ImageUnavailable(f"{image} was pulled and is gone again", next_step="docker images")
+            wrong = f"is not for {definition.platform}" if definition.platform else "is gone again"
+            raise ImageUnavailable(f"{image} is pulled and {wrong}", serving=SERVING, next_step="docker images")
         return Image(reference=image, digest=found)
 
     async def network(self) -> Network:
         return await self._engine.act(self._networks.made, "making the slot network")
 
     async def start(self, release: Release, replica: Replica, colour: Colour, rollout: str) -> Replica:
-        def work(client: docker.DockerClient) -> Replica:
-            self._networks.made(client)
-            labels = self._labels(release, replica, colour, rollout)
-            standing = self._standing(client, release, replica)
-            incarnation = standing or self._made(client, release, replica, labels)
-            return replica.replace(incarnation=incarnation)
+        labels = self._labels(release, replica, colour, rollout)
 
-        return await self._engine.act(work, f"starting {replica.name}", START_LIMIT)
+        def work(client: docker.DockerClient) -> tuple[Incarnation, Sequence[Hook]]:
+            self._networks.made(client)
+            if standing := self._standing(client, release, replica):
+                return standing, ()
+            return self._made(client, release, replica, labels), release.service.container.post_start
+
+        incarnation, hooks = await self._engine.act(work, f"starting {replica.name}", START_LIMIT)
+        await self._after_start(replica.name, incarnation, hooks)
+        return replica.replace(incarnation=incarnation)
 
     async def adopt_restart_policy(self, release: Release, names: Sequence[str]) -> None:
         policy = restart_policy(release.service.container.restart)
@@ -80,14 +101,18 @@ class DockerRuntime:
 
         await self._engine.act(work, f"updating {', '.join(names)}")
 
-    async def stop(self, name: str, grace: Seconds) -> None:
+    async def stop(self, name: str, grace: Seconds, pre_stop: Sequence[Hook] = ()) -> str:
         def work(client: docker.DockerClient) -> None:
             container = self._ours(client, name)
             if container is not None:
-                _stop(container, grace)
+                _stop(container, left)
                 _remove(container)
 
-        await self._engine.act(work, f"stopping {name}", ACT_LIMIT + grace)
+        began = asyncio.get_running_loop().time()
+        failed = await self._before_stop(name, grace, pre_stop) if pre_stop else ""
+        left = max(LEAST_GRACE, grace - (asyncio.get_running_loop().time() - began)) if pre_stop else grace
+        await self._engine.act(work, f"stopping {name}", ACT_LIMIT + left)
+        return failed
 
     async def inspect(self, names: Sequence[str]) -> list[ReplicaState]:
         def work(client: docker.DockerClient) -> list[ReplicaState]:
@@ -142,17 +167,9 @@ class DockerRuntime:
 
     async def run_in(self, name: str, command: Sequence[str]) -> int:
         """The exit code of a command inside a container of ours. Cancelled, the command is killed."""
-        what = f"running {command[0]} in {name}"
-        run = await self._engine.act(lambda client: self._begin(client, name, command), what)
-        try:
-            while True:
-                seen = await self._engine.look(lambda client: _exec_state(client, run), what)
-                if not seen["Running"]:
-                    return int(seen["ExitCode"])
-                await asyncio.sleep(EXEC_LOOK)
-        except asyncio.CancelledError:
-            await asyncio.shield(self._engine.act(lambda client: _kill(client, run), what))
-            raise
+        return await self._execs.exit_code(
+            lambda client: self._begin(client, name, command), f"running {command[0]} in {name}"
+        )
 
     async def remove_networks(self) -> None:
         """Both networks of the project; one that still has containers stays."""
@@ -161,17 +178,67 @@ class DockerRuntime:
     async def close(self) -> None:
         await self._engine.close()
 
-    async def _pull(self, image: str, progress: Callable[[str], None]) -> None:
-        told = PullProgress(image)
+    # --- images -----------------------------------------------------------------------------------------------
+
+    async def _local(self, definition: Container) -> str | None:
+        what = f"looking up {definition.image}"
+        return await self._engine.look(lambda client: _local_image(client, definition), what)
+
+    async def _pull(self, definition: Container, progress: Callable[[str], None]) -> None:
+        image, told = definition.image, PullProgress(definition.image)
         progress(f"pulling {image}")
         try:
             async with asyncio.timeout(PULL_LIMIT):
-                events = self._engine.stream(lambda client: layers(client, image), f"pulling {image}", SILENCE)
+                events = self._engine.stream(
+                    lambda client: layers(client, image, definition.platform), f"pulling {image}", SILENCE
+                )
                 async for event in events:
                     if line := told.after(event):
                         progress(line)
         except TimeoutError as late:
             raise ImageUnavailable(f"{image} was not there after {PULL_LIMIT / 60:g} min", serving=SERVING) from late
+
+    # --- hooks ------------------------------------------------------------------------------------------------
+
+    async def _after_start(self, name: str, incarnation: Incarnation, hooks: Sequence[Hook]) -> None:
+        """A hook that fails refuses the replica, and nothing of it is left."""
+        try:
+            async with asyncio.timeout(HOOK_LIMIT):
+                for hook in hooks:
+                    await self._hook(hook, "post_start", name, incarnation.container)
+        except TimeoutError as late:
+            await self.stop(name, 0.0)
+            raise Unavailable(f"post_start of {name} took more than {HOOK_LIMIT / 60:g} min", serving=SERVING) from late
+        except Unavailable as failed:
+            failed.detail = failed.detail or await self.logs(name, LOG_LINES)
+            await self.stop(name, 0.0)
+            raise
+
+    async def _before_stop(self, name: str, grace: Seconds, hooks: Sequence[Hook]) -> str:
+        """Why a hook failed; it keeps no container from its end. One that does not run has nothing to do before."""
+        (seen,) = await self.inspect([name])
+        if seen.life is not Life.RUNNING or seen.incarnation is None:
+            return ""
+        try:
+            async with asyncio.timeout(grace):
+                for hook in hooks:
+                    await self._hook(hook, "pre_stop", name, seen.incarnation.container)
+        except TimeoutError:
+            return f"pre_stop of {name} took more than the grace period of {grace:g} s"
+        except Unavailable as failed:
+            return str(failed)
+        return ""
+
+    async def _hook(self, hook: Hook, kind: str, name: str, container: str) -> None:
+        """Raises Unavailable, with its last words."""
+        end = await self._execs.end_of(hook, container, f"running {kind} of {name}")
+        if end.exit_code != 0:
+            raise Unavailable(
+                f"{kind} of {name}: {hook.command[0]} exited with code {end.exit_code}",
+                detail=end.output,
+                serving=SERVING,
+                next_step=f"mend container.{kind}, or the image",
+            )
 
     # --- one container ----------------------------------------------------------------------------------------
 
@@ -220,24 +287,31 @@ class DockerRuntime:
 
     def _create(self, client: docker.DockerClient, release: Release, name: str, labels: dict[str, str]) -> Any:
         definition = release.service.container
-        given = options(definition)  # before anything is made: a secret may be missing
+        given, files = options(definition), copied(definition)  # before anything is made: a secret may be missing
+        network = self._own_networks(release)[0]
+        host = given.pop("host_config") | {"NetworkMode": network, "RestartPolicy": restart_policy("no")}
         for volume in named_volumes(definition):
             client.volumes.create(
                 volume, labels={"proxyctl.project": self._project}
             )  # one that is there stays as it is
         try:
-            return client.containers.create(
+            made = client.api.create_container(
                 release.digest,
                 name=name,
                 labels=labels,
-                restart_policy=restart_policy("no"),
-                network=self._own_networks(release)[0],
+                detach=True,
+                host_config=host,
+                networking_config={"EndpointsConfig": {network: {}}},
                 **given,
             )
         except APIError as error:
             if error.status_code != CONFLICT:
                 raise
             raise self._conflict(client, name) from error
+        container = client.containers.get(made["Id"])
+        if files:
+            _put(container, files)
+        return container
 
     def _join(self, client: docker.DockerClient, container: Any, release: Release, replica: Replica) -> None:
         """The slot network last: an internal one changes no default route."""
@@ -291,23 +365,24 @@ class DockerRuntime:
         return run
 
 
-def _local_image(client: docker.DockerClient, image: str) -> str | None:
+def _local_image(client: docker.DockerClient, definition: Container) -> str | None:
     try:
-        return str(client.images.get(image).id)
+        found = client.images.get(definition.image)
     except ImageNotFound:
         return None
+    return str(found.id) if _is_for(definition.platform, found.attrs) else None
 
 
-def _exec_state(client: docker.DockerClient, run: str) -> dict[str, Any]:
-    seen: dict[str, Any] = client.api.exec_inspect(run)
-    return seen
+def _is_for(platform: str | None, attrs: dict[str, Any]) -> bool:
+    return platform is None or f"{attrs['Os']}/{attrs['Architecture']}/{attrs.get('Variant', '')}".startswith(platform)
 
 
-def _kill(client: docker.DockerClient, run: str) -> None:
-    """The engine has no call for it: a detached command outlives everybody who waits."""
-    seen = _exec_state(client, run)
-    if seen["Running"]:
-        namespace.kill(seen["ContainerID"], seen["Pid"])
+def _put(container: Any, files: bytes) -> None:
+    try:
+        container.put_archive("/", files)
+    except BaseException as failure:
+        _undo(container, failure)
+        raise
 
 
 def _stop(container: Any, grace: Seconds) -> None:

@@ -1,0 +1,113 @@
+"""Run commands inside running containers: checks, and the hooks of a definition.
+
+The engine has no call that ends a command, so one that nobody waits for any more is killed from the host. Start at
+exit_code() and end_of().
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import docker
+
+from proxyctl.adapters.docker import namespace
+from proxyctl.adapters.docker.calls import EngineCalls, Work
+from proxyctl.adapters.docker.definition import hook_options
+from proxyctl.domain.container import Hook
+from proxyctl.domain.model import Seconds
+from proxyctl.domain.record import Record
+from proxyctl.errors import Unavailable
+
+LOOK_EVERY: Seconds = 0.05
+LAST_WORDS: Seconds = 0.5  # for what a command wrote to arrive once it has ended; what it left running may write on
+MOST_WORDS = 4096  # bytes
+SILENCE: Seconds = 3600.0
+
+
+class HookEnd(Record):
+    exit_code: int
+    output: str  # the end of it
+
+
+class Execs:
+    def __init__(self, engine: EngineCalls) -> None:
+        self._engine = engine
+
+    async def exit_code(self, begin: Work[str], what: str) -> int:
+        """Of a command that `begin` starts detached: no thread waits for it. Cancelled, the command is killed."""
+        return await self._ended(await self._engine.act(begin, what), what)
+
+    async def end_of(self, hook: Hook, container: str, what: str) -> HookEnd:
+        """Run a hook to its end. Cancelled, it is killed."""
+        given = hook_options(hook)
+        run = await self._engine.act(lambda client: str(client.api.exec_create(container, **given)["Id"]), what)
+        output = _Output(run)
+        reading = asyncio.ensure_future(self._read(output, what))
+        try:
+            code = await self._ended(run, what)
+            await asyncio.wait({reading}, timeout=LAST_WORDS)
+        finally:
+            output.close()
+            reading.cancel()
+            (failed,) = await asyncio.gather(reading, return_exceptions=True)
+        refused = str(failed) if isinstance(failed, Unavailable) else ""
+        return HookEnd(exit_code=code, output=refused or str(output))
+
+    async def _read(self, output: _Output, what: str) -> None:
+        async for chunk in self._engine.stream(output.started, what, SILENCE):
+            output.add(chunk)
+
+    async def _ended(self, run: str, what: str) -> int:
+        try:
+            while True:
+                seen = await self._engine.look(lambda client: _state(client, run), what)
+                if seen["ExitCode"] is not None and not seen["Running"]:
+                    return int(seen["ExitCode"])
+                await asyncio.sleep(LOOK_EVERY)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._engine.act(lambda client: _kill(client, run), what))
+            raise
+
+
+class _Output:
+    """What a command writes, the end of it; whoever waits no more closes it."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._stream: Any = None
+        self._end = bytearray()
+
+    def started(self, client: docker.DockerClient) -> Iterator[bytes]:
+        """The engine starts a command when its output is asked for."""
+        self._stream = client.api.exec_start(self._run, stream=True)
+        try:
+            yield from self._stream
+        finally:
+            self._stream._response.close()  # docker-py gives no other way to it
+
+    def add(self, chunk: bytes) -> None:
+        self._end += chunk
+        del self._end[:-MOST_WORDS]
+
+    def close(self) -> None:
+        """Wakes the thread that reads, which then closes the connection."""
+        with suppress(OSError):  # it has ended
+            if self._stream is not None:
+                self._stream.close()
+
+    def __str__(self) -> str:
+        return self._end.decode("utf-8", "replace").strip()
+
+
+def _state(client: docker.DockerClient, run: str) -> dict[str, Any]:
+    seen: dict[str, Any] = client.api.exec_inspect(run)
+    return seen
+
+
+def _kill(client: docker.DockerClient, run: str) -> None:
+    seen = _state(client, run)
+    if seen["Running"]:
+        namespace.kill(seen["ContainerID"], seen["Pid"])

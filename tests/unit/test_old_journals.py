@@ -1,0 +1,77 @@
+"""What an older version wrote into the journal still loads, and means the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proxyctl.domain.codec import decode, encode
+from proxyctl.domain.container import Access, Container, DockerHealth, GrantedFile, Hook, Limits, Pull, Tmpfs, Ulimit
+from proxyctl.domain.events import Retired
+from proxyctl.domain.model import Colour, ReleaseId
+
+FIRST_VERSION: dict[str, Any] = {
+    "@": "Container",
+    "image": "shop/web:1.4",
+    "command": ["bin/web"],
+    "entrypoint": None,
+    "environment": [["A", "env:A"]],
+    "env_file": ["/srv/web.env"],
+    "volumes": ["uploads:/uploads", "/srv/site:/site:ro"],
+    "networks": ["back"],
+    "labels": [["team", "shop"]],
+    "healthcheck": {
+        "@": "DockerHealth",
+        "test": ["NONE"],
+        "interval": 1.0,
+        "timeout": None,
+        "start_period": None,
+        "retries": None,
+    },
+    "user": None,
+    "working_dir": None,
+    "stop_signal": "SIGINT",
+    "stop_grace_period": 10.0,
+    "init": True,
+    "restart": "unless-stopped",
+}
+
+
+def test_a_definition_of_the_first_version_loads_with_the_defaults_of_what_it_did_not_know() -> None:
+    assert decode(Container, FIRST_VERSION) == Container(
+        image="shop/web:1.4",
+        command=("bin/web",),
+        environment=(("A", "env:A"),),
+        env_file=("/srv/web.env",),
+        volumes=("uploads:/uploads", "/srv/site:/site:ro"),
+        networks=("back",),
+        labels=(("team", "shop"),),
+        healthcheck=DockerHealth(test=("NONE",), interval=1.0),
+        stop_signal="SIGINT",
+        init=True,
+    )
+
+
+def test_a_retirement_of_the_first_version_knew_of_no_hooks() -> None:
+    old = {"@": "Retired", "release": "web-1", "colour": "blue", "cut": 0}
+    assert decode(Retired, old) == Retired(release=ReleaseId("web-1"), colour=Colour.BLUE, cut=0)
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        Container(image="x"),
+        Container(
+            image="x",
+            pull_policy=Pull.NEVER,
+            tmpfs=(Tmpfs(target="/run", options=("noexec",)),),
+            secrets=(GrantedFile(target="/run/secrets/db", content="env:DB"),),
+            post_start=(Hook(command=("a", "b"), environment=(("A", "1"),)),),
+            limits=Limits(cpus=0.5, ulimits=(Ulimit(name="nofile", soft=1, hard=2),)),
+            access=Access(privileged=True, sysctls=(("a.b", "1"),)),
+        ),
+    ],
+)
+def test_a_definition_comes_back_as_it_went(definition: Container) -> None:
+    assert decode(Container, encode(definition)) == definition
