@@ -61,11 +61,11 @@ class NginxProxy:
         self._workers_may_enter(topology)
         known = await NginxBinary(topology.settings.binary).knows()
         certificates = _certificates(topology, current)
-        if current is not None and self._files(topology, current.number, known, certificates) == current.files:
+        if current is not None and await self._files(topology, current.number, known, certificates) == current.files:
             await self.start()
             return current.number
         number = claim()
-        files = self._files(topology, number, known, certificates)
+        files = await self._files(topology, number, known, certificates)
         candidate = self._generations.stage(number, fence, topology, files, certificates.ends)
         took = await self._validate(candidate)
         master = self._running.master()
@@ -82,10 +82,10 @@ class NginxProxy:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
         return await self.publish(current.topology, current.fence, claim)
 
-    def _files(
+    async def _files(
         self, topology: Topology, number: int, known: frozenset[Directive], certificates: Certificates
     ) -> dict[str, str]:
-        return {CONFIG: _render(topology, number, self._places, known), **certificates.files}
+        return {CONFIG: await _configuration(topology, number, self._places, known), **certificates.files}
 
     def _last_good(self) -> Generation | None:
         """None too when it is damaged: then the publish replaces it."""
@@ -253,7 +253,7 @@ class NginxProxy:
             try:
                 objections = await self._test_in(Path(folder), topology, changed)
             except (PublishRefused, NginxUnavailable) as error:
-                return [str(error)]
+                return [str(error), *error.detail.splitlines()[1:]]
         return [*objections, *filter(None, [_blindness(self._places, topology)]), *self._taken(topology)]
 
     async def _test_in(self, folder: Path, topology: Topology, changed: ServiceName | None) -> list[str]:
@@ -269,7 +269,7 @@ class NginxProxy:
         for name, text in certificates.files.items():
             folder.joinpath(name).write_text(text)
         binary = NginxBinary(topology.settings.binary)
-        config.write_text(_render(topology, 1, elsewhere, await binary.knows()))
+        config.write_text(await _configuration(topology, 1, elsewhere, await binary.knows()))
         _fit_for_a_socket(self._places)
         verdict = await binary.test(config)
         return [line.replace(str(elsewhere.root), str(self._places.root)) for line in verdict.objections]
@@ -286,7 +286,7 @@ class NginxProxy:
         known = await NginxBinary(topology.settings.binary).knows()
         current = self._generations.current()
         before = current.text if current else ""
-        after = _render(topology, current.number if current else 1, self._places, known)
+        after = await _configuration(topology, current.number if current else 1, self._places, known)
         name = str(self._places.current / CONFIG)
         return "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), name, f"{name} (planned)"))
 
@@ -334,12 +334,14 @@ def _read_certificates(topology: Topology) -> tuple[Certificates, dict[ServiceNa
     return found, objections
 
 
-def _render(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> str:
-    """Raises PublishRefused for what cannot be written."""
-    from proxyctl.adapters.nginx.render import render  # Jinja costs 80 ms, and `status` renders nothing
+async def _configuration(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> str:
+    """Raises PublishRefused for what cannot be written, or must not be."""
+    from proxyctl.adapters.nginx.configuration import ConfigurationRefused, configuration  # Jinja costs 80 ms
 
     try:
-        return render(_for_this_user(topology), number, places, known)[CONFIG]
+        return await configuration(_for_this_user(topology), number, places, known)
+    except ConfigurationRefused as refused:
+        raise _refused("the templates write what nginx must not get", "\n".join(refused.refusals)) from refused
     except ValueError as error:
         raise _refused(str(error)) from error
 

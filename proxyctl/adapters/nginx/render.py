@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined
+from jinja2.ext import Extension
 from markupsafe import Markup as Trusted
 
 from proxyctl.adapters.nginx import flags
@@ -32,18 +33,25 @@ LEAST_BUCKET = 128
 LEAST_TABLE = 1024
 
 
-def render(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> dict[str, str]:
-    """File name to text, for an nginx that knows these directives. Raises Unprintable (tokens.py), naming the value."""
+def render(
+    topology: Topology,
+    number: int,
+    places: Places,
+    known: frozenset[Directive],
+    templates: Environment | None = None,
+) -> dict[str, str]:
+    """File name to text, for an nginx that knows these directives. `templates`: others than ours. Raises Unprintable
+    (tokens.py), naming the value."""
     services = {route.service: _service(route, topology) for route in topology.routes}
     http2 = "" if Directive.HTTP2 in known else " http2"
     settings = topology.settings
     return {
-        CONFIG: _environment()
-        .get_template("nginx.conf.j2")
+        CONFIG: (templates or _built_in())
+        .get_template(f"{CONFIG}.j2")
         .render(
             number=number,
             project=topology.project,
-            places=places,
+            places=_paths(places),
             user=settings.user,
             workers=settings.workers or "auto",
             times=_proxy_times(topology),
@@ -78,6 +86,17 @@ def renumber(text: str, old: int, new: int) -> str:
 
 
 # --- what the templates see --------------------------------------------------------------------------------------
+
+
+class Paths(NamedTuple):
+    """As text: a Path could be told to read or to remove what it names."""
+
+    splits: str
+    temp: str
+    access_log: str
+    error_log: str
+    pid_file: str
+    control_socket: str
 
 
 class Question(NamedTuple):
@@ -270,6 +289,10 @@ def _uses(topology: Topology, sticky: Sticky) -> bool:
 # --- settings ----------------------------------------------------------------------------------------------------
 
 
+def _paths(places: Places) -> Paths:
+    return Paths(**{name: str(getattr(places, name)) for name in Paths._fields})
+
+
 def _proxy_times(topology: Topology) -> ProxyTimes:
     settings = topology.settings
     shutdown = max(settings.worker_shutdown_timeout, *(route.drain for route in topology.routes), 0.0)
@@ -310,11 +333,11 @@ def _power_of_two(least: int) -> int:
 # --- templates ---------------------------------------------------------------------------------------------------
 
 
-@cache
-def _environment() -> Environment:
+def environment(kind: type[Environment], loader: BaseLoader, extensions: Iterable[type[Extension]] = ()) -> Environment:
     """Autoescape makes Trusted the type of what templates write themselves; all else passes through plain()."""
-    return Environment(
-        loader=FileSystemLoader(_templates()),
+    return kind(
+        loader=loader,
+        extensions=list(extensions),
         undefined=StrictUndefined,
         autoescape=True,
         finalize=plain,
@@ -324,7 +347,12 @@ def _environment() -> Environment:
     )
 
 
-def _templates() -> Path:
+@cache
+def _built_in() -> Environment:
+    return environment(Environment, FileSystemLoader(templates_folder()))
+
+
+def templates_folder() -> Path:
     """Beside the package's files when installed, beside the package in a checkout."""
     package = Path(str(resources.files("proxyctl")))
     installed = package / "templates" / "nginx"
