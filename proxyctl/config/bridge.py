@@ -54,7 +54,8 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
     )
 
 
-def settings_of(file: ProjectFile) -> ProxySettings:
+def settings_of(file: ProjectFile, folder: Path, templates_digest: str) -> ProxySettings:
+    """Relative paths of the file are taken from the folder."""
     proxy, times = file.proxy, file.proxy.timeouts
     return ProxySettings(
         http=proxy.http,
@@ -70,6 +71,8 @@ def settings_of(file: ProjectFile) -> ProxySettings:
         worker_shutdown_timeout=_worker_shutdown(proxy, file),
         access_log=proxy.access_log == "on",
         log_size=proxy.log_size,
+        templates=os.path.normpath(folder / proxy.templates) if proxy.templates else None,
+        templates_digest=templates_digest,
     )
 
 

@@ -169,6 +169,7 @@ class ProxyFile(Strict):
     )
     timeouts: ProxyTimeoutsFile = ProxyTimeoutsFile()
     access_log: Annotated[str, one_of("on", "off")] = "on"
+    templates: fields.File | None = written(None, "A folder whose templates shadow proxyctl's own by name.")
     log_size: fields.Size = written("100m", "A log of nginx begins anew when it is larger; five old ones are kept.")
 
 

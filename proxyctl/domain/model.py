@@ -184,6 +184,8 @@ class ProxySettings(Record):
     worker_shutdown_timeout: Seconds = 60.0
     access_log: bool = True
     log_size: int = 100 << 20  # bytes, at which a log begins anew
+    templates: str | None = None  # absolute path of a folder whose templates shadow ours
+    templates_digest: str = ""  # of what is in it: a changed template is a changed setting
 
 
 class Route(Edge):

@@ -109,7 +109,10 @@ _REASONS = {
 
 
 def why_not(name: str) -> str:
-    """Why a directive that is not in the list is not."""
+    """Why a directive or a block is not taken where it stands."""
+    homes = [str(home) for home in Context if name in DIRECTIVES.get(home, ()) or name in BLOCKS[home]]
+    if homes:
+        return f"it belongs into {' or '.join(homes)}; is a brace missing, or one too many?"
     if "_by_lua" in name:
         return "it brings code into nginx"
     for beginnings, reason in _REASONS.items():

@@ -6,16 +6,18 @@ Ours are rendered in this process; those that an operator laid over them (proxy.
 from __future__ import annotations
 
 from functools import partial
-
-from jinja2 import Environment, FileSystemLoader
+from pathlib import Path
 
 from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.names import CONFIG
+from proxyctl.adapters.nginx.overrides import TemplateRefused, read, render_confined
 from proxyctl.adapters.nginx.readback import NOWHERE, Refusal, refusals
-from proxyctl.adapters.nginx.render import environment, render, templates_folder
-from proxyctl.adapters.nginx.tracing import Traced, origins
+from proxyctl.adapters.nginx.render import built_in, render
+from proxyctl.adapters.nginx.tracing import Print, origins
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Topology
+
+__all__ = ("ConfigurationRefused", "TemplateRefused", "configuration")
 
 
 class ConfigurationRefused(ValueError):
@@ -27,13 +29,21 @@ class ConfigurationRefused(ValueError):
 
 
 async def configuration(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> str:
-    """Raises ConfigurationRefused, or Unprintable (tokens.py) for a value that cannot be written."""
-    draw = partial(render, topology, number, places, known)
-    text = draw()[CONFIG]
+    """Raises ConfigurationRefused; TemplateRefused (overrides.py) for templates that cannot be rendered; Unprintable
+    (tokens.py) for a value that cannot be written."""
+    folder = topology.settings.templates
+    what = (topology, number, places, known)
+    draw = partial(_draw_ours, *what) if folder is None else partial(render_confined, *what, read(Path(folder)))
+    text = await draw(Print.PLAIN)
     if found := refusals(text, topology, number, places):
-        traced = draw(environment(Environment, FileSystemLoader(templates_folder()), [Traced]))[CONFIG]
-        raise ConfigurationRefused(_located(found, origins(text, traced)))
+        raise ConfigurationRefused(_located(found, origins(text, await draw(Print.MARKED))))
     return text
+
+
+async def _draw_ours(
+    topology: Topology, number: int, places: Places, known: frozenset[Directive], print_: Print
+) -> str:
+    return render(topology, number, places, known, built_in(print_))[CONFIG]
 
 
 def _located(found: list[Refusal], origins: list[str]) -> list[str]:

@@ -32,6 +32,7 @@ from proxyctl.ports import Endpoint, ProxyState, ProxyStatus
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path in unix(7), without its last NUL
 QUITS_WITHIN: Seconds = 5.0  # beyond the workers' shutdown timeout
 NOTHING_KNOWN = Topology(project="", settings=ProxySettings(), routes=())
+MEND = "mend the template, then proxyctl check"
 LAST_GOOD_SERVES = "the last good configuration, unchanged"
 
 
@@ -336,12 +337,15 @@ def _read_certificates(topology: Topology) -> tuple[Certificates, dict[ServiceNa
 
 async def _configuration(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> str:
     """Raises PublishRefused for what cannot be written, or must not be."""
-    from proxyctl.adapters.nginx.configuration import ConfigurationRefused, configuration  # Jinja costs 80 ms
+    # Jinja costs 80 ms, and `status` renders nothing.
+    from proxyctl.adapters.nginx.configuration import ConfigurationRefused, TemplateRefused, configuration
 
     try:
         return await configuration(_for_this_user(topology), number, places, known)
     except ConfigurationRefused as refused:
-        raise _refused("the templates write what nginx must not get", "\n".join(refused.refusals)) from refused
+        raise _refused("the templates write what nginx must not get", "\n".join(refused.refusals), MEND) from refused
+    except TemplateRefused as refused:
+        raise _refused(f"proxy.templates: {refused}", next_step=MEND) from refused
     except ValueError as error:
         raise _refused(str(error)) from error
 
@@ -373,12 +377,14 @@ def _state(master: Process | None, orphans: list[Process]) -> ProxyState:
     return ProxyState.ORPHANED if any(not orphan.leaving for orphan in orphans) else ProxyState.STOPPED
 
 
-def _refused(what: str, words: str = "") -> PublishRefused:
+def _refused(
+    what: str, words: str = "", next_step: str = "change proxyctl.yml as nginx asks, then proxyctl check"
+) -> PublishRefused:
     return PublishRefused(
         f"{what}: {words.splitlines()[0]}" if words else what,
         detail=words,
         serving=LAST_GOOD_SERVES,
-        next_step="change proxyctl.yml as nginx asks, then proxyctl check",
+        next_step=next_step,
     )
 
 

@@ -86,6 +86,8 @@ class _Reading:
         self._stack = [_Block(Context.MAIN, "", 0)]
 
     def read(self) -> None:
+        if not self._text.strip():
+            return self._miss("", "the templates wrote nothing")
         try:
             self._read()
         except Unlexable as error:
@@ -103,7 +105,10 @@ class _Reading:
                 passed.add((context, raw))
             if len(self.found) >= MOST_REFUSALS:
                 return
-        self._end()
+        if len(self._stack) > 1 and not self.found:
+            self._refuse(self._stack[-1].at, self._stack[-1].raw.split(None, 1)[0], "this block is never closed")
+        if not self.found:  # else what is missing may stand in what was refused
+            self._end()
 
     def _refuse(self, at: int, directive: str, why: str) -> None:
         self.found.append(Refusal(line_of(self._text, at), directive, why))
@@ -194,10 +199,8 @@ class _Reading:
         allowed = self._values[name]
         value = " ".join(said[1:2] if name == "access_log" else said[1:])
         if value not in allowed:
-            instead = (
-                f"only {' or '.join(sorted(allowed)[:2])} is" if allowed else "it is not set in proxyctl.yml, and not"
-            )
-            self._refuse(at, name, f"{value} is not ours; {instead} taken")
+            ours = f"write {min(allowed)}" if allowed else "remove it, or set it in proxyctl.yml"
+            self._refuse(at, name, f"{value} is not what proxyctl relies on; {ours}")
         return value in allowed
 
     def _take_listen(self, said: Words, at: int) -> None:
@@ -233,8 +236,6 @@ class _Reading:
     # --- the whole -------------------------------------------------------------------------------------------------
 
     def _end(self) -> None:
-        for block in self._stack[1:]:
-            self._refuse(block.at, block.raw.split(None, 1)[0], "this block is never closed")
         for name in NEEDED:
             if name not in self._said:
                 self._miss(name, "it is missing, and proxyctl relies on it")

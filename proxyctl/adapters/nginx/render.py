@@ -15,7 +15,6 @@ from typing import NamedTuple
 from zlib import crc32
 
 from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined
-from jinja2.ext import Extension
 from markupsafe import Markup as Trusted
 
 from proxyctl.adapters.nginx import flags
@@ -24,6 +23,7 @@ from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
 from proxyctl.adapters.nginx.names import CONFIG, cookie_name, log_format, pools_prefix, upstream_name
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
 from proxyctl.adapters.nginx.tokens import plain, quoted
+from proxyctl.adapters.nginx.tracing import Print
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
 from proxyctl.domain.model import Balance, Colour, Protocol, ProxySettings, Route, Seconds, Sticky, Topology
 
@@ -46,7 +46,7 @@ def render(
     http2 = "" if Directive.HTTP2 in known else " http2"
     settings = topology.settings
     return {
-        CONFIG: (templates or _built_in())
+        CONFIG: (templates or built_in())
         .get_template(f"{CONFIG}.j2")
         .render(
             number=number,
@@ -333,11 +333,11 @@ def _power_of_two(least: int) -> int:
 # --- templates ---------------------------------------------------------------------------------------------------
 
 
-def environment(kind: type[Environment], loader: BaseLoader, extensions: Iterable[type[Extension]] = ()) -> Environment:
+def environment(kind: type[Environment], loader: BaseLoader, print_: Print) -> Environment:
     """Autoescape makes Trusted the type of what templates write themselves; all else passes through plain()."""
     return kind(
         loader=loader,
-        extensions=list(extensions),
+        extensions=print_.extensions,
         undefined=StrictUndefined,
         autoescape=True,
         finalize=plain,
@@ -348,8 +348,8 @@ def environment(kind: type[Environment], loader: BaseLoader, extensions: Iterabl
 
 
 @cache
-def _built_in() -> Environment:
-    return environment(Environment, FileSystemLoader(templates_folder()))
+def built_in(print_: Print = Print.PLAIN) -> Environment:
+    return environment(Environment, FileSystemLoader(templates_folder()), print_)
 
 
 def templates_folder() -> Path:

@@ -1,13 +1,14 @@
 """Which line of which template wrote a line of a configuration. Only asked for once something was refused.
 
-Templates are rendered a second time with a mark before every line of theirs that is printed. Start at Traced, an
-extension for their environment, and origins().
+Templates are rendered a second time, with a mark before every line of theirs that is printed. Start at Print, then
+origins().
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
@@ -15,9 +16,17 @@ from jinja2.lexer import Token, TokenStream
 _MARK = re.compile("\x01(.*?)\x02")
 
 
-class Traced(Extension):
-    """Marks what templates print."""
+class Print(StrEnum):
+    PLAIN = "plain"
+    MARKED = "marked"
 
+    @property
+    def extensions(self) -> list[type[Extension]]:
+        """Of the environment that prints so."""
+        return [_Marking] if self is Print.MARKED else []
+
+
+class _Marking(Extension):
     def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
         for token in stream:
             if token.type == "data":

@@ -106,7 +106,7 @@ def test_what_shapes_requests_and_answers_is_taken(statement: str) -> None:
 
 WHOLE = text_of(SHOP)
 MISSING = {
-    "an empty output": ("", "the control server is missing"),
+    "an empty output": ("\n", "the templates wrote nothing"),
     "the generation": (WHOLE.replace('return 200 "7 $pid\\n"', 'return 200 "8 $pid\\n"'), r"`return 200 7 $pid\n`"),
     "a question": (
         WHOLE.replace("current/all.green) { return 200 green; }", "x) { return 200 blue; }"),
