@@ -113,8 +113,8 @@ class ServiceFile(Strict):
     strip_path: fields.Truth = written(False, description="Replicas are asked without the path.")
     protocol: Annotated[str, one_of("http", "grpc")] = written("http", "What the replicas speak; grpc needs tls.")
     tls: TlsFile | None = written(None, "HTTPS for the hosts of this service.")
-    response_headers: Annotated[dict[fields.ResponseHeaderName, fields.HeaderValue], Field(max_length=64)] = written(
-        {}, "Added to every answer."
+    response_headers: Annotated[dict[fields.ResponseHeaderName, fields.ResponseHeaderValue], Field(max_length=64)] = (
+        written({}, "Added to every answer.")
     )
     health: (
         Annotated[

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-LONGEST_WORD = 4095  # bytes, quotes included: nginx's buffer, less the byte after it
+LONGEST_WORD = 4095  # bytes, quotes included: nginx takes one more only where its buffer begins with it
 
 _BLANK = r"[ \t\r\n]"
 _GAP = rf"(?:{_BLANK}++|\#[^\n]*+)*+"  # a # begins a comment only where a word could begin
@@ -51,6 +51,8 @@ def statements(text: str) -> Iterator[Statement]:
     for match in _STATEMENT.finditer(text):
         kind = match.lastgroup
         if kind == "end":
+            if match.end() - match.start("raw") > LONGEST_WORD:
+                _refuse_long_words(match)
             yield Statement(match["raw"], match["end"], match.start("raw"))
         elif kind == "close":
             yield Statement("", "}", match.start("close"))
@@ -72,6 +74,13 @@ def line_of(text: str, at: int) -> int:
 def _meaning(word: str) -> str:
     bare = word[1:-1] if word[0] in "\"'" else word
     return _ESCAPED.sub(lambda match: _MEANINGS.get(match[1], match[0]), bare)
+
+
+def _refuse_long_words(statement: re.Match[str]) -> None:
+    for word in _NEXT_WORD.finditer(statement["raw"]):
+        if len(word[1]) > LONGEST_WORD:
+            at = statement.start("raw") + word.start(1)
+            raise Unlexable(at, f"a word of {len(word[1])} characters; nginx takes {LONGEST_WORD}")
 
 
 def _why(text: str, at: int) -> str:
