@@ -30,7 +30,7 @@ real: setup      ## the tests against real dockerd and nginx
 	@$(BIN)/pytest -q $(addprefix --deselect=,$(ALONE))
 
 bench: setup     ## the figures of the README, side by side
-	@for b in switches hot_commands throughput accuracy deploy_overhead kills; do $(BIN)/python -m bench.$$b || exit 1; done
+	@for b in switches hot_commands throughput accuracy deploy_overhead kills scale; do $(BIN)/python -m bench.$$b || exit 1; done
 
 clean:           ## what the build left
 	@rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

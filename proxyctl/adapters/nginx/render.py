@@ -318,11 +318,11 @@ def _forwarded(settings: ProxySettings) -> Forwarded:
 
 
 def _hashes(hosts: set[str]) -> Hashes:
-    """Large enough that nginx neither warns nor refuses."""
+    """Large enough that nginx neither warns nor refuses: the fullest of n buckets holds about log n names."""
     longest = max(map(len, hosts), default=0) + NAME_OVERHEAD
     return Hashes(
         names_max=max(LEAST_TABLE, _power_of_two(4 * len(hosts))),
-        names_bucket=max(LEAST_BUCKET, _power_of_two(2 * longest)),
+        names_bucket=max(LEAST_BUCKET, _power_of_two(longest * max(2, len(hosts).bit_length()))),
     )
 
 

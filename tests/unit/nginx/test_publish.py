@@ -9,6 +9,8 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator
+from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -333,6 +335,14 @@ async def test_a_publisher_that_died_while_clients_were_let_go_is_mended_by_the_
     assert await serving.publish() == 1
     assert not (serving.places.splits / CLOSING).exists()
     assert (await (await serving.client()).ask("GET", "/")).headers["connection"] == "keep-alive"
+
+
+async def test_thousands_of_hosts_fit_into_nginxs_tables(bed: Bed) -> None:
+    names = iter(
+        f"{sha256(bytes([high, low])).hexdigest()[:33]}.example.com" for high in range(32) for low in range(64)
+    )
+    routes = tuple(bed.route(service=f"s{number}", hosts=tuple(islice(names, 64))) for number in range(32))
+    assert await bed.proxy.check(bed.topology(*routes, http=(f"127.0.0.1:{free_port()}",))) == []
 
 
 async def test_a_thousand_services_are_rendered_and_read(bed: Bed, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,7 +108,7 @@ FIELDS = {
         a_folder,
         matching(r"(/[A-Za-y0-9._-]+)+"),
         state=Path,
-        means_more=lambda value: str(Path(value)) != value,
+        means_more=lambda value: value == "." or str(Path(value)) != value,
     ),
 }
 NASTY = st.text(st.sampled_from(" \t\n\r;{}\"'\\$#()~^*@=/.:-_%+,[]<>|&\0\x1b\x7fa0é٣ｗ"), max_size=12)
