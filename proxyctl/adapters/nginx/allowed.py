@@ -26,22 +26,21 @@ def _words(text: str) -> frozenset[str]:
 
 
 _REQUESTS = _words("""
-    absolute_redirect add_header add_trailer addition_types allow auth_delay auth_request auth_request_set
-    charset charset_types chunked_transfer_encoding client_body_buffer_size client_body_timeout
-    client_header_buffer_size client_header_timeout client_max_body_size connection_pool_size default_type deny
-    error_page etag expires
-    gzip gzip_buffers gzip_comp_level gzip_disable gzip_http_version gzip_min_length gzip_proxied gzip_types gzip_vary
-    http2 http2_chunk_size http2_max_concurrent_streams http2_recv_buffer_size if_modified_since ignore_invalid_headers
-    keepalive_disable keepalive_min_timeout keepalive_requests keepalive_time keepalive_timeout
-    large_client_header_buffers limit_conn limit_conn_dry_run limit_conn_log_level limit_conn_status limit_rate
-    limit_rate_after limit_req limit_req_dry_run limit_req_log_level limit_req_status lingering_close lingering_time
-    lingering_timeout log_not_found log_subrequest max_ranges merge_slashes mirror mirror_request_body
-    msie_padding msie_refresh output_buffers port_in_redirect postpone_output real_ip_header real_ip_recursive
-    recursive_error_pages request_pool_size reset_timedout_connection rewrite_log satisfy secure_link secure_link_md5
-    secure_link_secret send_lowat send_timeout server_name_in_redirect server_tokens set_real_ip_from sub_filter
-    sub_filter_last_modified sub_filter_once sub_filter_types subrequest_output_buffer_size tcp_nodelay tcp_nopush
-    types_hash_bucket_size types_hash_max_size underscores_in_headers uninitialized_variable_warn userid userid_domain
-    userid_expires userid_flags userid_mark userid_name userid_p3p userid_path
+    absolute_redirect add_header add_trailer addition_types auth_request_set charset charset_types
+    chunked_transfer_encoding client_body_buffer_size client_body_timeout client_header_buffer_size
+    client_header_timeout client_max_body_size connection_pool_size default_type error_page etag expires gzip
+    gzip_buffers gzip_comp_level gzip_disable gzip_http_version gzip_min_length gzip_proxied gzip_types gzip_vary
+    http2 http2_chunk_size http2_max_concurrent_streams http2_recv_buffer_size if_modified_since
+    ignore_invalid_headers keepalive_disable keepalive_min_timeout keepalive_requests keepalive_time keepalive_timeout
+    large_client_header_buffers limit_conn_dry_run limit_conn_log_level limit_conn_status limit_req_dry_run
+    limit_req_log_level limit_req_status lingering_close lingering_time lingering_timeout log_not_found log_subrequest
+    max_ranges merge_slashes mirror_request_body msie_padding msie_refresh output_buffers port_in_redirect
+    postpone_output real_ip_header real_ip_recursive recursive_error_pages request_pool_size reset_timedout_connection
+    rewrite_log secure_link secure_link_md5 secure_link_secret send_lowat send_timeout server_name_in_redirect
+    server_tokens set_real_ip_from sub_filter sub_filter_last_modified sub_filter_once sub_filter_types
+    subrequest_output_buffer_size tcp_nodelay tcp_nopush types_hash_bucket_size types_hash_max_size
+    underscores_in_headers uninitialized_variable_warn userid userid_domain userid_expires userid_flags userid_mark
+    userid_name userid_p3p userid_path
 """)
 _TO_REPLICAS = _words("""
     proxy_buffer_size proxy_buffering proxy_buffers proxy_busy_buffers_size proxy_connect_timeout proxy_cookie_domain
@@ -59,6 +58,8 @@ _ENCRYPTION = _words("""
     ssl_buffer_size ssl_ciphers ssl_early_data ssl_ecdh_curve ssl_prefer_server_ciphers ssl_protocols
     ssl_reject_handshake ssl_session_cache ssl_session_tickets ssl_session_timeout
 """)
+# Below http only, and never on the control server: proxyctl asks there often, and must be answered.
+REFUSALS = _words("allow auth_delay auth_request deny limit_conn limit_rate limit_rate_after limit_req mirror satisfy")
 _DECISIONS = _words("break internal return rewrite set stub_status")
 # readback.py looks at their arguments.
 _HELD = _words("access_log disable_symlinks open_file_cache")
@@ -76,8 +77,8 @@ DIRECTIVES: dict[Context, frozenset[str]] = {
         map_hash_max_size proxy_temp_path scgi_temp_path server_names_hash_bucket_size server_names_hash_max_size
         uwsgi_temp_path variables_hash_bucket_size variables_hash_max_size
     """),
-    Context.SERVER: _SHARED | _DECISIONS | _words("listen server_name ssl_certificate ssl_certificate_key"),
-    Context.LOCATION: _SHARED | _DECISIONS | _words("grpc_pass proxy_pass"),
+    Context.SERVER: _SHARED | REFUSALS | _DECISIONS | _words("listen server_name ssl_certificate ssl_certificate_key"),
+    Context.LOCATION: _SHARED | REFUSALS | _DECISIONS | _words("grpc_pass proxy_pass"),
     Context.UPSTREAM: _words("""
         hash ip_hash keepalive keepalive_requests keepalive_time keepalive_timeout least_conn random server zone
     """),

@@ -30,6 +30,7 @@ from proxyctl.domain.codec import decode
 from proxyctl.domain.model import Topology
 
 NOBODY = 65534
+SHADOWED = "proxyctl"  # ours go by this folder too, for a template that only adds to the one it shadows
 
 
 class Unused(ValueError):
@@ -42,7 +43,8 @@ def main() -> int:
     topology, limits = decode(Topology, order["topology"]), Limits(*order["limits"])
     places, known = Places(Path(order["places"])), frozenset(map(Directive, order["known"]))
     used = set[str]()
-    loader = FunctionLoader(_source(ours | order["templates"], used))
+    shadowed = {f"{SHADOWED}/{name}": text for name, text in ours.items()}
+    loader = FunctionLoader(_source(ours | shadowed | order["templates"], used))
     templates = environment(ImmutableSandboxedEnvironment, loader, Print(order["print"]))
     render(topology.replace(routes=()), order["number"], places, known)  # what is imported late is imported by now
     _confine(limits)

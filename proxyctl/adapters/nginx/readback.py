@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from proxyctl.adapters.nginx import flags
-from proxyctl.adapters.nginx.allowed import BLOCKS, DIRECTIVES, Context, why_not
+from proxyctl.adapters.nginx.allowed import BLOCKS, DIRECTIVES, REFUSALS, Context, why_not
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
 from proxyctl.adapters.nginx.lexer import Unlexable, line_of, statements, words
 from proxyctl.adapters.nginx.names import prober_prefix, tls_files, upstream_name
@@ -165,6 +165,9 @@ class _Reading:
         if len(server.listens) > 1 or self._controls > 1:
             self._refuse(server.at, "listen", "the control server is one server that listens on its socket only")
         said = set(_answers(self._text[server.at : end]))
+        for _, (name, *_) in said:
+            if name in REFUSALS:
+                self._refuse(server.at, name, "not taken in the control server: proxyctl must be answered")
         asked = _control_answers(self._topology, self._number)
         if silent := next((answer for answer in asked if answer not in said), None):
             self._refuse(server.at, "server", f"the control server does not say {_shown(silent)}")

@@ -217,11 +217,16 @@ async def test_a_header_of_a_template_reaches_clients_and_a_change_of_it_too(bed
     assert await bed.publish(with_templates(bed, folder)) == generation  # nothing changed is done
 
 
-async def test_a_template_of_their_own_can_be_shared(bed: Bed, folder: Path) -> None:
-    folder.joinpath("gzip.conf.j2").write_text("        gzip on;\n")
-    folder.joinpath("server.conf.j2").write_text(
-        OURS["server.conf.j2"].replace("    server {\n", '    server {\n{% include "gzip.conf.j2" %}\n')
-    )
+async def test_a_template_can_add_to_the_one_that_it_shadows(bed: Bed, folder: Path) -> None:
+    folder.joinpath("http.conf.j2").write_text('{% include "proxyctl/http.conf.j2" %}\n    gzip on;\n')
+    await bed.publish(with_templates(bed, folder))
+    text = bed.places.current.joinpath("nginx.conf").read_text()
+    assert "server_tokens off;" in text and "\n    gzip on;\n" in text
+
+
+async def test_templates_can_share_one_of_their_own(bed: Bed, folder: Path) -> None:
+    folder.joinpath("gzip.conf.j2").write_text("    gzip on;\n")
+    folder.joinpath("http.conf.j2").write_text('{% include "proxyctl/http.conf.j2" %}\n{% include "gzip.conf.j2" %}\n')
     await bed.publish(with_templates(bed, folder))
     assert "gzip on;" in bed.places.current.joinpath("nginx.conf").read_text()
 

@@ -59,6 +59,8 @@ HOSTILE = {
     "server { listen 127.0.0.1:2375; }": (IN_HTTP, "listen"),
     "server { server_name a.example.com; return 204; }": (IN_HTTP, "server"),
     f"server {{ listen unix:{PLACES.control_socket}; server_name x; }}": (IN_HTTP, "server"),
+    "limit_req zone=a;": (IN_HTTP, "limit_req"),
+    "deny all;": (IN_HTTP, "deny"),
     "listen 0.0.0.0:22;": (IN_SERVER, "listen"),
     "ssl_certificate_key /etc/shadow;": (IN_SERVER, "ssl_certificate_key"),
     "root /;": (IN_LOCATION, "root"),
@@ -106,6 +108,10 @@ def test_what_shapes_requests_and_answers_is_taken(statement: str) -> None:
 
 WHOLE = text_of(SHOP)
 MISSING = {
+    "a control server that answers": (
+        WHOLE.replace("server_name control;", "deny all;"),
+        "deny: not taken in the control",
+    ),
     "an empty output": ("\n", "the templates wrote nothing"),
     "the generation": (WHOLE.replace('return 200 "7 $pid\\n"', 'return 200 "8 $pid\\n"'), r"`return 200 7 $pid\n`"),
     "a question": (
