@@ -6,7 +6,6 @@ observed, or with the last good content observed again, or in Degraded.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import NamedTuple
 from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import connections_closing, lets_go, stay_open
 from proxyctl.adapters.nginx.control import Control
+from proxyctl.adapters.nginx.difference import difference
 from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.listens import obstacle, parse
 from proxyctl.adapters.nginx.master import Process, has_clients, workers_of
@@ -289,7 +289,7 @@ class NginxProxy:
         before = current.text if current else ""
         after = await _configuration(topology, current.number if current else 1, self._places, known)
         name = str(self._places.current / CONFIG)
-        return "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), name, f"{name} (planned)"))
+        return difference(before, after, name, f"{name} (planned)")
 
     def topology(self) -> Topology | None:
         current = self._generations.current()
