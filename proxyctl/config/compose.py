@@ -199,7 +199,16 @@ class _Reading:
         source = source_of(volume)
         if not source or is_path(source):
             return volume
+        self._warn_of_driver(source)
         return self._real("volumes", source, (*location, "volumes")) + volume.removeprefix(source)
+
+    def _warn_of_driver(self, source: str) -> None:
+        """Compose makes such a volume; we would make one of the engine's own kind where it is missing."""
+        settings = _below(self._document.root, "volumes").get(source)
+        written = settings.node.entries if settings and isinstance(settings.node, tree.Mapping) else {}
+        for key in ("driver", "driver_opts"):
+            if key in written:
+                self._warn(("volumes", source, key), "matters only to who makes the volume; docker volume create it")
 
     def _real(self, kind: str, key: str, user: Location) -> str:
         """What Docker calls the network or volume that the file calls `key`."""

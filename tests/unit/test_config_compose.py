@@ -299,6 +299,11 @@ def test_a_volume_that_two_releases_would_write_to_is_refused_unless_allowed(tmp
     assert load(tmp_path / "proxyctl.yml", environment={})
 
 
+def test_a_volume_that_compose_would_make_with_a_driver_is_to_be_made_before(tmp_path: Path) -> None:
+    compose = "services: {web: {image: x, volumes: ['data:/d:ro']}}\nvolumes: {data: {driver_opts: {type: nfs}}}"
+    assert "volumes.data.driver_opts: matters only to who makes the volume" in loaded(tmp_path, compose).warnings[0]
+
+
 def test_a_volume_without_a_name_is_of_one_container_alone(tmp_path: Path) -> None:
     (tmp_path / "proxyctl.yml").write_text(
         "project: shop\nservices: {web: {container: {image: x, volumes: [/cache]}, health: none}}"
