@@ -29,8 +29,9 @@ unit: setup      ## the tests that need no Docker
 real: setup      ## the tests against real dockerd and nginx
 	@$(BIN)/pytest -q $(addprefix --deselect=,$(ALONE))
 
-bench: setup     ## the figures of the README, side by side
-	@for b in switches hot_commands throughput accuracy deploy_overhead kills; do $(BIN)/python -m bench.$$b || exit 1; done
+bench:           ## the figures of the README, side by side and beside other proxies
+	@scripts/setup bench
+	@for b in switches hot_commands throughput accuracy deploy_overhead kills peers; do $(BIN)/python -m bench.$$b || exit 1; done
 
 clean:           ## what the build left
 	@rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

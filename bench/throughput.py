@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from proxyctl.adapters.nginx.binary import on_host
 from proxyctl.adapters.nginx.master import Process, find_master, started_of, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.splits import NginxSplits
@@ -43,7 +44,7 @@ ANSWERING = HEAD + 'server {{ listen 127.0.0.1:18800; location / {{ return 200 "
 PROXYING = (
     HEAD
     + """
-upstream app {{ server 127.0.0.1:18800; keepalive 32; }}
+upstream app {{ server 127.0.0.1:{backend}; keepalive 32; }}
 server {{ listen 127.0.0.1:{port}; location / {{
     proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; {headers}
 }} }} }}"""
@@ -52,6 +53,12 @@ HEADERS = """
     proxy_set_header Host $http_host; proxy_set_header X-Real-IP $remote_addr;
     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Forwarded-Host $http_host;"""
+
+
+class Seen(NamedTuple):
+    requests: int
+    requests_per_second: float
+    p99_ms: float
 
 
 class Measured(NamedTuple):
@@ -100,10 +107,8 @@ def arguments() -> argparse.Namespace:
 async def rows(folder: Path) -> AsyncIterator[list[Row]]:
     hand_written = {
         "backend": ANSWERING.format(folder=folder, name="backend", workers=1),
-        "minimal": PROXYING.format(folder=folder, name="minimal", workers=WORKERS, port=MINIMAL, headers=""),
-        "forwarding": PROXYING.format(
-            folder=folder, name="forwarding", workers=WORKERS, port=FORWARDING, headers=HEADERS
-        ),
+        "minimal": proxying(folder, "minimal", MINIMAL, BACKEND, ""),
+        "forwarding": proxying(folder, "forwarding", FORWARDING, BACKEND, HEADERS),
     }
     children = {name: await launched(folder, name, text) for name, text in hand_written.items()}
     places = Places(folder / "state")
@@ -123,7 +128,7 @@ async def rows(folder: Path) -> AsyncIterator[list[Row]]:
 
 
 def our_rows(places: Places) -> list[Row]:
-    proxy, splits, numbers = NginxProxy(places, "bench"), NginxSplits(places), count(1)
+    proxy, splits, numbers = NginxProxy(places, "bench", on_host), NginxSplits(places), count(1)
 
     def row(name: str, split: Split, *, cover: bool, access_log: bool = False) -> Row:
         async def prepare() -> None:
@@ -157,6 +162,11 @@ def topology(access_log: bool) -> Topology:
     return Topology(project="bench", settings=settings, routes=(route,))
 
 
+def proxying(folder: Path, name: str, port: int, backend: int, headers: str) -> str:
+    """A proxy configuration written by hand."""
+    return PROXYING.format(folder=folder, name=name, workers=WORKERS, port=port, backend=backend, headers=headers)
+
+
 async def nothing() -> None:
     """A hand-written configuration needs no preparation."""
 
@@ -180,24 +190,27 @@ async def measure(measured_rows: list[Row], options: argparse.Namespace) -> dict
     for _ in range(options.rounds):
         for row in ours:
             await row.prepare()
-            measured = [await wrk(each, options) for each in (minimal, forwarding, row)]
-            results[row.name].append(Beside(*measured))
+            results[row.name].append(Beside(*[await measured(each, options) for each in (minimal, forwarding, row)]))
     return results
 
 
-async def wrk(row: Row, options: argparse.Namespace) -> Measured:
+async def measured(row: Row, options: argparse.Namespace) -> Measured:
     workers = workers_of(row.master())
     before = sum(map(cpu_seconds, workers))
-    said = await output_of(
-        *("wrk", "-t", "1", "-c", str(options.connections), "-d", f"{options.seconds}s", "--latency"),
-        f"http://127.0.0.1:{row.port}/",
-    )
+    seen = await wrk(row.port, options.connections, options.seconds)
     spent = sum(map(cpu_seconds, workers)) - before
+    return Measured(seen.requests_per_second, 1e6 * spent / seen.requests, seen.p99_ms)
+
+
+async def wrk(port: int, connections: int, seconds: int) -> Seen:
+    """What a closed loop on kept connections gets. Every answer was 200, or it raises."""
+    said = await output_of(
+        *("wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--latency"), f"http://127.0.0.1:{port}/"
+    )
     assert "Non-2xx" not in said and "Socket errors" not in said, said
-    requests = int(said.partition(" requests in")[0].split()[-1])
-    return Measured(
+    return Seen(
+        requests=int(said.partition(" requests in")[0].split()[-1]),
         requests_per_second=float(said.partition("Requests/sec:")[2].split()[0]),
-        cpu_us=1e6 * spent / requests,
         p99_ms=milliseconds(said.partition("Latency Distribution")[2].partition("99%")[2].split()[0]),
     )
 

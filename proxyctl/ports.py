@@ -11,12 +11,23 @@ from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from proxyctl.domain.model import Colour, Incarnation, Release, Replica, Route, Seconds, ServiceName, Topology
+from proxyctl.domain.model import (
+    Colour,
+    Incarnation,
+    Release,
+    Replica,
+    Route,
+    Seconds,
+    ServiceName,
+    Topology,
+    UpstreamTls,
+)
 from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from proxyctl.domain.container import Container, Hook
     from proxyctl.domain.events import Event
@@ -191,6 +202,7 @@ class Endpoint(Record):
     socket: str = ""  # path of a unix socket; then `prefix` goes before the check's path
     prefix: str = ""
     host: str = ""  # Host header when the check names none
+    tls: UpstreamTls | None = None  # for a check by https
 
 
 class ProbeResult(Record):
@@ -225,6 +237,41 @@ class ProxyStatus(Record):
     observed: int | None  # what a worker answered just now
     draining: int  # old workers still alive
     certificates: Mapping[ServiceName, float] = {}  # when those in force end, unix time
+
+
+class Ended(Record):
+    code: int
+    said: str  # on stderr
+
+
+class NginxProgram(Protocol):
+    """The nginx of `proxy.mode`: its program, and how a master of it comes to be. Raises NginxUnavailable when there is
+    no such program, when it hangs, and for what this mode leaves to the user."""
+
+    async def run(self, *arguments: str, sees: Path | None = None) -> Ended:
+        """The program with these arguments, to its end. It can read and write the folder `sees`, as far as its user
+        may."""
+        ...
+
+    async def test(self, config: Path, sees: Path) -> Ended:
+        """What nginx says of this configuration, whose files are all in the folder `sees`."""
+        ...
+
+    async def master(self) -> int | None:
+        """The pid of a master that runs without anything of ours."""
+        ...
+
+    async def start(self, config: Path, error_log: Path) -> Ended:
+        """Returns when the master has its ports, or has given up."""
+        ...
+
+    async def let_end(self) -> None:
+        """Nobody starts the master again once it ends."""
+        ...
+
+    async def clear_away(self) -> None:
+        """Nothing is left of a master that has ended."""
+        ...
 
 
 class Proxy(Protocol):

@@ -25,7 +25,7 @@ from proxyctl.adapters.raw_prober import RawProber
 from proxyctl.adapters.runner_socket import listening, ticks
 from proxyctl.adapters.sqlite import SqliteStore
 from proxyctl.config.places import find_file, project_name, state_dir
-from proxyctl.domain.model import HealthCheck, HealthKind, ServiceName
+from proxyctl.domain.model import HealthCheck, HealthKind, Mode, ServiceName
 from proxyctl.domain.ticks import Tick
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Hands
@@ -36,11 +36,13 @@ from proxyctl.errors import StateUnusable
 from proxyctl.ports import Endpoint, ProbeResult
 
 if TYPE_CHECKING:
+    from proxyctl.adapters.docker.calls import EngineCalls
     from proxyctl.adapters.docker.runtime import DockerRuntime
     from proxyctl.adapters.nginx.proxy import NginxProxy
     from proxyctl.config.load import Project
+    from proxyctl.domain.model import ProxySettings
     from proxyctl.engine.releases import Opening
-    from proxyctl.ports import Prober, Store
+    from proxyctl.ports import NginxProgram, Prober, Store
 
 
 class Workshop:
@@ -138,7 +140,26 @@ class Workshop:
     def proxy(self) -> NginxProxy:
         from proxyctl.adapters.nginx.proxy import NginxProxy
 
-        return NginxProxy(self.places, self.name)
+        return NginxProxy(self.places, self.name, self._program)
+
+    def _program(self, settings: ProxySettings) -> NginxProgram:
+        if settings.mode is Mode.CONTAINER:
+            from proxyctl.adapters.docker.nginx_container import ContainerProgram
+
+            return ContainerProgram(self.name, self.places, settings, self._engine)
+        if settings.mode is Mode.INCLUDE:
+            from proxyctl.adapters.nginx.included import IncludedProgram
+
+            return IncludedProgram(self.places, settings)
+        from proxyctl.adapters.nginx.binary import on_host
+
+        return on_host(settings)
+
+    @cached_property
+    def _engine(self) -> EngineCalls:
+        from proxyctl.adapters.docker.calls import EngineCalls
+
+        return EngineCalls()
 
     @cached_property
     def prober(self) -> Prober:
@@ -186,14 +207,15 @@ class Workshop:
         """The systemd units that do it. Raises Unavailable."""
         from proxyctl.adapters.systemd import install, units
 
-        return install(units(self.name, self.file, self.places.root, self.places.pid_file))
+        settings = self.config.settings
+        return install(units(self.name, self.file, self.places.root, self.places.pid_file, settings.mode))
 
     def known_services(self) -> list[ServiceName]:
         return self.store.services()
 
     async def close(self) -> None:
         """Closes what was made; nothing is made to be closed."""
-        for made in ("prober", "runtime"):
+        for made in ("prober", "runtime", "_engine"):
             if made in self.__dict__:
                 await self.__dict__[made].close()
         if "store" in self.__dict__:

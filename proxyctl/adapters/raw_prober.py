@@ -9,6 +9,7 @@ import asyncio
 import ssl
 import time
 
+from proxyctl.adapters.trust import context, server_name
 from proxyctl.domain.model import HealthCheck, HealthKind
 from proxyctl.domain.probe import BODY_LIMIT, HEAD_LIMIT, accepts, unexpected
 from proxyctl.ports import Endpoint, ProbeResult
@@ -48,15 +49,8 @@ async def _connect(endpoint: Endpoint, check: HealthCheck) -> tuple[asyncio.Stre
     host, _, port = endpoint.address.rpartition(":")
     if check.kind is HealthKind.TCP or check.scheme == "http":
         return await asyncio.open_connection(host, int(port), limit=HEAD_LIMIT)
-    name = check.host or endpoint.host or host
-    return await asyncio.open_connection(host, int(port), limit=HEAD_LIMIT, ssl=_trust(check), server_hostname=name)
-
-
-def _trust(check: HealthCheck) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not check.verify:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
+    name, trust = server_name(endpoint, check), context(endpoint, check)
+    return await asyncio.open_connection(host, int(port), limit=HEAD_LIMIT, ssl=trust, server_hostname=name)
 
 
 def _request(endpoint: Endpoint, check: HealthCheck) -> bytes:

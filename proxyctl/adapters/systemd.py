@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from proxyctl.domain.model import Mode
 from proxyctl.errors import Unavailable
 
 UNITS = Path("/etc/systemd/system")
@@ -40,6 +41,21 @@ LimitNOFILE=1048576
 [Install]
 WantedBy=multi-user.target
 """
+RECOVERY = """\
+# Written by `proxyctl setup`; repeat it after the file or the state folder moved.
+[Unit]
+Description=proxyctl project {project}
+After=docker.service nginx.service
+
+[Service]
+Type=oneshot
+# Docker and systemd start nginx and the replicas. What a crash left is finished or undone, and a warm standby is
+# watched again.
+ExecStart={program} recover {options}
+
+[Install]
+WantedBy=multi-user.target
+"""
 ROTATION = """\
 # Written by `proxyctl setup`.
 [Unit]
@@ -63,7 +79,7 @@ WantedBy=timers.target
 """
 
 
-def units(project: str, file: Path, state: Path, pid_file: Path) -> dict[str, str]:
+def units(project: str, file: Path, state: Path, pid_file: Path, mode: Mode = Mode.PROCESS) -> dict[str, str]:
     """Name to text."""
     values = {
         "project": project,
@@ -71,7 +87,7 @@ def units(project: str, file: Path, state: Path, pid_file: Path) -> dict[str, st
         "options": f"-f {_quoted(str(file))} --state {_quoted(str(state))}",
         "pid_file": _escaped(str(pid_file)),
     }
-    texts = {".service": SERVICE, "-logs.service": ROTATION, "-logs.timer": TIMER}
+    texts = {".service": SERVICE if mode is Mode.PROCESS else RECOVERY, "-logs.service": ROTATION, "-logs.timer": TIMER}
     return {f"proxyctl-{project}{end}": text.format(**values) for end, text in texts.items()}
 
 

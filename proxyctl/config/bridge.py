@@ -6,22 +6,42 @@ What comes here is lawful: shape.py and rules.py found nothing against it.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from proxyctl.config.definition import Definition
-from proxyctl.config.schema import HealthFile, ProjectFile, ProxyFile, ServiceFile, TimeoutsFile, TlsFile
+from proxyctl.config.schema import (
+    BasicAuthFile,
+    HashFile,
+    HeaderLimitsFile,
+    HealthFile,
+    ProjectFile,
+    ProxyFile,
+    RedirectFile,
+    ServiceFile,
+    TimeoutsFile,
+    TlsFile,
+)
 from proxyctl.domain.model import (
     Balance,
+    BasicAuth,
+    Hash,
+    HashKey,
+    HeaderLimits,
     HealthCheck,
     HealthKind,
+    Mode,
+    Pages,
     Protocol,
     ProxySettings,
+    Redirect,
     Service,
     ServiceName,
     Sticky,
     Strategy,
     Timeouts,
     Tls,
+    UpstreamTls,
 )
 
 WORKER_SHUTDOWN = 60.0  # where the file says nothing and no drain is longer
@@ -37,38 +57,49 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         replicas=file.replicas,
         hosts=file.hosts or (),
         aliases=file.aliases or (),
+        redirects=tuple(map(_redirect, file.redirects or ())),
         path=file.path,
         strip_path=file.strip_path,
         protocol=Protocol(file.protocol),
         tls=_tls(file.tls, folder),
+        upstream_tls=_upstream_tls(file, folder),
+        basic_auth=_basic_auth(file.basic_auth, folder),
         response_headers=tuple(file.response_headers.items()),
+        error_pages=_pages(file.error_pages, folder),
         strategy=Strategy(file.strategy),
         bake=file.bake,
         standby=file.standby,
         drain=file.drain,
         readiness_delay=file.readiness_delay,
-        balance=Balance(file.balance),
+        balance=_balance(file.balance),
         sticky=Sticky(file.sticky),
         timeouts=_timeouts(file.timeouts),
         body_limit=file.body_limit,
     )
 
 
-def settings_of(file: ProjectFile) -> ProxySettings:
+def settings_of(file: ProjectFile, folder: Path) -> ProxySettings:
+    """Relative paths of the file are taken from the folder."""
     proxy, times = file.proxy, file.proxy.timeouts
     return ProxySettings(
+        mode=Mode(proxy.mode),
+        image=proxy.image,
+        config=_path(proxy.config, folder) if proxy.config else None,
         http=proxy.http,
         https=proxy.https,
         trusted=proxy.trusted,
+        proxy_protocol=proxy.proxy_protocol,
         binary=proxy.binary,
         user=proxy.user,
         workers=proxy.workers,
+        header_limits=_header_limits(proxy.header_limits),
         client_header_timeout=times.client_header,
         client_body_timeout=times.client_body,
         keepalive_timeout=times.client_keepalive,
         upstream_keepalive_timeout=times.upstream_keepalive,
         worker_shutdown_timeout=_worker_shutdown(proxy, file),
         access_log=proxy.access_log == "on",
+        error_pages=_pages(proxy.error_pages, folder),
         log_size=proxy.log_size,
     )
 
@@ -80,11 +111,52 @@ def _worker_shutdown(proxy: ProxyFile, file: ProjectFile) -> float:
     return max([WORKER_SHUTDOWN, *(service.drain for service in file.services.values())])
 
 
+def _header_limits(file: HeaderLimitsFile | None) -> HeaderLimits | None:
+    return HeaderLimits(buffer=file.buffer, line=file.line, lines=file.lines) if file else None
+
+
+def _balance(file: HashFile | str) -> Balance | Hash:
+    if isinstance(file, str):
+        return Balance(file)
+    kind, name = file.hash
+    return Hash(key=HashKey(kind), name=name)
+
+
+def _redirect(file: RedirectFile) -> Redirect:
+    return Redirect(path=file.path or "", host=file.host or "", to=file.to or "", status=file.status)
+
+
 def _tls(file: TlsFile | None, folder: Path) -> Tls | None:
     if file is None:
         return None
-    cert, key = (os.path.normpath(folder / (path or "")) for path in (file.cert, file.key))
+    cert, key = _path(file.cert, folder), _path(file.key, folder)
     return Tls(cert=cert, key=key, redirect=file.redirect, hsts=file.hsts)
+
+
+def _upstream_tls(service: ServiceFile, folder: Path) -> UpstreamTls | None:
+    file = service.upstream_tls
+    if file is None:
+        return None
+    first = (service.hosts or ("*.",))[0]
+    return UpstreamTls(
+        ca=_path(file.ca, folder) if file.ca else "",
+        cert=_path(file.cert, folder) if file.cert else "",
+        key=_path(file.key, folder) if file.key else "",
+        verify=file.verify,
+        server_name=file.server_name or ("" if first.startswith("*.") else first),
+    )
+
+
+def _basic_auth(file: BasicAuthFile | None, folder: Path) -> BasicAuth | None:
+    return BasicAuth(file=_path(file.file, folder), realm=file.realm) if file else None
+
+
+def _pages(files: Mapping[int, str], folder: Path) -> Pages:
+    return tuple((status, _path(file, folder)) for status, file in sorted(files.items()))
+
+
+def _path(written: str | None, folder: Path) -> str:
+    return os.path.normpath(folder / (written or ""))
 
 
 def _timeouts(file: TimeoutsFile) -> Timeouts:
@@ -103,7 +175,7 @@ def _health(service: ServiceFile) -> HealthCheck:
         headers=tuple(check.headers.items()),
         host=check.host or "",
         body=check.body,
-        scheme=check.scheme,
+        scheme=check.scheme or ("https" if service.upstream_tls and check.port is None else "http"),
         verify=check.verify,
         port=check.port if isinstance(check.tcp, bool) or check.tcp is None else check.tcp,
         command=tuple(check.exec or ()),

@@ -203,6 +203,8 @@ class _Composer:
         value = node.value if isinstance(node, Scalar) else None
         if isinstance(value, str) and not isinstance(value, Doubtful):
             return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)  # a status as a key, which every YAML reader reads alike
         what = shown(value) if isinstance(node, Scalar) else "a list or mapping"
         self._note(_place(event), trail, f"{what} as a key is not text; write it in double quotes")
         return str(value)

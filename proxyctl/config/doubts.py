@@ -10,10 +10,15 @@ from proxyctl.config.compose_keys import is_label_of_another_proxy
 from proxyctl.config.definition import Definition
 from proxyctl.config.document import Document, Location, dotted, place_of, written_at
 from proxyctl.config.problems import Problem, shown
-from proxyctl.config.schema import ProjectFile, ServiceFile
+from proxyctl.config.schema import HashFile, ProjectFile, ServiceFile
 
 _SECRET = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|SECRET_KEY)$", re.ASCII)
 _VARIABLE = re.compile(r"\$\{[A-Za-z_]", re.ASCII)
+_UNCOVERED = {
+    "http": "of requests that reach no replica of a colour, the other answers GET, HEAD and OPTIONS only; least_conn "
+    "covers all",
+    "grpc": "no colour stands in for calls that reach no replica of the other; least_conn covers them",
+}
 
 
 def doubts(file: ProjectFile, definitions: Mapping[str, Definition], document: Document) -> Iterator[Problem]:
@@ -29,6 +34,10 @@ def _of_project(
         if network.endswith("/0"):
             yield ("proxy", "trusted", at), f"{network} lets every client claim any address"
     for name, service in file.services.items():
+        if service.balance == "ip_hash" or isinstance(service.balance, HashFile):
+            yield ("services", name, "balance"), _UNCOVERED[service.protocol]
+        if service.basic_auth and not service.tls and not file.proxy.trusted:
+            yield ("services", name, "basic_auth"), "passwords travel readable without HTTPS; write tls"
         yield from _of_hosts(service, ("services", name, "hosts"), document)
         yield from _of_environment(service.container.environment, ("services", name, "container", "environment"))
         yield from _of_container(definitions[name], ("services", name, "container"))

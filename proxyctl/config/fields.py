@@ -63,6 +63,11 @@ def counted(least: int, most: int) -> Read:
     return Read(grammar.whole(least, most), {"type": "integer", "minimum": least, "maximum": most})
 
 
+def sized(least: str, most: str) -> Read:
+    """A number of bytes in these bounds."""
+    return Read(grammar.size_within(least, most), _SIZE | {"description": f"A size, {least} to {most}."})
+
+
 def one_of(*known: str, later: tuple[str, ...] = ()) -> Read:
     return Read(grammar.choice(*known, later=later), {"enum": list(known)})
 
@@ -84,12 +89,19 @@ def forms(expected: str) -> Discriminator:
 _TEXT: dict[str, Any] = {"type": "string"}
 _SCALAR: dict[str, Any] = {"type": ["string", "number"]}
 _STATUS: dict[str, Any] = {"type": ["integer", "string"], "examples": [200, "200-299"]}
+_SIZE: dict[str, Any] = {"type": ["integer", "string"], "pattern": f"^{grammar.SIZE.pattern}$"}
 _LISTEN: dict[str, Any] = {"type": ["integer", "string"], "examples": [80, "[::]:80"]}
 
 Name = Annotated[str, Read(grammar.name, like(NAME.pattern, "web"))]
 Line = Annotated[str, Read(grammar.line, _TEXT)]
 File = Annotated[str, Read(grammar.file, _TEXT)]
 FileReference = Annotated[str, Read(grammar.file_reference, like("file:.+", "file:cert.pem"))]
+PageStatus = Annotated[int, Read(grammar.page_status, {"enum": ["413", "502", "503", "504"]})]
+ErrorPages = dict[PageStatus, FileReference]
+HashKey = Annotated[
+    tuple[str, str], Read(grammar.hash_key, like("(address|uri|(cookie|header):.+)", "address", "cookie:cart"))
+]
+Realm = Annotated[str, Read(grammar.realm, {"type": "string", "maxLength": 100, "examples": ["Staging"]})]
 Truth = Annotated[bool, Read(grammar.truth, {"type": "boolean"})]
 
 Port = Annotated[int, Read(grammar.port, {"type": "integer", "minimum": 1, "maximum": 65535})]
@@ -97,6 +109,8 @@ Host = Annotated[str, Read(grammar.host, {"type": "string", "examples": ["shop.e
 PlainHost = Annotated[str, Read(grammar.plain_host, {"type": "string", "examples": ["shop.example.com"]})]
 UrlPath = Annotated[str, Read(grammar.path, like(grammar.PATH.pattern, "/", "/api"))]
 ProbePath = Annotated[str, Read(grammar.probe_path, like(grammar.PROBE_PATH.pattern, "/healthz"))]
+RedirectedPath = Annotated[str, Read(grammar.redirected_path, {"type": "string", "examples": ["/old", "/old/*"]})]
+Target = Annotated[str, Read(grammar.target, {"type": "string", "examples": ["/new", "https://shop.example.com/*"]})]
 HeaderName = Annotated[str, Read(grammar.header_name, like(grammar.HEADER_NAME.pattern))]
 ResponseHeaderName = Annotated[str, Read(grammar.response_header_name, like(grammar.HEADER_NAME.pattern))]
 HeaderValue = Annotated[str, Read(grammar.header_value, _SCALAR)]
@@ -104,7 +118,7 @@ Method = Annotated[str, Read(grammar.method, {"enum": ["GET", "HEAD", "POST", "O
 Status = Annotated[tuple[int, int], Read(grammar.status, _STATUS)]
 Listen = Annotated[str, Read(grammar.listen, _LISTEN)]
 Network = Annotated[str, Read(grammar.network, {"type": "string", "examples": ["10.0.0.0/8"]})]
-Size = Annotated[int, Read(grammar.size, {"type": ["integer", "string"], "pattern": f"^{grammar.SIZE.pattern}$"})]
+Size = Annotated[int, Read(grammar.size, _SIZE)]
 
 Image = Annotated[str, Read(grammar.image, {"type": "string", "examples": ["shop/web:1.4"]})]
 Word = Annotated[str, Read(grammar.block, _SCALAR)]

@@ -35,8 +35,11 @@ IMAGE = re.compile(
     r"(?:@sha256:[0-9a-f]{64})?",
     re.ASCII,
 )
+_SITE = re.compile(r"https?://(?P<host>[a-z0-9.-]+)(?::[1-9][0-9]{0,4})?(?=/|$)", re.ASCII)
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x23\x25-\x7e]*", re.ASCII)
+_COOKIE = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
+_REALM = re.compile(r"[\x20\x21\x23\x25-\x5b\x5d-\x7e]{1,100}", re.ASCII)
 _COMPOSE_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,3})?(?:us|ms|s|m|h))+", re.ASCII)
 _STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,62})?", re.ASCII)
@@ -159,6 +162,26 @@ def _path(value: Any, grammar: re.Pattern[str], example: str) -> str:
     return text
 
 
+def redirected_path(value: Any) -> str:
+    """One path, or with `/*` at its end the path and all below it."""
+    text = line(value)
+    return path(text.removesuffix("*")) + "*" if text.endswith("/*") else path(text)
+
+
+def target(value: Any) -> str:
+    """Where a redirect leads: a path, or the address of another host; a `*` at its end stands for the rest."""
+    text = line(value)
+    site = _SITE.match(text)
+    rest = text[site.end() :] if site else text
+    if site is None and not text.startswith("/"):
+        raise ValueError("not a target; write a path such as /new, or https://shop.example.com/new, perhaps /* last")
+    if site:
+        plain_host(site["host"])
+        rest = rest or "/"
+    probe_path(rest.removesuffix("*") if rest.endswith("/*") else rest)
+    return text[: site.end()] + rest if site else rest
+
+
 def header_name(value: Any) -> str:
     """Of a probe."""
     text = _header_name(value)
@@ -188,6 +211,27 @@ def header_value(value: Any) -> str:
     return text
 
 
+def realm(value: Any) -> str:
+    """What a browser shows beside the fields for user and password."""
+    text = line(value)
+    if not _REALM.fullmatch(text) or text == "off":
+        raise ValueError("not a realm; write up to 100 printable ASCII characters without $, quotes and backslashes")
+    return text
+
+
+def hash_key(value: Any) -> tuple[str, str]:
+    """What requests are dealt by, and the name of the cookie or header."""
+    text = line(value)
+    kind, _, named = text.partition(":")
+    if text in ("address", "uri") or (kind == "cookie" and _COOKIE.fullmatch(named)):
+        return kind, named
+    if kind == "cookie":
+        raise ValueError("not a cookie that nginx can name; write letters, digits and _, such as cookie:cart")
+    if kind == "header":
+        return kind, _header_name(named)
+    raise ValueError("write address, uri, cookie:NAME or header:NAME")
+
+
 def method(value: Any) -> str:
     text = line(value)
     if text not in ("GET", "HEAD", "POST", "OPTIONS"):
@@ -204,6 +248,14 @@ def status(value: Any) -> tuple[int, int]:
     if low > high:
         raise ValueError(f"the range is empty; write {high}-{low}")
     return low, high
+
+
+def page_status(value: Any) -> int:
+    """One that nginx answers with by itself, for a service."""
+    text = line(value)
+    if text not in ("413", "502", "503", "504"):
+        raise ValueError("nginx has no page of its own for this; write one of 413, 502, 503 and 504")
+    return int(text)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------
@@ -260,6 +312,18 @@ def size(value: Any) -> int:
     if found > 64 << 30:
         raise ValueError("write a size of at most 64g; 0 is unlimited")
     return found
+
+
+def size_within(least: str, most: str) -> Callable[[Any], int]:
+    """Bytes, in these bounds."""
+    low, high = size(least), size(most)
+
+    def read(value: Any) -> int:
+        if not low <= size(value) <= high:
+            raise ValueError(f"write a size from {least} to {most}")
+        return size(value)
+
+    return read
 
 
 def port(value: Any) -> int:

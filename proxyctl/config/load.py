@@ -84,7 +84,7 @@ class _Loading:
         return Project(
             project=str(self._file.project),
             path=self._document.path,
-            settings=settings_of(self._file),
+            settings=settings_of(self._file, self._folder),
             services=tuple(
                 service_of(name, file, definitions[name], self._folder) for name, file in self._file.services.items()
             ),

@@ -15,7 +15,7 @@ from proxyctl.config.definition import Definition
 from proxyctl.config.document import Location, place_of
 from proxyctl.config.mounts import is_written_to, mounted_at, source_of
 from proxyctl.config.problems import displayed, shown
-from proxyctl.config.schema import HealthFile, ProjectFile, ServiceFile
+from proxyctl.config.schema import HealthFile, ProjectFile, RedirectFile, ServiceFile, UpstreamTlsFile
 from proxyctl.config.shape import Findings
 from proxyctl.config.source import Unreadable, bytes_of
 from proxyctl.config.stores import keeps_data
@@ -25,8 +25,8 @@ CATCH_ALL = ""
 
 _ENGINE_SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")
 _ROUTED_ONLY = (
-    *("hosts", "aliases", "path", "strip_path", "protocol", "tls", "response_headers"),
-    *("balance", "sticky", "timeouts", "body_limit"),
+    *("hosts", "aliases", "redirects", "path", "strip_path", "protocol", "tls", "upstream_tls", "basic_auth"),
+    *("response_headers", "balance", "sticky", "timeouts", "body_limit", "error_pages"),
 )
 _MOUNTED = ("tmpfs", "secrets", "configs")  # beside volumes
 _WAYS = ("path", "tcp", "exec", "docker")
@@ -52,6 +52,9 @@ def _breaches(file: ProjectFile, definitions: Mapping[str, Definition], findings
     if not file.services:
         yield Breach(("services",), "missing; write at least one service")
     yield from _of_listens(file)
+    yield from _of_the_users_nginx(file)
+    yield from _of_trust(file)
+    yield from _of_header_limits(file)
     services = {name: _routed(service, ("services", name), findings) for name, service in file.services.items()}
     for name, service in services.items():
         for breach in _of_service(service, definitions.get(name)):
@@ -72,6 +75,30 @@ def _of_listens(file: ProjectFile) -> Iterator[Breach]:
         everywhere += [each if ":" in each else f"0.0.0.0:{each}" for each in file.proxy.https]
     for listen in _repeated(everywhere):
         yield Breach(("proxy", "http"), f"{shown(listen)} is listed twice; keep one")
+
+
+def _of_the_users_nginx(file: ProjectFile) -> Iterator[Breach]:
+    if file.proxy.mode != "include":
+        return
+    for key, own in (("user", "a user"), ("workers", "workers")):
+        if getattr(file.proxy, key) is not None:
+            yield Breach(("proxy", key), f"your nginx has {own} of its own; remove it")
+    for name, service in file.services.items():
+        if service.port is not None and service.hosts is None:
+            wrong = "with mode: include, your own default site answers to the rest; write hosts"
+            yield Breach(("services", name, "hosts"), wrong)
+
+
+def _of_trust(file: ProjectFile) -> Iterator[Breach]:
+    if file.proxy.proxy_protocol and not file.proxy.trusted:
+        wrong = "nobody is believed on who the client is; write trusted, the networks of your balancer"
+        yield Breach(("proxy", "proxy_protocol"), wrong)
+
+
+def _of_header_limits(file: ProjectFile) -> Iterator[Breach]:
+    limits = file.proxy.header_limits
+    if limits and limits.buffer > limits.line:
+        yield Breach(("proxy", "header_limits", "buffer"), "more than the longest line; make it smaller")
 
 
 def _repeated(texts: Iterable[str]) -> list[str]:
@@ -162,8 +189,11 @@ def _of_routing(service: ServiceFile) -> Iterator[Breach]:
         for key in _ROUTED_ONLY:
             if key in service.model_fields_set:
                 yield Breach((key,), "only a routed service has this; write port, or remove it")
-    for host in _repeated((*(service.hosts or ()), *(service.aliases or ()))):
+    for host in _repeated((*(service.hosts or ()), *(host for _, host in _given_away(service)))):
         yield Breach(("hosts",), f"{shown(host)} is listed twice; keep one")
+    for index, redirect in enumerate(service.redirects or ()):
+        for wrong in _of_redirect(redirect):
+            yield Breach(("redirects", index), wrong)
     yield from _of_edge(service)
 
 
@@ -176,11 +206,48 @@ def _of_edge(service: ServiceFile) -> Iterator[Breach]:
         )
     if service.protocol == "grpc" and service.tls is None:
         yield Breach(("protocol",), "grpc clients need HTTP/2, which comes with HTTPS; write tls")
+    if service.protocol == "grpc" and service.error_pages:
+        yield Breach(("error_pages",), "a grpc client reads no page; remove it")
     if service.strip_path and service.path == "/":
         yield Breach(("strip_path",), "there is no path to take away; write path, or remove it")
     for key in ("cert", "key") if service.tls else ():
         if getattr(service.tls, key) is None:
             yield Breach(("tls", key), f"missing; write it, such as file:{key}.pem")
+    for key, wrong in _of_upstream_tls(service.upstream_tls, service.hosts or ()) if service.upstream_tls else ():
+        yield Breach(("upstream_tls", key), wrong)
+    if service.basic_auth and service.basic_auth.file is None:
+        yield Breach(("basic_auth", "file"), "missing; write it, such as file:htpasswd")
+
+
+def _of_upstream_tls(tls: UpstreamTlsFile, hosts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if (tls.cert is None) != (tls.key is None):
+        missing = "key" if tls.key is None else "cert"
+        yield missing, f"missing; a certificate of our own has two files: write file:{missing}.pem"
+    if tls.verify and tls.ca is None:
+        yield "ca", "missing; write whose certificates are believed, such as file:ca.pem, or verify: false"
+    if tls.verify and tls.server_name is None and (not hosts or hosts[0].startswith("*.")):
+        yield "server_name", "missing; write the name that is in the replicas' certificates"
+    if not tls.verify and tls.ca is not None:
+        yield "ca", "nothing is verified, so nobody needs to be believed; keep one of ca and verify: false"
+
+
+def _of_redirect(redirect: RedirectFile) -> Iterator[str]:
+    path, to = redirect.path or "", redirect.to or ""
+    if (redirect.path is None) == (redirect.host is None):
+        yield "write one of path and host, which is sent elsewhere"
+    if redirect.to is None:
+        yield "it does not say where to; write to, such as /new or https://shop.example.com/*"
+    if redirect.host is not None and to.startswith("/"):
+        yield f"all of {shown(redirect.host)} is sent away; write to with a host, such as https://shop.example.com{to}"
+    if path and to.endswith("/*") and not path.endswith("/*"):
+        yield f"nothing is left for the * of to; write path: {path.rstrip('/')}/*, or to without it"
+    if path and _lies_in(to.partition("?")[0], path):
+        yield "it leads to itself; write another path"
+
+
+def _lies_in(to: str, path: str) -> bool:
+    bare = path.removesuffix("/*")
+    return to == bare or (bare != path and to.startswith(f"{bare}/"))
 
 
 def _of_health(service: ServiceFile) -> Iterator[Breach]:
@@ -230,6 +297,23 @@ def _of_claims(services: Mapping[str, ServiceFile], findings: Findings) -> Itera
             holder = first.setdefault(claim, location)
             if holder[1] != name:
                 yield Breach(location, _taken(host, service.path, holder, findings))
+    yield from _of_redirected_paths(services, first, findings)
+
+
+def _of_redirected_paths(
+    services: Mapping[str, ServiceFile], first: dict[tuple[str, str], Location], findings: Findings
+) -> Iterator[Breach]:
+    """A path of a host that is sent elsewhere has no service, and one target. `first`: who has which by now."""
+    for name, service in services.items():
+        for index, redirect in enumerate(service.redirects or () if service.port is not None else ()):
+            location: Location = ("services", name, "redirects", index)
+            path = redirect.path or ""
+            root_alone = path == "/"  # beside a service of all paths
+            for host in (service.hosts or (CATCH_ALL,)) if path else ():
+                holder = first.setdefault((host, path if root_alone else path.rstrip("/*")), location)
+                if holder != location:
+                    taken = f"{shown(path)} is taken by {_holder(holder, findings)}; send another path elsewhere"
+                    yield Breach(location, taken)
 
 
 def _claimed(service: ServiceFile, at: Location) -> Iterator[tuple[str, Location]]:
@@ -240,14 +324,22 @@ def _claimed(service: ServiceFile, at: Location) -> Iterator[tuple[str, Location
 
 
 def _of_aliases(services: Mapping[str, ServiceFile]) -> Iterator[Breach]:
-    """An alias is a whole host: it serves nothing else, for nobody."""
+    """A host that is sent elsewhere serves nothing else, for nobody."""
     hosts = {host: name for name, service in services.items() for host in service.hosts or ()}
     first: dict[str, str] = {}
     for name, service in services.items():
-        for index, alias in enumerate(service.aliases or ()):
-            holder = hosts.get(alias) or first.setdefault(alias, name)
+        for location, host in _given_away(service):
+            holder = hosts.get(host) or first.setdefault(host, name)
             if holder != name:
-                yield Breach(("services", name, "aliases", index), f"{shown(alias)} is a host of service {holder}")
+                yield Breach(("services", name, *location), f"{shown(host)} is a host of service {holder}")
+
+
+def _given_away(service: ServiceFile) -> Iterator[tuple[Location, str]]:
+    for index, alias in enumerate(service.aliases or ()):
+        yield ("aliases", index), alias
+    for index, redirect in enumerate(service.redirects or ()):
+        if redirect.host is not None:
+            yield ("redirects", index), redirect.host
 
 
 def _of_certificates(services: Mapping[str, ServiceFile]) -> Iterator[Breach]:
@@ -263,8 +355,10 @@ def _of_certificates(services: Mapping[str, ServiceFile]) -> Iterator[Breach]:
 
 
 def _taken(host: str, path: str, holder: Location, findings: Findings) -> str:
-    place = place_of(findings.document.root, holder)
     what = f"{shown(host)} with path {shown(path)}" if host else f"every host with path {shown(path)}"
-    who = f"service {holder[1]} at line {place.line}"
     instead = "take another host or path" if host else "write hosts for one of them"
-    return f"{what} is taken by {who}; {instead}"
+    return f"{what} is taken by {_holder(holder, findings)}; {instead}"
+
+
+def _holder(location: Location, findings: Findings) -> str:
+    return f"service {location[1]} at line {place_of(findings.document.root, location).line}"

@@ -12,12 +12,14 @@ from pydantic import Field, Tag
 
 from proxyctl.config import fields, grammar
 from proxyctl.config.container import ContainerFile
-from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, counted, forms, lasting, one_of, written
+from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, counted, forms, lasting, one_of, sized, written
 
 LATER = ("accessories", "jobs", "needs")  # keys of a later version, refused in words
 ALLOWED = ("shared-volumes", "database", "swarm")
 MOST_SERVICES = 5000
 MOST_HOSTS = 64
+MOST_REDIRECTS = 256
+REDIRECTS = (301, 302, 307, 308)
 
 _Timeout = Annotated[float, lasting("1ms", "1h")]
 
@@ -36,6 +38,12 @@ def _is_true(value: Any) -> bool:
 
 def _tcp(value: Any) -> int | bool:
     return value if value is True else grammar.port(value)
+
+
+def _redirect_status(value: Any) -> int:
+    if isinstance(value, bool) or value not in REDIRECTS:
+        raise ValueError("write 301, 302, 307 or 308")
+    return int(value)
 
 
 def _workers(value: Any) -> int | None:
@@ -62,7 +70,9 @@ class HealthFile(Strict):
     )
 
     port: fields.Port | None = written(None, "Another port than the service's.")
-    scheme: Annotated[str, one_of("http", "https")] = "http"
+    scheme: Annotated[str, one_of("http", "https")] | None = written(
+        None, "http or https; else https where upstream_tls says that the port speaks it."
+    )
     verify: fields.Truth = written(True, description="With https: verify the certificate.")
     method: fields.Method = "GET"
     status: fields.Statuses = written("200-299", "What a healthy replica answers: 204, 200-299 or a list.")
@@ -96,6 +106,45 @@ class TlsFile(Strict):
     )
 
 
+class UpstreamTlsFile(Strict):
+    """TLS from nginx to the replicas. The files are checked, then copied."""
+
+    ca: fields.FileReference | None = written(None, "file:PATH in PEM: whose certificates are believed.")
+    cert: fields.FileReference | None = written(None, "file:PATH of our own certificate, where replicas demand one.")
+    key: fields.FileReference | None = written(None, "file:PATH of its private key, without a passphrase.")
+    verify: fields.Truth = written(True, description="Verify the replicas' certificates and their name.")
+    server_name: fields.PlainHost | None = written(None, "Whom they are to be for; else the service's first host.")
+
+
+class HashFile(Strict):
+    """The same replica for the same key."""
+
+    hash: fields.HashKey = written("address", "address, uri, cookie:NAME or header:NAME.")
+
+
+class BasicAuthFile(Strict):
+    """Clients must name a user and a password."""
+
+    file: fields.FileReference | None = written(None, "file:PATH of lines as htpasswd writes them.")
+    realm: fields.Realm = written("Restricted", "What browsers show when they ask.")
+
+
+def _password_file(value: Any) -> BasicAuthFile:
+    grammar.file_reference(value)
+    return BasicAuthFile(file=value)
+
+
+class RedirectFile(Strict):
+    """Requests that are answered with another address."""
+
+    path: fields.RedirectedPath | None = written(None, "This path; /old/* is /old and all below it.")
+    host: fields.Host | None = written(None, "All of this host, which serves nothing else.")
+    to: fields.Target | None = written(None, "A path, or the address of another host; a * last stands for the rest.")
+    status: Annotated[int, Read(_redirect_status, {"enum": list(REDIRECTS)})] = written(
+        308, description="301 and 302 let a client turn POST into GET; 301 and 308 are remembered."
+    )
+
+
 class ServiceFile(Strict):
     """What clients address, and the containers behind it."""
 
@@ -113,10 +162,22 @@ class ServiceFile(Strict):
     aliases: Annotated[tuple[fields.PlainHost, ...], Field(min_length=1, max_length=MOST_HOSTS)] | None = written(
         None, "Hosts that are sent to the first of hosts, such as www.shop.example.com."
     )
+    redirects: Annotated[tuple[RedirectFile, ...], Field(min_length=1, max_length=MOST_REDIRECTS)] | None = written(
+        None, "Paths and hosts that are sent elsewhere."
+    )
     path: fields.UrlPath = written("/", "This path and all below it.")
     strip_path: fields.Truth = written(False, description="Replicas are asked without the path.")
     protocol: Annotated[str, one_of("http", "grpc")] = written("http", "What the replicas speak; grpc needs tls.")
     tls: TlsFile | None = written(None, "HTTPS for the hosts of this service.")
+    upstream_tls: UpstreamTlsFile | None = written(None, "Replicas speak TLS: https, or grpcs.")
+    basic_auth: (
+        Annotated[
+            Annotated[BasicAuthFile, Tag(MAPPED)]
+            | Annotated[BasicAuthFile, Read(_password_file, {"type": "string", "pattern": "^file:.+"}), Tag(ALONE)],
+            forms("file:PATH of an htpasswd file, or a mapping such as {file: file:htpasswd, realm: Staging}"),
+        ]
+        | None
+    ) = written(None, "Clients must name a user and a password of this file.")
     response_headers: Annotated[dict[fields.ResponseHeaderName, fields.HeaderValue], Field(max_length=64)] = written(
         {}, "Added to every answer."
     )
@@ -134,7 +195,11 @@ class ServiceFile(Strict):
     readiness_delay: Annotated[float, lasting("0s", "1h")] = written(
         "0s", "Without a health check: running this long is the gate."
     )
-    balance: Annotated[str, one_of("least_conn", "round_robin")] = "least_conn"
+    error_pages: fields.ErrorPages = written({}, "Pages instead of nginx's own words, by status: 413, 502, 503, 504.")
+    balance: Annotated[
+        Annotated[HashFile, Tag(MAPPED)] | Annotated[str, one_of("least_conn", "round_robin", "ip_hash"), Tag(ALONE)],
+        forms("least_conn, round_robin, ip_hash, or a mapping such as {hash: cookie:cart}"),
+    ] = written("least_conn", "Which replica gets a request.")
     sticky: Annotated[str, one_of("none", "cookie", "ip")] = written(
         "none", "What keeps a client on its side of a split."
     )
@@ -154,16 +219,31 @@ class ProxyTimeoutsFile(Strict):
     )
 
 
+class HeaderLimitsFile(Strict):
+    """How much a request may say before its body. What is longer is answered 400, or 414 where it is the address."""
+
+    buffer: Annotated[int, sized("1k", "1m")] = written("1k", "Room that every request has; longer ones get lines.")
+    line: Annotated[int, sized("1k", "1m")] = written("8k", "The longest request line, or header such as Cookie.")
+    lines: Annotated[int, counted(1, 64)] = written(4, description="So long, in one request.")
+
+
 class ProxyFile(Strict):
     """The one nginx in front of all services."""
 
-    mode: Annotated[str, one_of("process", later=("container", "include"))] = "process"
+    mode: Annotated[str, one_of("process", "container", "include")] = written(
+        "process", "Whose nginx it is: a program of this host, an image's on the host's network, or your own."
+    )
     http: fields.Listens = written(80, "A port, or a list of ports and addresses.")
     https: fields.Listens = written(443, "The same for services with tls.")
     trusted: Annotated[tuple[fields.Network, ...], Field(max_length=256)] = written(
-        (), "Whose X-Forwarded-For is believed."
+        (), "Who is believed on who the client is, by X-Forwarded-For or the PROXY protocol."
+    )
+    proxy_protocol: fields.Truth = written(
+        False, description="Every connection begins with the PROXY protocol, as a balancer of connections speaks it."
     )
     cutover: Annotated[str, one_of("live", later=("reload",))] = "live"
+    image: fields.Image = written("nginx:stable", "With mode: container.")
+    config: fields.File | None = written(None, "With mode: include: your nginx.conf; else where nginx looks for it.")
     binary: Annotated[str, Read(_program, {"type": "string"})] = "nginx"
     user: Annotated[str, Read(grammar.user, {"type": "string"})] | None = written(
         None, "Of the workers, when nginx is started as root."
@@ -172,7 +252,9 @@ class ProxyFile(Strict):
         "auto"
     )
     timeouts: ProxyTimeoutsFile = ProxyTimeoutsFile()
+    header_limits: HeaderLimitsFile | None = written(None, "Left out: nginx's own, which are the defaults below.")
     access_log: Annotated[str, one_of("on", "off")] = "on"
+    error_pages: fields.ErrorPages = written({}, "Those of services that have none of their own.")
     log_size: fields.Size = written("100m", "A log of nginx begins anew when it is larger; five old ones are kept.")
 
 

@@ -96,14 +96,14 @@ def _python_files() -> Iterable[Path]:
     binaries = [_interpreter(), *(path for path in own if path.suffix == ".so")]
     yield _interpreter()
     yield from own
-    yield from _linked(binaries)
+    yield from linked(binaries)
 
 
 def _left_out(path: Path) -> bool:
     return any(part.startswith(LEFT_OUT) for part in path.parts)
 
 
-def _linked(binaries: list[Path]) -> set[Path]:
+def linked(binaries: list[Path]) -> set[Path]:
     listed = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
     words = (word for line in listed.splitlines() if "=>" in line or "/ld-" in line for word in line.split())
     return {Path(word) for word in words if word.startswith("/") and not word.endswith(":")}

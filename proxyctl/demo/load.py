@@ -39,18 +39,31 @@ class Outcome(NamedTuple):
 
 
 class Load:
-    """Runs from `async with` to its end. `pause` seconds lie between two requests of one client."""
+    """Runs from `async with` to its end.
 
-    def __init__(self, host: str, port: int, model: Model, clients: int, pause: float = 0.0) -> None:
+    `pause` seconds lie between two requests of one client; the clients start within `spread` seconds, evenly.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        model: Model,
+        clients: int,
+        pause: float = 0.0,
+        *,
+        target: str = "/",
+        spread: float = 0.0,
+    ) -> None:
         self.outcomes: list[Outcome] = []
         self._host, self._port, self._model, self._pause = host, port, model, pause
-        self._clients = clients
+        self._waits = [n * spread / clients for n in range(clients)]
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._request = _request(host, model)
+        self._request = _request(host, model, target)
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._client()) for _ in range(self._clients)]
+        self._tasks = [asyncio.create_task(self._client(wait)) for wait in self._waits]
         return self
 
     async def __aexit__(
@@ -67,7 +80,8 @@ class Load:
         """Which releases answered requests that were sent after this moment."""
         return {o.release for o in self.outcomes if o.started > moment and not o.problem}
 
-    async def _client(self) -> None:
+    async def _client(self, wait: float) -> None:
+        await asyncio.sleep(wait)
         connection: _Connection | None = None
         while not self._stopping:
             started, release, problem = time.monotonic(), "", ""
@@ -121,9 +135,9 @@ def _field(head: bytes, name: bytes) -> bytes:
     return head[begin : head.index(b"\r\n", begin)].strip()
 
 
-def _request(host: str, model: Model) -> bytes:
+def _request(host: str, model: Model, target: str) -> bytes:
     post = model in (Model.POST, Model.POST_NEW)
-    lines = [f"{'POST' if post else 'GET'} / HTTP/1.1", f"Host: {host}"]
+    lines = [f"{'POST' if post else 'GET'} {target} HTTP/1.1", f"Host: {host}"]
     lines += [] if model.keeps else ["Connection: close"]
     lines += [f"Content-Length: {len(BODY)}"] if post else []
     return "\r\n".join([*lines, "", ""]).encode() + (BODY if post else b"")

@@ -6,6 +6,7 @@ Pure and frozen: nothing here does I/O, reads a clock or validates a file. The f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NewType
 
@@ -18,6 +19,7 @@ from proxyctl.domain.units import Seconds as Seconds
 ServiceName = NewType("ServiceName", str)
 ReleaseId = NewType("ReleaseId", str)  # "web-3": service, then a number that only rises
 RolloutId = NewType("RolloutId", str)  # "web-r7"
+Pages = tuple[tuple[int, str], ...]  # a status that nginx answers with, and the absolute path of its page
 
 
 class Colour(StrEnum):
@@ -46,8 +48,25 @@ class HealthKind(StrEnum):
 
 
 class Balance(StrEnum):
+    """Which replica of a colour gets a request."""
+
     LEAST_CONN = "least_conn"
     ROUND_ROBIN = "round_robin"
+    IP_HASH = "ip_hash"  # the same one for an address, as nginx has always done it
+
+
+class HashKey(StrEnum):
+    ADDRESS = "address"
+    URI = "uri"
+    COOKIE = "cookie"
+    HEADER = "header"
+
+
+class Hash(Record):
+    """The same replica for the same key; where the replicas change, few keys move."""
+
+    key: HashKey
+    name: str = ""  # of the cookie or header
 
 
 class Sticky(StrEnum):
@@ -105,21 +124,56 @@ class Tls(Record):
     hsts: Seconds = 0.0  # for how long browsers shall not try plain HTTP; 0: unsaid
 
 
+class UpstreamTls(Record):
+    """How nginx, and a probe by HTTPS, speak TLS to a service's replicas. Paths are absolute, files PEM."""
+
+    ca: str = ""  # whose certificates are believed
+    cert: str = ""  # our own, which replicas may demand; its issuers after it
+    key: str = ""
+    verify: bool = True  # the replica's certificate, and that it is for server_name
+    server_name: str = ""
+
+
+class BasicAuth(Record):
+    """Clients must name a user and a password."""
+
+    file: str  # absolute path; lines of htpasswd
+    realm: str = "Restricted"  # shown by browsers when they ask
+
+
+class Redirect(Record):
+    """Requests for one path, or for one whole host, that are answered with another address."""
+
+    path: str = ""  # "/old", or "/old/*": itself and all below it
+    host: str = ""
+    to: str  # "/new" or "https://shop.example.com/new"; a * at its end is what follows the path, or the host
+    status: int = 308
+
+
 class Edge(Record):
     """How clients reach a service and nginx its replicas: what a service says and nginx must know."""
 
     hosts: tuple[str, ...] = ()  # empty: all hosts
     aliases: tuple[str, ...] = ()  # hosts whose requests are sent to the first of `hosts`
+    redirects: tuple[Redirect, ...] = ()
     path: str = "/"
     strip_path: bool = False  # the replicas are asked without `path`
     protocol: Protocol = Protocol.HTTP
     tls: Tls | None = None
+    upstream_tls: UpstreamTls | None = None
+    basic_auth: BasicAuth | None = None
     response_headers: Pairs = ()  # added to every answer
-    balance: Balance = Balance.LEAST_CONN
+    error_pages: Pages = ()
+    balance: Balance | Hash = Balance.LEAST_CONN
     sticky: Sticky = Sticky.NONE
     timeouts: Timeouts = Timeouts()
     body_limit: int = 1 << 20  # bytes of a request body, 0: unlimited
     drain: Seconds = 30.0
+
+    @property
+    def hashed(self) -> bool:
+        """Then nginx takes no backup servers."""
+        return isinstance(self.balance, Hash) or self.balance is Balance.IP_HASH
 
 
 class Service(Edge):
@@ -140,21 +194,48 @@ class Service(Edge):
         return self.port is not None
 
 
+class Mode(StrEnum):
+    """Whose nginx it is."""
+
+    PROCESS = "process"  # a program of this host, started by us
+    CONTAINER = "container"  # an image's, on the host's network, started by us
+    INCLUDE = "include"  # the user's own, which includes what we write
+
+    @property
+    def ours(self) -> bool:
+        """We start and stop it, and nobody else's site is in it."""
+        return self is not Mode.INCLUDE
+
+
+class HeaderLimits(Record):
+    """How much a request may say before its body, in bytes."""
+
+    buffer: int = 1 << 10  # the room that every request has; what is longer gets lines
+    line: int = 8 << 10  # the longest request line or header
+    lines: int = 4  # so long, in one request
+
+
 class ProxySettings(Record):
     """What all services of one nginx share."""
 
+    mode: Mode = Mode.PROCESS
     http: tuple[str, ...] = ("80",)  # "80", "127.0.0.1:8080", "[::]:80"
     https: tuple[str, ...] = ("443",)  # listened on when a service has TLS
-    trusted: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
-    binary: str = "nginx"
+    trusted: tuple[str, ...] = ()  # networks whose word is believed on who the client is
+    proxy_protocol: bool = False  # their word is the PROXY protocol's, on every connection; else X-Forwarded-For
+    binary: str = "nginx"  # on this host, or in the image
+    image: str = "nginx:stable"  # of mode `container`
+    config: str | None = None  # of mode `include`: the user's main file; None: where the binary looks
     user: str | None = None  # worker user when started as root; None: nginx's own default
     workers: int | None = None  # None: auto
+    header_limits: HeaderLimits | None = None  # None: nginx's own, which are the same
     client_header_timeout: Seconds = 10.0
     client_body_timeout: Seconds = 60.0
     keepalive_timeout: Seconds = 75.0  # client side
     upstream_keepalive_timeout: Seconds = 5.0
     worker_shutdown_timeout: Seconds = 60.0
     access_log: bool = True
+    error_pages: Pages = ()  # of services that have none of their own
     log_size: int = 100 << 20  # bytes, at which a log begins anew
 
 
@@ -164,6 +245,11 @@ class Route(Edge):
     service: ServiceName
     blue: tuple[str, ...]  # "172.18.0.2:8000", one per slot, never empty
     green: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every host that clients may ask for, also those that only send them elsewhere."""
+        return (*self.hosts, *self.aliases, *(redirect.host for redirect in self.redirects if redirect.host))
 
     def slots(self, colour: Colour) -> tuple[str, ...]:
         return self.blue if colour is Colour.BLUE else self.green
@@ -175,6 +261,18 @@ class Topology(Record):
     project: str
     settings: ProxySettings
     routes: tuple[Route, ...]  # sorted by service name
+
+    def error_pages(self, route: Route) -> Mapping[int, str]:
+        """The service's own, else the project's."""
+        if route.protocol is Protocol.GRPC:
+            return {}
+        return {**dict(self.settings.error_pages), **dict(route.error_pages)}
+
+    @property
+    def listens(self) -> tuple[str, ...]:
+        """Every address that nginx listens on for clients."""
+        encrypted = any(route.tls for route in self.routes)
+        return (*self.settings.http, *(self.settings.https if encrypted else ()))
 
 
 class Incarnation(Record):

@@ -10,7 +10,7 @@ import asyncio
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain.model import HealthCheck, HealthKind, Replica, Seconds
+from proxyctl.domain.model import HealthCheck, HealthKind, Replica, Seconds, Service
 from proxyctl.domain.probe import Tally
 from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.ticks import Probed
@@ -111,7 +111,7 @@ class Gate:
         """The way that users will take, before any of them takes it."""
         if state.route is None:
             return
-        check = through_nginx(placed.release.service.health)
+        check = through_nginx(placed.release.service)
         where = self._proxy.endpoint(state.route, placed.colour)
         while not (result := await self._prober.probe(where, check)).passed:
             if self._clock.now() > deadline:
@@ -122,9 +122,10 @@ class Gate:
         return await self._runtime.logs(name, LOG_LINES)
 
 
-def through_nginx(check: HealthCheck) -> HealthCheck:
-    """The same check where it goes to the served port in plain HTTP; else any answer that is not nginx's own."""
-    if check.kind is HealthKind.HTTP and check.port is None and check.scheme == "http":
+def through_nginx(service: Service) -> HealthCheck:
+    """The same check where it asks the served port as nginx does; else any answer that is not nginx's own."""
+    check, scheme = service.health, "https" if service.upstream_tls else "http"
+    if check.kind is HealthKind.HTTP and check.port is None and check.scheme == scheme:
         return check
     return HealthCheck(
         kind=HealthKind.HTTP, statuses=((100, 501), (505, 599)), timeout=check.timeout, interval=check.interval

@@ -111,6 +111,7 @@ def endpoint(placed: Placement, replica: Replica) -> Endpoint:
         replica=replica.name,
         address=f"{replica.ip}:{port}" if port else replica.ip,
         host=service.hosts[0] if service.hosts else "",
+        tls=service.upstream_tls,
     )
 
 

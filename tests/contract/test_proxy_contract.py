@@ -11,7 +11,7 @@ from proxyctl.adapters.memory import MemoryProxy, MemoryWorld
 from proxyctl.domain.model import Colour, Topology
 from proxyctl.errors import NginxUnavailable, PublishRefused
 from proxyctl.ports import Proxy, ProxyState
-from tests.nginx_bed import PROJECT, WEB, Bed, a_bed
+from tests.nginx_bed import DEBIAN, IN_A_CONTAINER, PROJECT, WEB, Bed, a_bed
 
 REFUSED = "refused.example.com"
 
@@ -32,15 +32,16 @@ class Stage:
         return await self.proxy.publish(topology, 1, self.claim)
 
 
-@pytest.fixture(params=["nginx", "memory"])
+@pytest.fixture(params=["memory", DEBIAN, pytest.param(IN_A_CONTAINER, marks=pytest.mark.docker)])
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
-    async with a_bed() as bed:
-        if request.param == "nginx":
+    if request.param != "memory":
+        async with a_bed(request.param) as bed:
             yield Stage(bed.proxy, bed)
-        else:
-            world = MemoryWorld()
-            world.refused_hosts.add(REFUSED)
-            yield Stage(MemoryProxy(world), bed)
+        return
+    async with a_bed() as bed:
+        world = MemoryWorld()
+        world.refused_hosts.add(REFUSED)
+        yield Stage(MemoryProxy(world), bed)
 
 
 async def test_nothing_runs_before_the_first_publish(stage: Stage) -> None:

@@ -142,7 +142,7 @@ async def snapshot(scene: Stage) -> Snapshot:
     places, ours = _places(scene), _ours(scene)
     master = find_master(places)
     try:
-        observed: object = (await Control(places.control_socket).speaker()).generation
+        observed: object = (await Control(places).speaker()).generation
     except NginxUnavailable:
         observed = "nothing answers"
     return {

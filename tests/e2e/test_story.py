@@ -129,7 +129,7 @@ async def test_a_missing_image_changes_nothing(shop: Shop) -> None:
 
 
 async def test_nginx_killed_outright_serves_again_as_it_did(shop: Shop) -> None:
-    pid = int((shop.scene.folder / "state/private/nginx.pid").read_text())
+    pid = int((shop.scene.folder / "state/private/nginx/nginx.pid").read_text())
     os.kill(pid, signal.SIGKILL)
     while Path(f"/proc/{pid}").exists() and b"nginx" in Path(f"/proc/{pid}/cmdline").read_bytes():
         await asyncio.sleep(0.02)

@@ -13,25 +13,34 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.binary import Directive, NginxBinary
+from proxyctl.adapters.nginx.binary import Directive, HostProgram, NginxBinary
+from proxyctl.adapters.nginx.control import Address, own_address
 from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import (
     Balance,
+    BasicAuth,
+    Hash,
+    HashKey,
+    HeaderLimits,
+    Mode,
     Protocol,
     ProxySettings,
+    Redirect,
     Route,
     ServiceName,
     Sticky,
     Timeouts,
     Tls,
     Topology,
+    UpstreamTls,
 )
 from tests.certificates import a_pair
 from tests.nginx_bed import DEBIAN, MAINLINE
 
 EXPECTED = Path(__file__).parent / "expected"
 STATE = Path("/var/lib/proxyctl/shop")
+ADDRESS = own_address(Places(STATE))
 
 
 def a_route(name: str = "web", **changes: object) -> Route:
@@ -61,6 +70,47 @@ HTTPS = a_topology(
     a_route("web", hosts=SHOP[:1], aliases=SHOP[1:], tls=CERTIFIED),
     https=("127.0.0.1:18443", "[::1]:18443"),
 )
+BALANCED = a_topology(
+    a_route(hosts=SHOP[:1], tls=CERTIFIED.replace(redirect=False)),
+    http=("127.0.0.1:18080", "[::1]:18080"),
+    https=("127.0.0.1:18443",),
+    trusted=("10.0.0.0/8", "fd00::/8"),
+    proxy_protocol=True,
+)
+REDIRECTED = a_topology(
+    a_route("api", hosts=SHOP[:1], path="/api", redirects=(Redirect(path="/old/*", to="/taken"),)),
+    a_route(
+        hosts=SHOP[:1],
+        aliases=SHOP[1:],
+        tls=CERTIFIED.replace(redirect=False),
+        redirects=(
+            Redirect(path="/", to="/welcome?from=/", status=302),
+            Redirect(path="/old/*", to="/new/*", status=301),
+            Redirect(path="/api/*", to="/never"),
+            Redirect(path="/one/*", to="https://b.example.com:8443/all", status=307),
+            Redirect(host="a.example.com", to="https://shop.example.com/*"),
+            Redirect(host="*.example.com", to="https://shop.example.com/closed"),
+        ),
+    ),
+    https=("127.0.0.1:18443",),
+)
+GUARDED = a_topology(a_route(basic_auth=BasicAuth(file="/etc/htpasswd", realm="Staging area")))
+PAGED = a_topology(
+    a_route(error_pages=((503, "/etc/shop/maintenance.html"),)), error_pages=((502, "/etc/502.html"), (503, "/etc/503"))
+)
+HASHED = a_topology(
+    a_route("by-cookie", path="/cart", strip_path=True, balance=Hash(key=HashKey.COOKIE, name="cart")),
+    a_route("by-tenant", path="/tenant", balance=Hash(key=HashKey.HEADER, name="X-Tenant")),
+    a_route("calls", path="/calls", tls=CERTIFIED, protocol=Protocol.GRPC, balance=Hash(key=HashKey.ADDRESS)),
+    a_route("old-ways", balance=Balance.IP_HASH, error_pages=((413, "/etc/413"), (502, "/etc/502"))),
+    https=("127.0.0.1:18443",),
+)
+KNOWN_TO_REPLICAS = UpstreamTls(ca="/etc/ca", cert="/etc/us.crt", key="/etc/us.key", server_name="replica.internal")
+ENCRYPTED = a_topology(
+    a_route("calls", path="/calls", tls=CERTIFIED, protocol=Protocol.GRPC, upstream_tls=KNOWN_TO_REPLICAS),
+    a_route("web", upstream_tls=UpstreamTls(verify=False)),
+    https=("127.0.0.1:18443",),
+)
 CASES = {
     "one-service": a_topology(a_route()),
     "nothing": a_topology(),
@@ -86,6 +136,7 @@ CASES = {
         trusted=("10.0.0.0/8", "fd00::/8"),
         user="www-data",
         workers=3,
+        header_limits=HeaderLimits(buffer=2 << 10, line=32 << 10, lines=8),
         client_header_timeout=5.0,
         client_body_timeout=30.0,
         keepalive_timeout=15.5,
@@ -93,13 +144,20 @@ CASES = {
         worker_shutdown_timeout=45.0,
         access_log=False,
     ),
+    "balanced": BALANCED,
+    "balanced-mainline": BALANCED,
+    "redirected": REDIRECTED,
+    "encrypted": ENCRYPTED,
+    "guarded": GUARDED,
+    "hashed": HASHED,
+    "paged": PAGED,
     "mainline": a_topology(a_route()),
     "https": HTTPS,
     "https-mainline": HTTPS,
     "long-names": a_topology(a_route(hosts=tuple(f"{'a' * 63}.{'b' * 63}.{n}.example.com" for n in range(3)))),
 }
 
-KNOWN = dict.fromkeys(("mainline", "https-mainline"), frozenset(Directive))
+KNOWN = dict.fromkeys(("mainline", "https-mainline", "balanced-mainline"), frozenset(Directive))
 
 
 @pytest.fixture
@@ -113,20 +171,48 @@ def elsewhere() -> Iterator[Path]:
 @pytest.mark.parametrize("name", CASES)
 def test_a_topology_renders_to_the_same_bytes_as_ever(name: str) -> None:
     expected = EXPECTED / f"{name}.conf"
-    text = render(CASES[name], 7, Places(STATE), KNOWN.get(name, frozenset()))["nginx.conf"]
+    text = render(CASES[name], 7, Places(STATE), KNOWN.get(name, frozenset()), ADDRESS)["nginx.conf"]
     if os.environ.get("PROXYCTL_GOLDEN") == "write":
         expected.write_text(text)
     assert text == expected.read_text()
 
 
+def test_what_an_nginx_with_other_sites_includes_is_the_same_as_ever() -> None:
+    topology = HTTPS.replace(project="my-shop", settings=HTTPS.settings.replace(mode=Mode.INCLUDE))
+    address = Address("127.0.0.1:20123", "/secret")
+    for name, text in render(topology, 7, Places(STATE), frozenset(), address).items():
+        expected = EXPECTED / f"include-{name}"
+        if os.environ.get("PROXYCTL_GOLDEN") == "write":
+            expected.write_text(text)
+        assert text == expected.read_text()
+
+
 @pytest.mark.nginx
 @pytest.mark.parametrize("name", CASES)
 async def test_nginx_has_no_objection_to_it(name: str, elsewhere: Path) -> None:
+    text = (EXPECTED / f"{name}.conf").read_text().replace(str(STATE), str(elsewhere))
+    assert await objections(MAINLINE if KNOWN.get(name) else DEBIAN, text, elsewhere) == ()
+
+
+@pytest.mark.nginx
+@pytest.mark.parametrize("name", [name for name in CASES if name not in KNOWN])
+async def test_the_newest_nginx_has_no_objection_to_what_is_written_for_it(name: str, elsewhere: Path) -> None:
+    known = await NginxBinary(HostProgram(MAINLINE)).knows()
     places = Places(elsewhere)
-    places.create()
-    elsewhere.joinpath("tls").mkdir()
+    assert (
+        await objections(MAINLINE, render(CASES[name], 7, places, known, own_address(places))["nginx.conf"], elsewhere)
+        == ()
+    )
+
+
+async def objections(binary: str, text: str, folder: Path) -> tuple[str, ...]:
+    """Beside the text lie the files that it names."""
+    Places(folder).create()
+    for name in ("tls", "upstream"):
+        folder.joinpath(name).mkdir()
     for service in ("both", "calls", "web"):
-        a_pair(elsewhere / "tls", service, "shop.example.com")
-    config = elsewhere / "nginx.conf"
-    config.write_text((EXPECTED / f"{name}.conf").read_text().replace(str(STATE), str(elsewhere)))
-    assert (await NginxBinary(MAINLINE if KNOWN.get(name) else DEBIAN).test(config)).objections == ()
+        a_pair(folder / "tls", service, "shop.example.com")
+    shutil.copy(a_pair(folder / "upstream", "calls").cert, folder / "upstream" / "calls.ca")
+    config = folder / "nginx.conf"
+    config.write_text(text)
+    return (await NginxBinary(HostProgram(binary)).test(config, folder)).objections

@@ -22,6 +22,7 @@ from proxyctl.domain.model import (
     ServiceName,
     Sticky,
     Timeouts,
+    UpstreamTls,
 )
 from proxyctl.errors import ConfigRejected
 
@@ -500,3 +501,32 @@ def refused_or_loaded(folder: Path, raw: bytes) -> Iterable[object]:
         return [loaded(folder, raw)]
     except ConfigRejected as refused:
         return refused.problems
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("balance: ip_hash", "the other answers GET, HEAD and OPTIONS only"),
+        ("balance: {hash: uri}", "the other answers GET, HEAD and OPTIONS only"),
+        (
+            "balance: ip_hash\n    protocol: grpc\n    tls: {cert: file:c.pem, key: file:k.pem}",
+            "no colour stands in for calls",
+        ),
+        ("basic_auth: file:htpasswd", "passwords travel readable without HTTPS"),
+    ],
+)
+def test_what_a_setting_costs_is_said(tmp_path: Path, keys: str, words: str) -> None:
+    text = "project: shop\nservices:\n  web:\n    container: {image: x}\n    port: 80\n    health: none\n"
+    (warning,) = loaded(tmp_path, f"{text}    {keys}\n").warnings
+    assert words in warning
+
+
+@pytest.mark.parametrize(
+    ("health", "scheme"),
+    [("{path: /}", "https"), ("{path: /, port: 9000}", "http"), ("{path: /, scheme: http}", "http")],
+)
+def test_replicas_that_speak_tls_are_probed_by_https_on_their_port(tmp_path: Path, health: str, scheme: str) -> None:
+    text = "project: shop\nservices:\n  web:\n    container: {image: x}\n    port: 8443\n    hosts: [a.t]\n"
+    (web,) = loaded(tmp_path, f"{text}    health: {health}\n    upstream_tls: {{ca: file:ca.pem}}\n").services
+    assert web.health.scheme == scheme
+    assert web.upstream_tls == UpstreamTls(ca=str(tmp_path / "ca.pem"), server_name="a.t")

@@ -15,7 +15,7 @@ NAMES = ["proxyctl-shop.service", "proxyctl-shop-logs.service", "proxyctl-shop-l
 
 
 def the_units(file: Path = FILE) -> dict[str, str]:
-    return units("shop", file, STATE, STATE / "private/nginx.pid")
+    return units("shop", file, STATE, STATE / "private/nginx/nginx.pid")
 
 
 @pytest.mark.parametrize("file", [Path("/srv/shop/proxyctl.yml"), FILE])

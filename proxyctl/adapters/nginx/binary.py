@@ -1,9 +1,13 @@
-"""The nginx program itself: its version, its verdict on a configuration, its start. Never touches a running nginx."""
+"""What an nginx program says: its version, what it knows, its verdict on a configuration. Start at NginxBinary.
+
+HostProgram is the one that `proxy.mode: process` runs. Never touches a running nginx.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import shutil
 import tempfile
@@ -14,14 +18,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from proxyctl.domain.model import Seconds
+from proxyctl.domain.model import ProxySettings, Seconds
 from proxyctl.errors import NginxUnavailable
+from proxyctl.ports import Ended, NginxProgram
 
 # A silent name server makes nginx -t wait 10 s for each name; our configurations hold addresses only.
 PATIENCE: Seconds = 10.0
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # not on the PATH of everyone
 # nginx writes its process title over the room that its environment takes.
 ENVIRONMENT = {"PATH": ":".join((*SBIN, "/usr/bin", "/bin"))}
+
+
+CLEAN = re.compile(r"(?:the )?configuration file \S+ (?:syntax is ok|test is successful)")
 
 
 class Verdict(NamedTuple):
@@ -44,49 +52,67 @@ _TRIED = {
 }
 
 
-class Ended(NamedTuple):
-    code: int
-    said: str
-
-
 class NginxBinary:
     """Raises NginxUnavailable when there is no such program, or when it hangs."""
+
+    def __init__(self, program: NginxProgram) -> None:
+        self._program = program
+
+    async def version(self) -> str:
+        """ "1.22.1"."""
+        said = (await self._program.run("-v")).said
+        return said.rpartition("/")[2].split()[0] if "/" in said else ""
+
+    async def knows(self) -> frozenset[Directive]:
+        known = await asyncio.gather(*(self._takes(directive, text) for directive, text in _TRIED.items()))
+        return frozenset(directive for directive, taken in zip(_TRIED, known, strict=True) if taken)
+
+    async def _takes(self, directive: Directive, text: str) -> bool:
+        with tempfile.TemporaryDirectory(prefix="proxyctl-try-") as folder:
+            config = Path(folder, "nginx.conf")
+            config.write_text(f"events {{}} {text}")
+            ended = await self._program.run("-e", "stderr", "-t", "-c", str(config), sees=config.parent)
+        return f'unknown directive "{directive}"' not in ended.said
+
+    async def test(self, config: Path, sees: Path) -> Verdict:
+        """Of a configuration whose files are all in the folder `sees`."""
+        begun = time.monotonic()
+        ended = await self._program.test(config, sees)
+        return Verdict(_objections(ended), time.monotonic() - begun)
+
+
+class HostProgram:
+    """Implements `NginxProgram` with a program of this host, whose master goes into the background."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    async def version(self) -> str:
-        """ "1.22.1"."""
-        said = (await self._run("-v")).said
-        return said.rpartition("/")[2].split()[0] if "/" in said else ""
+    async def test(self, config: Path, sees: Path) -> Ended:
+        return await self.run("-e", "stderr", "-t", "-c", str(config))
 
-    async def knows(self) -> frozenset[Directive]:
-        return frozenset([directive for directive, text in _TRIED.items() if await self._takes(directive, text)])
-
-    async def _takes(self, directive: Directive, text: str) -> bool:
-        with tempfile.NamedTemporaryFile("w", prefix="proxyctl-", suffix=".conf") as config:
-            config.write(f"events {{}} {text}")
-            config.flush()
-            ended = await self._run("-e", "stderr", "-t", "-c", config.name)
-        return f'unknown directive "{directive}"' not in ended.said
-
-    async def test(self, config: Path) -> Verdict:
-        begun = time.monotonic()
-        ended = await self._run("-e", "stderr", "-t", "-c", str(config))
-        return Verdict(_objections(ended, config), time.monotonic() - begun)
+    async def master(self) -> int | None:
+        """A master of ours has our files."""
 
     async def start(self, config: Path, error_log: Path) -> Ended:
-        """Returns when the master has its ports and went into the background, or has given up."""
-        return await self._run("-e", str(error_log), "-c", str(config))
+        return await self.run("-e", str(error_log), "-c", str(config))
 
-    async def _run(self, *arguments: str) -> Ended:
-        """Nothing of ours is inherited: no descriptor, no environment, no working directory, no terminal."""
+    async def let_end(self) -> None:
+        """Nobody starts it but us."""
+
+    async def clear_away(self) -> None:
+        """A process leaves nothing."""
+
+    async def run(self, *arguments: str, sees: Path | None = None) -> Ended:
+        return await self.execute((self.path(), *arguments))
+
+    async def execute(self, words: tuple[str, ...], *, keeps_output: bool = False) -> Ended:
+        """Nothing of ours is inherited: no descriptor, no environment, no working directory, no terminal. Where its
+        output is kept, it follows what is said on stderr."""
         with _all_open_files():
             child = await asyncio.create_subprocess_exec(
-                self._path(),
-                *arguments,
+                *words,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE if keeps_output else asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 cwd="/",
                 env=ENVIRONMENT,
@@ -94,16 +120,15 @@ class NginxBinary:
             )
         try:
             async with asyncio.timeout(PATIENCE):
-                _, said = await child.communicate()
+                printed, said = await child.communicate()
         except TimeoutError:
             child.kill()
             await child.wait()
-            raise NginxUnavailable(
-                f"`{self._name} {' '.join(arguments)}` did not end within {PATIENCE:g} s and was killed"
-            ) from None
-        return Ended(child.returncode or 0, said.decode("utf-8", "replace").strip())
+            raise NginxUnavailable(f"`{' '.join(words)}` did not end within {PATIENCE:g} s and was killed") from None
+        return Ended(code=child.returncode or 0, said=(said + (printed or b"")).decode("utf-8", "replace").strip())
 
-    def _path(self) -> str:
+    def path(self) -> str:
+        """Of the program. Raises NginxUnavailable."""
         found = shutil.which(self._name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *SBIN)))
         if found is None:
             raise NginxUnavailable(
@@ -111,6 +136,10 @@ class NginxBinary:
                 next_step="install nginx, or set proxy.binary in proxyctl.yml",
             )
         return found
+
+
+def on_host(settings: ProxySettings) -> NginxProgram:
+    return HostProgram(settings.binary)
 
 
 @contextmanager
@@ -124,11 +153,10 @@ def _all_open_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def _objections(ended: Ended, config: Path) -> tuple[str, ...]:
+def _objections(ended: Ended) -> tuple[str, ...]:
     """All but the two lines of a clean test."""
     lines = [line.removeprefix("nginx: ") for line in ended.said.splitlines()]
-    clean = (f"the configuration file {config} syntax is ok", f"configuration file {config} test is successful")
-    objections = tuple(line for line in lines if line not in clean and not line.endswith("test failed"))
+    objections = tuple(line for line in lines if not CLEAN.fullmatch(line) and not line.endswith("test failed"))
     if not objections and ended.code != 0:
         return (f"nginx -t exited with {ended.code}",)
     return objections

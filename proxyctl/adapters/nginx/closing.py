@@ -34,7 +34,7 @@ async def connections_closing(places: Places) -> AsyncIterator[None]:
 
 def lets_go(configuration: str) -> bool:
     """Whether nginx with this text looks at the flag."""
-    return f"(-f {CLOSING})" in configuration
+    return f"{CLOSING}) {{ return 419; }}" in configuration
 
 
 def stay_open(places: Places) -> None:

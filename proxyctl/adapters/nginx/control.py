@@ -1,4 +1,4 @@
-"""Ask our nginx what it really does, over the control server's unix socket. Start at Control.
+"""Ask our nginx what it really does, over the control server's own address. Start at Control.
 
 Plain HTTP/1.0 on one fresh connection per question: a kept connection would be answered by a kept worker. Standard
 library only, without asyncio's streams, because a warm rollback asks here.
@@ -7,14 +7,18 @@ library only, without asyncio's streams, because a warm rollback asks here.
 from __future__ import annotations
 
 import asyncio
+import random
+import secrets
 import socket
-from pathlib import Path
+from contextlib import suppress
 from typing import NamedTuple
 
+from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.errors import NginxUnavailable
 
 PATIENCE: Seconds = 1.0
+LEASED = range(20000, 32768)  # below the ports that Linux gives to connections
 
 
 class Answer(NamedTuple):
@@ -26,14 +30,49 @@ class Speaker(NamedTuple):
     """Which configuration a worker runs, in its own words."""
 
     generation: int
-    pid: int
+    pid: int  # as it knows itself
+
+
+class Address(NamedTuple):
+    """Of a control server."""
+
+    listen: str  # "unix:/path", or "127.0.0.1:20123"
+    prefix: str  # before every path; empty, or "/" and what nobody guesses
+
+    @property
+    def socket(self) -> str:
+        """The path of a unix socket; empty where it is none."""
+        return self.listen.removeprefix("unix:") if self.listen.startswith("unix:") else ""
+
+
+def own_address(places: Places) -> Address:
+    """In an nginx of ours."""
+    return Address(f"unix:{places.control_socket}", "")
+
+
+def guarded_address() -> Address:
+    """In an nginx that others use too: a port that is free now and that no connection takes by chance, and a path that
+    nobody guesses."""
+    while True:
+        port = random.choice(LEASED)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return Address(f"127.0.0.1:{port}", f"/{secrets.token_hex(16)}")
+
+
+def address_in_force(places: Places) -> Address:
+    try:
+        listen, _, secret = places.control_address.read_text().partition("/")
+    except FileNotFoundError:
+        return own_address(places)
+    return Address(listen, f"/{secret}")
 
 
 class Control:
     """Raises NginxUnavailable whenever nothing answers within a second."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, places: Places) -> None:
+        self._places = places
 
     async def speaker(self) -> Speaker:
         number, _, pid = (await self._ask("/generation")).body.partition(" ")
@@ -45,32 +84,39 @@ class Control:
         return (await self._ask(f"/split/{service}?b1={b1:02d}&b2={b2:02d}")).body
 
     async def _ask(self, target: str) -> Answer:
+        address = address_in_force(self._places)
         try:
             async with asyncio.timeout(PATIENCE):
-                answer = await _exchange(str(self._path), f"GET {target} HTTP/1.0\r\n\r\n")
+                answer = await _exchange(address, f"GET {address.prefix}{target} HTTP/1.0\r\n\r\n")
         except OSError as error:
             reason = str(error) or f"no answer in {PATIENCE:g} s"
             raise NginxUnavailable(
-                f"nginx does not answer on its control socket {self._path}: {reason}", next_step="proxyctl proxy status"
+                f"nginx does not answer on its control server {address.listen}: {reason}",
+                next_step="proxyctl proxy status",
             ) from error
         if answer.status != 200:
             raise NginxUnavailable(
-                f"what answers on {self._path} is not the nginx of this project: {answer.status} to {target}",
+                f"what answers on {address.listen} is not the nginx of this project: {answer.status} to {target}",
                 next_step="proxyctl proxy status",
             )
         return answer
 
 
-async def _exchange(path: str, request: str) -> Answer:
+async def _exchange(address: Address, request: str) -> Answer:
     loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+    with socket.socket(socket.AF_UNIX if address.socket else socket.AF_INET, socket.SOCK_STREAM) as connection:
         connection.setblocking(False)
-        await loop.sock_connect(connection, path)
+        await loop.sock_connect(connection, address.socket or _host_and_port(address.listen))
         await loop.sock_sendall(connection, request.encode("ascii"))
         received = b""
         while chunk := await loop.sock_recv(connection, 4096):
             received += chunk
     return _parse(received.decode("ascii", "replace"))
+
+
+def _host_and_port(listen: str) -> tuple[str, int]:
+    host, _, port = listen.partition(":")
+    return host, int(port)
 
 
 def _parse(received: str) -> Answer:

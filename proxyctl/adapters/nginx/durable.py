@@ -24,11 +24,12 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def write_synced(path: Path, text: str, mode: int) -> None:
-    """A new file with this text and mode; both are on disk when this returns."""
+def write_synced(path: Path, text: str, mode: int, group: int = -1) -> None:
+    """A new file with this text and mode, and of this group unless it is -1; all is on disk when this returns."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(fd, "w", encoding="ascii") as file:
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
+        os.fchown(fd, -1, group)
         os.fchmod(fd, mode)
         os.fsync(fd)

@@ -8,6 +8,7 @@ old one or the new one. Knows nothing of templates or of nginx. Start at Generat
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from hashlib import sha256
@@ -23,7 +24,8 @@ from proxyctl.errors import StateUnusable
 
 MANIFEST = "manifest.json"
 KEPT = 20
-SECRET, SECRET_MODE = ".key", 0o400  # nginx's master reads keys, its workers never do
+KEYS = (".key", CONFIG)  # nginx's master reads them, its workers never do
+PASSWORDS = ".htpasswd"  # its workers read it as requests come
 UNFINISHED = ".tmp-"
 
 
@@ -65,9 +67,15 @@ class Generations:
         return self._read(self._folder / name) if name else None
 
     def stage(
-        self, number: int, fence: int, topology: Topology, files: Files, ends: Mapping[ServiceName, float]
+        self,
+        number: int,
+        fence: int,
+        topology: Topology,
+        files: Files,
+        ends: Mapping[ServiceName, float],
+        workers: int | None = None,
     ) -> Generation:
-        """A complete generation on disk, not in force."""
+        """A complete generation on disk, not in force. `workers`: their group; None where it is not known yet."""
         self._sweep()
         digests = {name: _digest(text) for name, text in files.items()}
         folder = self._folder / f"{number}-{_digest(json.dumps(digests, sort_keys=True))[:12]}"
@@ -78,13 +86,21 @@ class Generations:
         temp.mkdir(mode=PUBLIC_MODE)
         for name, text in {**files, MANIFEST: _manifest(generation, digests)}.items():
             temp.joinpath(name).parent.mkdir(exist_ok=True)
-            write_synced(temp / name, text, SECRET_MODE if name.endswith(SECRET) else 0o444)
+            write_synced(temp / name, text, *_readers(name, workers))
         for made in {*(temp.joinpath(name).parent for name in files), temp}:
             made.chmod(0o555)
             sync_folder(made)
         temp.rename(folder)
         sync_folder(self._folder)
         return generation
+
+    def let_read(self, generation: Generation, workers: int | None) -> None:
+        """Workers of this group may read what is for them alone."""
+        for name in generation.files:
+            mode, group = _readers(name, workers)
+            if group != -1:
+                os.chown(generation.folder / name, -1, group)
+                generation.folder.joinpath(name).chmod(mode)
 
     def activate(self, generation: Generation) -> None:
         """In force for the next nginx that reads its configuration."""
@@ -122,8 +138,8 @@ class Generations:
 
     def _read(self, folder: Path) -> Generation:
         try:
-            manifest = json.loads(folder.joinpath(MANIFEST).read_text())
-            files = {name: folder.joinpath(name).read_text() for name in manifest["files"]}
+            manifest = json.loads(folder.joinpath(MANIFEST).read_text("utf-8"))
+            files = {name: folder.joinpath(name).read_text("utf-8") for name in manifest["files"]}
             topology: Topology = decode(Topology, manifest["topology"])
             generation = Generation(
                 manifest["number"], manifest["fence"], folder, topology, files, manifest["certificates_end"]
@@ -140,6 +156,13 @@ class Generations:
                 next_step="proxyctl recover",
             ) from error
         return generation
+
+
+def _readers(name: str, workers: int | None) -> tuple[int, int]:
+    """Mode and group: who may read this file. -1 is our own group."""
+    if name.endswith(PASSWORDS) and workers is not None:
+        return 0o440, workers
+    return (0o400 if name.endswith((*KEYS, PASSWORDS)) else 0o444), -1
 
 
 def number_of(name: str) -> int:

@@ -27,14 +27,14 @@ def parse(text: str) -> Listen:
 def obstacle(text: str) -> str:
     """Why this address cannot be listened on, naming who holds it; empty when it can."""
     listen = parse(text)
-    with socket.socket(listen.family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as nginx does
-        if listen.family is socket.AF_INET6:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        try:
+    try:
+        with socket.socket(listen.family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as nginx does
+            if listen.family is socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as nginx does: 80 is not [::]:80
             probe.bind((listen.host, listen.port))
-        except OSError as error:
-            return _reason(text, listen.port, error)
+    except OSError as error:
+        return _reason(text, listen.port, error)
     return ""
 
 
@@ -49,4 +49,5 @@ def _reason(text: str, port: int, error: OSError) -> str:
 MEANINGS = {
     errno.EACCES: "only root may listen on a port this low",
     errno.EADDRNOTAVAIL: "this machine has no such address",
+    errno.EAFNOSUPPORT: "this machine has no IPv6",
 }

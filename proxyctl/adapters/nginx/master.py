@@ -34,6 +34,14 @@ class Process(NamedTuple):
         return title_of(self.pid) if started_of(self.pid) == self.started else ""
 
     @property
+    def own_pid(self) -> int:
+        """As it knows itself: in a container, pids are others."""
+        for line in _read(self.pid, "status").splitlines():
+            if line.startswith("NSpid:"):
+                return int(line.split()[-1])
+        return self.pid
+
+    @property
     def leaving(self) -> bool:
         """It accepts no new request: the title is set before the listening sockets close, and then it is gone."""
         return self.title in ("", LEAVING)
@@ -55,7 +63,7 @@ class Process(NamedTuple):
 def find_master(places: Places) -> Process | None:
     """The master that writes our logs. The pid file is only where to look first, and a title may be cut short."""
     for pid in (*_noted_pid(places.pid_file), *_all_pids()):
-        process = _process(pid)
+        process = process_of(pid)
         if process.title.startswith(MASTER) and _writes_below(pid, places.nginx_logs):
             return process
     return None
@@ -65,15 +73,22 @@ def workers_of(master: Process) -> list[Process]:
     """Those that serve and those that are leaving."""
     with suppress(OSError):
         children = PROC.joinpath(f"{master.pid}/task/{master.pid}/children").read_text().split()
-        return [child for child in map(_process, map(int, children)) if child.title.startswith(WORKER)]
+        return [child for child in map(process_of, map(int, children)) if child.title.startswith(WORKER)]
     return []
+
+
+def speaking_worker(places: Places, own_pid: int) -> Process:
+    """The worker that knows itself by this pid."""
+    master = find_master(places)
+    known = {worker.own_pid: worker for worker in (workers_of(master) if master else find_orphans(places))}
+    return known.get(own_pid) or process_of(own_pid)
 
 
 def find_orphans(places: Places) -> list[Process]:
     """Workers of ours whose master died: they go on serving, and hold the ports."""
     return [
         process
-        for process in map(_process, _all_pids())
+        for process in map(process_of, _all_pids())
         if process.title.startswith(WORKER)
         and not title_of(_parent_of(process.pid)).startswith(MASTER)
         and _writes_below(process.pid, places.nginx_logs)
@@ -92,6 +107,14 @@ def holder_of(port: int) -> str:
 def has_clients(port: int) -> bool:
     """Whether anybody is connected to this TCP port."""
     return any(_sockets(port, ESTABLISHED))
+
+
+def error_log_of(master: Process) -> Path | None:
+    """Where it writes why a reload failed: nginx has its standard error there."""
+    with suppress(OSError):
+        path = PROC.joinpath(f"{master.pid}/fd/2").readlink()
+        return path if path.is_file() else None
+    return None
 
 
 def open_files(pid: int) -> Iterator[str]:
@@ -121,7 +144,7 @@ def _stat(pid: int) -> list[str]:
     return _read(pid, "stat").rpartition(")")[2].split()
 
 
-def _process(pid: int) -> Process:
+def process_of(pid: int) -> Process:
     return Process(pid, started_of(pid))
 
 

@@ -5,10 +5,19 @@ A project and a service hold no underscore (their grammar has only a-z, 0-9 and 
 
 from __future__ import annotations
 
-from proxyctl.domain.model import Colour, ServiceName
+from proxyctl.adapters.places import Places
+from proxyctl.domain.model import Colour, ServiceName, Topology
 
 CONFIG = "nginx.conf"
+DEFAULTS = "defaults.inc"  # of mode `include`
 TLS_FOLDER = "tls"
+AUTH_FOLDER = "auth"
+ERRORS_FOLDER = "errors"
+
+
+def include_line(places: Places) -> str:
+    """What an nginx that is not ours has to say of us. It starts without us, too: a pattern may match nothing."""
+    return f"include {places.current}/*.conf;"
 
 
 def pools_prefix(project: str, service: ServiceName) -> str:
@@ -24,13 +33,40 @@ def tls_files(service: ServiceName) -> tuple[str, str]:
     return f"{TLS_FOLDER}/{service}.crt", f"{TLS_FOLDER}/{service}.key"
 
 
-def log_format(service: ServiceName) -> str:
-    return f"px_{service}"
+def variables_prefix(topology: Topology) -> str:
+    """What our variables, log formats and zones begin with. An nginx that is not ours may have several projects."""
+    return "px" if topology.settings.mode.ours else f"px_{_variable(topology.project)}"
+
+
+def upstream_tls_files(service: ServiceName) -> tuple[str, str, str]:
+    """Whom we believe, our own certificate, and its key."""
+    return f"upstream/{service}.ca", f"upstream/{service}.crt", f"upstream/{service}.key"
+
+
+def password_file(service: ServiceName) -> str:
+    return f"{AUTH_FOLDER}/{service}.htpasswd"
+
+
+def error_page(service: ServiceName, status: int) -> str:
+    return f"{ERRORS_FOLDER}/{service}.{status}.html"
+
+
+def read_late(name: str) -> bool:
+    """Whether workers read this file of a generation as requests come; all else is read with the configuration."""
+    return name.startswith((f"{AUTH_FOLDER}/", f"{ERRORS_FOLDER}/"))
+
+
+def log_format(prefix: str, service: ServiceName) -> str:
+    return f"{prefix}_{service}"
 
 
 def cookie_name(project: str) -> str:
     """nginx reads it as $cookie_NAME, and a variable's name has no hyphen."""
-    return f"px_{project.replace('-', '_')}"
+    return f"px_{_variable(project)}"
+
+
+def _variable(project: str) -> str:
+    return project.replace("-", "_")
 
 
 def prober_prefix(service: ServiceName, colour: Colour) -> str:

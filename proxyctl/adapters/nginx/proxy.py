@@ -7,25 +7,27 @@ observed, or with the last good content observed again, or in Degraded.
 from __future__ import annotations
 
 import difflib
+import grp
 import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import connections_closing, lets_go, stay_open
-from proxyctl.adapters.nginx.control import Control
+from proxyctl.adapters.nginx.control import Address, Control, address_in_force, guarded_address, own_address
+from proxyctl.adapters.nginx.copies import Copies, copied, looked_at
+from proxyctl.adapters.nginx.durable import write_synced
 from proxyctl.adapters.nginx.generations import Generation, Generations
-from proxyctl.adapters.nginx.listens import obstacle, parse
-from proxyctl.adapters.nginx.master import Process, has_clients, workers_of
-from proxyctl.adapters.nginx.names import CONFIG, TLS_FOLDER, prober_prefix, tls_files
-from proxyctl.adapters.nginx.running import NotTaken, RunningNginx
-from proxyctl.adapters.nginx.sight import refused_part, worker_user
+from proxyctl.adapters.nginx.listens import parse
+from proxyctl.adapters.nginx.master import Process, has_clients, speaking_worker, workers_of
+from proxyctl.adapters.nginx.names import CONFIG, include_line, prober_prefix
+from proxyctl.adapters.nginx.running import NotTaken, ProgramOf, RunningNginx, obstacles
+from proxyctl.adapters.nginx.sight import OTHERS, group_of, refused_part, worker_user
+from proxyctl.adapters.nginx.sources import FileRefused
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Colour, ProxySettings, Route, Seconds, ServiceName, Topology
+from proxyctl.domain.model import Colour, Mode, ProxySettings, Route, Seconds, ServiceName, Topology
 from proxyctl.errors import Degraded, NginxUnavailable, PublishRefused, StateUnusable
 from proxyctl.ports import Endpoint, ProxyState, ProxyStatus
 
@@ -35,20 +37,16 @@ NOTHING_KNOWN = Topology(project="", settings=ProxySettings(), routes=())
 LAST_GOOD_SERVES = "the last good configuration, unchanged"
 
 
-class Certificates(NamedTuple):
-    files: dict[str, str]  # of a generation
-    ends: dict[ServiceName, float]  # unix time
-
-
 class NginxProxy:
-    """Implements `Proxy` for `proxy.mode: process`."""
+    """Implements `Proxy`."""
 
-    def __init__(self, places: Places, project: str) -> None:
+    def __init__(self, places: Places, project: str, program: ProgramOf) -> None:
         self._places = places
         self._project = project
         self._generations = Generations(places)
-        self._control = Control(places.control_socket)
-        self._running = RunningNginx(places)
+        self._control = Control(places)
+        self._program = program
+        self._running = RunningNginx(places, program)
 
     # --- publish ---------------------------------------------------------------------------------------------------
 
@@ -57,18 +55,22 @@ class NginxProxy:
         self._places.create()
         current = self._last_good()
         self._refuse_another_project(current)
+        self._refuse_another_mode(current, topology)
         stay_open(self._places)  # a publisher may have died while clients were let go
         self._workers_may_enter(topology)
-        known = await NginxBinary(topology.settings.binary).knows()
-        certificates = _certificates(topology, current)
-        if current is not None and self._files(topology, current.number, known, certificates) == current.files:
+        await self._running.find(topology.settings)
+        known = await self._binary(topology.settings).knows()
+        copies = _copies(topology, current)
+        self._keep_control_address(topology.settings)
+        if current is not None and _holds(current, self._files(topology, current.number, known, copies)):
             await self.start()
             return current.number
         number = claim()
-        files = self._files(topology, number, known, certificates)
-        candidate = self._generations.stage(number, fence, topology, files, certificates.ends)
-        took = await self._validate(candidate)
+        files = copies.left | self._files(topology, number, known, copies)
         master = self._running.master()
+        group = _group_named(topology.settings) or await self._workers_group(master)
+        candidate = self._generations.stage(number, fence, topology, files, copies.ends, group)
+        took = await self._validate(candidate)
         if master is None:
             await self._start_with(candidate, current)
         else:
@@ -82,10 +84,27 @@ class NginxProxy:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
         return await self.publish(current.topology, current.fence, claim)
 
-    def _files(
-        self, topology: Topology, number: int, known: frozenset[Directive], certificates: Certificates
-    ) -> dict[str, str]:
-        return {CONFIG: _render(topology, number, self._places, known), **certificates.files}
+    def _binary(self, settings: ProxySettings) -> NginxBinary:
+        return NginxBinary(self._program(settings))
+
+    def _files(self, topology: Topology, number: int, known: frozenset[Directive], copies: Copies) -> dict[str, str]:
+        address = self._control_address(topology.settings)
+        return {**_render(topology, number, self._places, known, address), **copies.files}
+
+    def _control_address(self, settings: ProxySettings) -> Address:
+        """Chosen once: an nginx that is not ours may start at any time, and has to find its port free."""
+        in_force = address_in_force(self._places)
+        if settings.mode.ours:
+            return own_address(self._places)
+        return guarded_address() if in_force.socket else in_force
+
+    def _keep_control_address(self, settings: ProxySettings) -> None:
+        if settings.mode.ours:
+            return self._places.control_address.unlink(missing_ok=True)
+        if not self._places.control_address.exists():
+            address = guarded_address()
+            write_synced(self._places.control_address, f"{address.listen}{address.prefix}", 0o600)
+        return None
 
     def _last_good(self) -> Generation | None:
         """None too when it is damaged: then the publish replaces it."""
@@ -101,6 +120,20 @@ class NginxProxy:
                 next_step="use another --state for this project",
             )
 
+    def _refuse_another_mode(self, current: Generation | None, topology: Topology) -> None:
+        if other := self._runs_in_another_mode(current, topology):
+            raise NginxUnavailable(
+                other,
+                serving=LAST_GOOD_SERVES,
+                next_step="proxyctl proxy stop, then deploy; nothing is served in between",
+            )
+
+    def _runs_in_another_mode(self, current: Generation | None, topology: Topology) -> str:
+        if current is None or self._running.master() is None:
+            return ""
+        runs, wanted = current.topology.settings.mode, topology.settings.mode
+        return "" if runs is wanted else f"nginx runs in mode {runs}, and proxyctl.yml asks for mode {wanted}"
+
     def _workers_may_enter(self, topology: Topology) -> None:
         """A worker that may not enter its working directory ends, and nginx does not start it again."""
         if blind := _blindness(self._places, topology):
@@ -113,7 +146,7 @@ class NginxProxy:
     async def _validate(self, candidate: Generation) -> Seconds:
         """How long nginx takes to read it. A refused candidate leaves nothing behind."""
         try:
-            verdict = await NginxBinary(candidate.topology.settings.binary).test(candidate.config)
+            verdict = await self._binary(candidate.topology.settings).test(candidate.config, self._places.root)
         except NginxUnavailable:
             self._generations.discard(candidate)
             raise
@@ -126,7 +159,7 @@ class NginxProxy:
         """No nginx runs, so none has seen the candidate: on failure the link goes back to where it was."""
         self._generations.activate(candidate)
         try:
-            await self._running.start(candidate)
+            await self._bring_up(candidate)
         except NginxUnavailable as error:
             self._generations.reactivate(current)
             self._generations.discard(candidate)
@@ -134,6 +167,20 @@ class NginxProxy:
             raise PublishRefused(
                 what, detail=error.detail, serving="nothing: nginx does not run", next_step=error.next_step
             ) from error
+
+    async def _bring_up(self, generation: Generation) -> None:
+        """Who its workers are is known once they run; passwords are for them alone."""
+        await self._running.start(generation)
+        self._generations.let_read(generation, await self._workers_group(self._running.master()))
+
+    async def _workers_group(self, master: Process | None) -> int | None:
+        """None where no worker runs, or they are who we are. One that answers is root no more."""
+        if master is None or os.geteuid() != 0:
+            return None
+        with suppress(NginxUnavailable):
+            speaker = await self._control.speaker()
+            return group_of(speaking_worker(self._places, speaker.pid).pid)
+        return next((group_of(worker.pid) for worker in workers_of(master)), None)
 
     async def _reload_to(
         self,
@@ -149,6 +196,10 @@ class NginxProxy:
         except NotTaken as reason:
             if not master.title:  # it died meanwhile
                 return await self._start_with(candidate, current)
+            if current is None and not candidate.topology.settings.mode.ours:
+                self._generations.reactivate(None)
+                self._generations.discard(candidate)
+                raise _refused("nginx did not take what it was to include", str(reason)) from reason
             restored = await self._restore(current, master, took, claim, str(reason))
             self._generations.discard(candidate)
             what = f"nginx did not take generation {candidate.number}; the content before it serves as {restored}"
@@ -156,8 +207,8 @@ class NginxProxy:
 
     async def _reload(self, in_force: Generation | None, number: int, master: Process, took: Seconds) -> None:
         """Clients are let go first where that can spare them a lost request. Raises NotTaken."""
-        settings = in_force.topology.settings if in_force else NOTHING_KNOWN.settings
-        ports = {parse(listen).port for listen in (*settings.http, *settings.https)}
+        topology = in_force.topology if in_force else NOTHING_KNOWN
+        ports = {parse(listen).port for listen in topology.listens}
         helps = in_force is not None and lets_go(in_force.text) and any(map(has_clients, ports))
         async with connections_closing(self._places) if helps else nullcontext():
             await self._running.reload(number, master, took)
@@ -172,7 +223,8 @@ class NginxProxy:
             raise _degraded("nginx runs, but what it runs with is not known", reason)
         number = claim()
         files = {**last_good.files, CONFIG: renumber(last_good.text, last_good.number, number)}
-        restored = self._generations.stage(number, last_good.fence, last_good.topology, files, last_good.ends)
+        group = await self._workers_group(master)
+        restored = self._generations.stage(number, last_good.fence, last_good.topology, files, last_good.ends, group)
         self._generations.activate(restored)
         try:
             await self._reload(last_good, number, master, took)
@@ -192,14 +244,14 @@ class NginxProxy:
         observed = await self._running.generation_of(master) if master else None
         if master is None or observed is None:
             self._workers_may_enter(current.topology)
-            await self._running.start(current)
+            await self._bring_up(current)
         elif observed < current.number:
             await self._catch_up(current, master)
         return await self.status()
 
     async def _catch_up(self, current: Generation, master: Process) -> None:
         """A publisher died between its rename and its HUP."""
-        verdict = await NginxBinary(current.topology.settings.binary).test(current.config)
+        verdict = await self._binary(current.topology.settings).test(current.config, self._places.root)
         self._workers_may_enter(current.topology)
         try:
             await self._reload(current, current.number, master, verdict.took)
@@ -211,7 +263,8 @@ class NginxProxy:
         current = self._last_good()
         topology = current.topology if current else NOTHING_KNOWN
         drains = [route.drain for route in topology.routes]
-        await self._running.stop(max([topology.settings.worker_shutdown_timeout, *drains]) + QUITS_WITHIN)
+        patience = max([topology.settings.worker_shutdown_timeout, *drains]) + QUITS_WITHIN
+        await self._running.stop(topology.settings, patience)
 
     async def status(self) -> ProxyStatus:
         master, orphans = self._running.master(), self._running.orphans()
@@ -234,7 +287,7 @@ class NginxProxy:
         current = self._last_good()
         topology = current.topology if current else NOTHING_KNOWN
         with suppress(NginxUnavailable):
-            return await NginxBinary(topology.settings.binary).version()
+            return await self._binary(topology.settings).version()
         return ""
 
     async def _observed(self) -> int | None:
@@ -254,39 +307,50 @@ class NginxProxy:
                 objections = await self._test_in(Path(folder), topology, changed)
             except (PublishRefused, NginxUnavailable) as error:
                 return [str(error)]
-        return [*objections, *filter(None, [_blindness(self._places, topology)]), *self._taken(topology)]
+        hindrances = (_blindness(self._places, topology), self._runs_in_another_mode(self._last_good(), topology))
+        return [*objections, *filter(None, hindrances), *self._taken(topology)]
 
     async def _test_in(self, folder: Path, topology: Topology, changed: ServiceName | None) -> list[str]:
-        certificates, objections = _read_certificates(topology)
-        if changed is not None:
-            certificates = _certificates(topology, self._last_good())
-        elif objections:
-            return list(objections.values())
+        found = looked_at(topology)
+        if changed is None and found.refused:
+            return found.objections
+        files = found.files if changed is None else _copies(topology, self._last_good()).files
         elsewhere = Places(folder / "state")
         elsewhere.create()
-        config = folder / CONFIG
-        folder.joinpath(TLS_FOLDER).mkdir()
-        for name, text in certificates.files.items():
-            folder.joinpath(name).write_text(text)
-        binary = NginxBinary(topology.settings.binary)
-        config.write_text(_render(topology, 1, elsewhere, await binary.knows()))
+        binary = self._binary(topology.settings)
+        settings = topology.settings
+        address = own_address(elsewhere) if settings.mode.ours else self._control_address(settings)
+        state = elsewhere if settings.mode.ours else self._places  # nginx tells by its path what is ours
+        rendered = _render(topology, 1, state, await binary.knows(), address)
+        for name, text in {**rendered, **files}.items():
+            folder.joinpath(name).parent.mkdir(exist_ok=True)
+            folder.joinpath(name).write_text(text, "utf-8")
         _fit_for_a_socket(self._places)
-        verdict = await binary.test(config)
+        verdict = await binary.test(folder / CONFIG, folder)
         return [line.replace(str(elsewhere.root), str(self._places.root)) for line in verdict.objections]
 
     def _taken(self, topology: Topology) -> list[str]:
         """Addresses that somebody other than our nginx holds."""
+        if not topology.settings.mode.ours:
+            return []  # nginx itself may hold them, for the user's own sites
         current = self.topology() if self._running.master() or self._running.orphans() else None
-        ours = current.settings.http if current else ()
-        return [
-            reason for reason in (obstacle(listen) for listen in topology.settings.http if listen not in ours) if reason
-        ]
+        ours = current.listens if current else ()
+        taken = obstacles(tuple(listen for listen in topology.listens if listen not in ours))
+        return [f"{reason}; {self._to_share}" if "(nginx)" in reason else reason for reason in taken]
+
+    @property
+    def _to_share(self) -> str:
+        return (
+            f"to be served by that nginx, write mode: include under proxy, and `{include_line(self._places)}` into the"
+            " http part of its configuration"
+        )
 
     async def diff(self, topology: Topology) -> str:
-        known = await NginxBinary(topology.settings.binary).knows()
+        known = await self._binary(topology.settings).knows()
         current = self._generations.current()
         before = current.text if current else ""
-        after = _render(topology, current.number if current else 1, self._places, known)
+        address = self._control_address(topology.settings)
+        after = _render(topology, current.number if current else 1, self._places, known, address)[CONFIG]
         name = str(self._places.current / CONFIG)
         return "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), name, f"{name} (planned)"))
 
@@ -295,51 +359,46 @@ class NginxProxy:
         return current.topology if current else None
 
     def endpoint(self, route: Route, colour: Colour) -> Endpoint:
+        control = address_in_force(self._places)
         return Endpoint(
             replica=f"{route.service} {colour} through nginx",
-            socket=str(self._places.control_socket),
-            prefix=prober_prefix(route.service, colour),
+            address="" if control.socket else control.listen,
+            socket=control.socket,
+            prefix=f"{control.prefix}{prober_prefix(route.service, colour)}",
             host=route.hosts[0] if route.hosts else "",
         )
 
 
-def _certificates(topology: Topology, current: Generation | None) -> Certificates:
-    """Of every service that has one. What cannot be used any more stays as it is in force: the certificate of one
-    service does not hinder another's deploy. Raises PublishRefused for a new one."""
-    found, objections = _read_certificates(topology)
-    for service, objection in objections.items():
-        if current is None or service not in current.ends:
-            raise _refused(objection)
-        found.files.update({name: current.files[name] for name in tls_files(service)})
-        found.ends[service] = current.ends[service]
-    return found
+def _holds(current: Generation, files: dict[str, str]) -> bool:
+    """Whether it is this configuration; what it holds beside that, no configuration names any more."""
+    return files.items() <= current.files.items()
 
 
-def _read_certificates(topology: Topology) -> tuple[Certificates, dict[ServiceName, str]]:
-    """Those that can be used, and by service, why the others cannot."""
-    found, objections = Certificates({}, {}), dict[ServiceName, str]()
-    encrypted = [(route, route.tls) for route in topology.routes if route.tls is not None]
-    if not encrypted:
-        return found, objections
-    from proxyctl.adapters.nginx.certificates import CertificateRefused, read
-
-    for route, tls in encrypted:
-        try:
-            certificate = read(tls, (*route.hosts, *route.aliases), datetime.now(UTC))
-        except CertificateRefused as refused:
-            objections[route.service] = f"{route.service}: {refused}"
-        else:
-            found.files.update(zip(tls_files(route.service), (certificate.chain, certificate.key), strict=True))
-            found.ends[route.service] = certificate.ends.timestamp()
-    return found, objections
+def _copies(topology: Topology, current: Generation | None) -> Copies:
+    """Raises PublishRefused."""
+    try:
+        return copied(topology, current)
+    except FileRefused as error:
+        raise _refused(str(error)) from error
 
 
-def _render(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> str:
+def _group_named(settings: ProxySettings) -> int | None:
+    """Of the workers, where the settings name their user: nginx takes the group of that name. An image has its own."""
+    if os.geteuid() != 0 or settings.user is None or settings.mode is not Mode.PROCESS:
+        return None
+    with suppress(KeyError):  # nginx itself names one that does not exist
+        return grp.getgrnam(settings.user).gr_gid
+    return None
+
+
+def _render(
+    topology: Topology, number: int, places: Places, known: frozenset[Directive], control: Address
+) -> dict[str, str]:
     """Raises PublishRefused for what cannot be written."""
     from proxyctl.adapters.nginx.render import render  # Jinja costs 80 ms, and `status` renders nothing
 
     try:
-        return render(_for_this_user(topology), number, places, known)[CONFIG]
+        return render(_for_this_user(topology), number, places, known, control)
     except ValueError as error:
         raise _refused(str(error)) from error
 
@@ -352,7 +411,7 @@ def _fit_for_a_socket(places: Places) -> None:
 
 def _blindness(places: Places, topology: Topology) -> str:
     try:
-        user = worker_user(topology.settings.user)
+        user = worker_user(topology.settings.user) if topology.settings.mode is Mode.PROCESS else OTHERS
     except KeyError:
         return ""  # nginx itself names a user that does not exist
     return refused_part(places.splits, user)

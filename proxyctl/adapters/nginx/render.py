@@ -7,7 +7,7 @@ write, reaches the configuration unless it is plain: letters, digits and a few s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -19,12 +19,35 @@ from markupsafe import Markup as Trusted
 
 from proxyctl.adapters.nginx import flags
 from proxyctl.adapters.nginx.binary import Directive
+from proxyctl.adapters.nginx.control import Address
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
-from proxyctl.adapters.nginx.names import CONFIG, cookie_name, log_format, pools_prefix, upstream_name
+from proxyctl.adapters.nginx.names import (
+    CONFIG,
+    DEFAULTS,
+    cookie_name,
+    error_page,
+    log_format,
+    password_file,
+    pools_prefix,
+    upstream_name,
+    upstream_tls_files,
+    variables_prefix,
+)
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
-from proxyctl.adapters.nginx.tokens import plain, quoted
+from proxyctl.adapters.nginx.tokens import plain, quoted, variable
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
-from proxyctl.domain.model import Balance, Colour, Protocol, ProxySettings, Route, Seconds, Sticky, Topology
+from proxyctl.domain.model import (
+    Balance,
+    Colour,
+    Hash,
+    HashKey,
+    Protocol,
+    ProxySettings,
+    Route,
+    Seconds,
+    Sticky,
+    Topology,
+)
 
 SALTS = 4  # a fixed number: each one costs variables that nginx makes room for in every request
 NAME_OVERHEAD = 18  # bytes that a name takes in nginx's hash beside its own
@@ -32,42 +55,51 @@ LEAST_BUCKET = 128
 LEAST_TABLE = 1024
 
 
-def render(topology: Topology, number: int, places: Places, known: frozenset[Directive]) -> dict[str, str]:
+def render(
+    topology: Topology, number: int, places: Places, known: frozenset[Directive], control: Address
+) -> dict[str, str]:
     """File name to text, for an nginx that knows these directives. Raises Unprintable (tokens.py), naming the value."""
-    services = {route.service: _service(route, topology) for route in topology.routes}
+    services = {route.service: _service(route, topology, places) for route in topology.routes}
+    px = variables_prefix(topology)
     http2 = "" if Directive.HTTP2 in known else " http2"
     settings = topology.settings
-    return {
-        CONFIG: _environment()
-        .get_template("nginx.conf.j2")
-        .render(
-            number=number,
-            project=topology.project,
-            places=places,
-            user=settings.user,
-            workers=settings.workers or "auto",
-            times=_proxy_times(topology),
-            hashes=_hashes({host for route in topology.routes for host in route.hosts}),
-            trusted=settings.trusted,
-            forwarded=_forwarded(settings),
-            cookie=cookie_name(topology.project) if _uses(topology, Sticky.COOKIE) else None,
-            access_log=settings.access_log,
-            waits=Directive.KEEPALIVE_MIN_TIMEOUT in known,
-            closing=flags.CLOSING,
-            last_round="." * (flags.ROUNDS - 1),
-            log_formats=[LogFormat("px", "-"), *(LogFormat(log_format(name), name) for name in services)],
-            buckets=_buckets(topology),
-            percents=_percents(),
-            control=_control(),
-            services=list(services.values()),
-            encrypted=any(route.tls for route in topology.routes),
-            grpc=any(route.protocol is Protocol.GRPC for route in topology.routes),
-            http2=Directive.HTTP2 in known,
-            refusing=refusing_listens(topology, http2),
-            servers=servers(topology, services, http2),
-            redirects=redirects(topology, http2),
-        )
+    values = {
+        "number": number,
+        "project": topology.project,
+        "places": places,
+        "px": px,
+        "included": not settings.mode.ours,
+        "beside": _beside(settings, places),
+        "user": settings.user,
+        "workers": settings.workers or "auto",
+        "header_limits": settings.header_limits,
+        "times": _proxy_times(topology),
+        "hashes": _hashes({host for route in topology.routes for host in route.names}),
+        "trusted": settings.trusted,
+        "proxy_protocol": settings.proxy_protocol,
+        "forwarded": _forwarded(settings, px),
+        "cookie": cookie_name(topology.project) if _uses(topology, Sticky.COOKIE) else None,
+        "access_log": settings.access_log,
+        "waits": Directive.KEEPALIVE_MIN_TIMEOUT in known,
+        "closing": f"{_seen_from(settings, places)}{flags.CLOSING}",
+        "last_round": "." * (flags.ROUNDS - 1),
+        "log_formats": [LogFormat(px, "-"), *(LogFormat(log_format(px, name), name) for name in services)],
+        "hashed": any(view.stand_ins for view in services.values()),
+        "buckets": _buckets(topology, px),
+        "percents": _percents(),
+        "control": _control(topology, places, control),
+        "services": list(services.values()),
+        "encrypted": any(route.tls for route in topology.routes),
+        "grpc": any(route.protocol is Protocol.GRPC for route in topology.routes),
+        "http2": Directive.HTTP2 in known,
+        "refusing": refusing_listens(topology, http2),
+        "servers": servers(topology, services, http2),
+        "redirects": redirects(topology, http2),
     }
+    templates = (
+        {CONFIG: "nginx.conf.j2"} if settings.mode.ours else {CONFIG: "include.conf.j2", DEFAULTS: "defaults.inc.j2"}
+    )
+    return {file: _environment().get_template(template).render(values) for file, template in templates.items()}
 
 
 def renumber(text: str, old: int, new: int) -> str:
@@ -111,10 +143,34 @@ class PlainPool(NamedTuple):
     upstream: str
 
 
+class Auth(NamedTuple):
+    realm: Trusted
+    file: str
+
+
+class StandIn(NamedTuple):
+    """Where a request goes when its own colour could not be reached and nginx knows no backup."""
+
+    location: str
+    answer: Trusted
+
+
+class Page(NamedTuple):
+    status: int
+    uri: str  # where no client can ask for it
+    file: str
+
+
 class ServiceView(NamedTuple):
     name: str
-    answer: Trusted  # how a request goes on, but for the pool's own name at its end
+    answers: Mapping[str, Trusted]  # how a request goes on to each pool
+    stand_ins: list[StandIn]
     grpc: bool
+    scheme: str  # of the replicas
+    upstream_tls: list[Trusted]
+    auth: Auth | None
+    pages: list[Page]
+    nothing_serves: str  # who answers then
     headers: list[Header]
     folder: str  # from the workers' working directory
     at_rest: list[Question]
@@ -122,7 +178,7 @@ class ServiceView(NamedTuple):
     times: Times
     body_limit: int
     sets_cookie: bool
-    least_conn: bool
+    balance: Trusted
     log_format: str
     upstreams: list[Upstream]
     colours: list[PlainPool]
@@ -140,6 +196,8 @@ class LogFormat(NamedTuple):
 
 
 class ControlView(NamedTuple):
+    listen: str
+    prefix: Trusted
     folder: Trusted
     questions: list[Question]
     nobody: str
@@ -169,29 +227,104 @@ class Hashes(NamedTuple):
 # --- services ----------------------------------------------------------------------------------------------------
 
 
-def _service(route: Route, topology: Topology) -> ServiceView:
-    bucket = _bucket(route)
+def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
+    px = variables_prefix(topology)
+    bucket = _bucket(route, px)
+    pages = {page.status: page for page in _pages(route, topology)}
     return ServiceView(
         name=route.service,
-        answer=_answer(route, pools_prefix(topology.project, route.service)),
+        answers=dict(_answers(route, pools_prefix(topology.project, route.service), pages.values())),
+        stand_ins=list(_stand_ins(route, pools_prefix(topology.project, route.service))),
         grpc=route.protocol is Protocol.GRPC,
+        scheme=_scheme(route),
+        upstream_tls=list(_upstream_tls(route, _beside(topology.settings, places))),
+        auth=_auth(route),
+        pages=list(pages.values()),
+        nothing_serves=pages[503].uri if 503 in pages else "@px_nothing_serves",
         headers=list(_headers(route)),
-        folder=f"{route.service}/{SPLIT_IN_FORCE}",
+        folder=f"{_seen_from(topology.settings, places)}{route.service}/{SPLIT_IN_FORCE}",
         at_rest=_questions(flags.AT_REST),
-        in_split=_questions(flags.IN_SPLIT, f"$px_b1_{bucket.name}", f"$px_b2_{bucket.name}"),
+        in_split=_questions(flags.IN_SPLIT, f"${px}_b1_{bucket.name}", f"${px}_b2_{bucket.name}"),
         times=Times(*map(nginx_time, (route.timeouts.connect, route.timeouts.read, route.timeouts.send))),
         body_limit=route.body_limit,
         sets_cookie=route.sticky is Sticky.COOKIE,
-        least_conn=route.balance is Balance.LEAST_CONN,
-        log_format=log_format(route.service),
+        balance=_balance(route.balance),
+        log_format=log_format(px, route.service),
         upstreams=_upstreams(topology.project, route),
         colours=[PlainPool(colour, upstream_name(topology.project, route.service, colour)) for colour in Colour],
     )
 
 
-def _answer(route: Route, pools: str) -> Trusted:
-    to = "grpc_pass grpc" if route.protocol is Protocol.GRPC else "proxy_pass http"
-    return _stripping(route) + Trusted(f"{to}://{plain(pools)}_")
+def _answers(route: Route, pools: str, pages: Iterable[Page]) -> Iterator[tuple[str, Trusted]]:
+    for name in PLAIN:
+        yield name, _stripping(route) + _passing(route, pools, name)
+    for colour, name in zip(Colour, COVERED, strict=True):
+        failing = Trusted()
+        if _stands_in(route):  # this level knows no other error_page
+            kept = "".join(f"error_page {page.status} {page.uri}; " for page in pages if page.status == 413)
+            failing = Trusted(f"{kept}error_page 502 504 = {_stand_in(route, colour.other)}; ")
+        yield name, failing + _stripping(route) + _passing(route, pools, name)
+
+
+def _passing(route: Route, pools: str, pool: str) -> Trusted:
+    to = "grpc_pass" if route.protocol is Protocol.GRPC else "proxy_pass"
+    return Trusted(f"{to} {_scheme(route)}://{plain(pools)}_{plain(pool)}; break;")
+
+
+def _scheme(route: Route) -> str:
+    return route.protocol + ("s" if route.upstream_tls else "")
+
+
+def _upstream_tls(route: Route, beside: Trusted) -> Iterator[Trusted]:
+    """What follows proxy_ssl_ or grpc_ssl_. `beside`: what leads from nginx to the files of the generation."""
+    tls = route.upstream_tls
+    if tls is None:
+        return
+    ca, cert, key = (beside + plain(file) for file in upstream_tls_files(route.service))
+    yield Trusted("protocols TLSv1.2 TLSv1.3")
+    if tls.server_name:
+        yield Trusted("server_name on")
+        yield Trusted(f"name {plain(tls.server_name)}")
+    if tls.verify:
+        yield Trusted("verify on")
+        yield Trusted("verify_depth 4")
+        yield Trusted(f"trusted_certificate {ca}")
+    if tls.cert:
+        yield Trusted(f"certificate {cert}")
+        yield Trusted(f"certificate_key {key}")
+
+
+def _stand_ins(route: Route, pools: str) -> Iterator[StandIn]:
+    """The path is stripped by now."""
+    for colour in Colour if _stands_in(route) else ():
+        yield StandIn(_stand_in(route, colour), _passing(route, pools, colour))
+
+
+def _stands_in(route: Route) -> bool:
+    """A call of gRPC is a POST, which is never asked twice."""
+    return route.hashed and route.protocol is Protocol.HTTP
+
+
+def _stand_in(route: Route, colour: Colour) -> str:
+    return f"@px_{plain(route.service)}_to_{colour}"
+
+
+def _balance(balance: Balance | Hash) -> Trusted:
+    """An empty key is dealt in turn."""
+    match balance:
+        case Balance.ROUND_ROBIN:
+            return Trusted()
+        case Balance():
+            return Trusted(balance)
+        case Hash(key=HashKey.ADDRESS):
+            return Trusted("hash $remote_addr consistent")
+        case Hash(key=HashKey.URI):
+            return Trusted("hash $request_uri consistent")
+        case Hash(key=HashKey.COOKIE):
+            return Trusted(f"hash $cookie_{variable(balance.name)} consistent")
+        case Hash(key=HashKey.HEADER):
+            return Trusted(f"hash $http_{variable(balance.name.lower().replace('-', '_'))} consistent")
+    raise ValueError(balance)
 
 
 def _stripping(route: Route) -> Trusted:
@@ -199,6 +332,15 @@ def _stripping(route: Route) -> Trusted:
         return Trusted()
     bare = re.escape(plain(route.path.rstrip("/")))
     return Trusted(f"rewrite ^{bare}(?:/(.*))?$ /$1 break; ")
+
+
+def _auth(route: Route) -> Auth | None:
+    return Auth(quoted(route.basic_auth.realm), password_file(route.service)) if route.basic_auth else None
+
+
+def _pages(route: Route, topology: Topology) -> Iterator[Page]:
+    for status in sorted(topology.error_pages(route)):
+        yield Page(status, f"/.proxyctl/{route.service}/{status}.html", error_page(route.service, status))
 
 
 def _headers(route: Route) -> Iterator[Header]:
@@ -214,7 +356,11 @@ def _upstreams(project: str, route: Route) -> list[Upstream]:
         for colour, name in zip(Colour, PLAIN, strict=True)
     ]
     covered = [
-        Upstream(upstream_name(project, route.service, name), route.slots(colour), route.slots(colour.other))
+        Upstream(
+            upstream_name(project, route.service, name),
+            route.slots(colour),
+            () if route.hashed else route.slots(colour.other),
+        )
         for colour, name in zip(Colour, COVERED, strict=True)
     ]
     return plain + covered
@@ -224,10 +370,22 @@ def _questions(asked: Iterable[flags.Question], b1: str = "", b2: str = "") -> l
     return [Question(Trusted(flag.format(b1=b1, b2=b2)), pool) for flag, pool in asked]
 
 
-def _control() -> ControlView:
+def _beside(settings: ProxySettings, places: Places) -> Trusted:
+    """What leads to the files of a generation: ours take them from beside its configuration."""
+    return Trusted() if settings.mode.ours else plain(f"{places.current}/")
+
+
+def _seen_from(settings: ProxySettings, places: Places) -> Trusted:
+    """What leads to the flags. Our own workers stand there (working_directory), which makes each question cheaper."""
+    return Trusted() if settings.mode.ours else plain(f"{places.splits}/")
+
+
+def _control(topology: Topology, places: Places, address: Address) -> ControlView:
     """The same questions for literal buckets, of any service."""
     return ControlView(
-        folder=Trusted(f"${{px_service}}/{SPLIT_IN_FORCE}"),
+        listen=address.listen,
+        prefix=plain(address.prefix) if address.prefix else Trusted(),
+        folder=_seen_from(topology.settings, places) + Trusted(f"${{px_service}}/{SPLIT_IN_FORCE}"),
         questions=_questions(flags.AT_REST + flags.IN_SPLIT, "$arg_b1", "$arg_b2"),
         nobody=NOBODY,
     )
@@ -236,15 +394,15 @@ def _control() -> ControlView:
 # --- buckets -----------------------------------------------------------------------------------------------------
 
 
-def _buckets(topology: Topology) -> list[Bucket]:
+def _buckets(topology: Topology, px: str) -> list[Bucket]:
     """Those in use; nginx works a bucket out only for a request that asks for it."""
-    return sorted({_bucket(route) for route in topology.routes})
+    return sorted({_bucket(route, px) for route in topology.routes})
 
 
-def _bucket(route: Route) -> Bucket:
+def _bucket(route: Route, px: str) -> Bucket:
     """Services differ in their salt, so that the same clients are not everybody's guinea pigs."""
     salt = 0 if route.sticky is Sticky.NONE else crc32(route.service.encode()) % SALTS
-    return Bucket(f"{route.sticky}_{salt}", salt, _key(route.sticky))
+    return Bucket(f"{route.sticky}_{salt}", salt, _key(route.sticky, px))
 
 
 def _percents() -> list[Trusted]:
@@ -253,12 +411,12 @@ def _percents() -> list[Trusted]:
     return [Trusted(" ".join(buckets[first : first + 10])) for first in range(0, 100, 10)]
 
 
-def _key(sticky: Sticky) -> Trusted:
+def _key(sticky: Sticky, px: str) -> Trusted:
     match sticky:
         case Sticky.NONE:
             return Trusted("$connection/$connection_requests/$msec")  # unique; $request_id costs five times as much
         case Sticky.COOKIE:
-            return Trusted("$px_cookie_key")
+            return Trusted(f"${px}_cookie_key")
         case Sticky.IP:
             return Trusted("$remote_addr")
 
@@ -288,10 +446,11 @@ def nginx_time(seconds: Seconds) -> str:
     return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
 
 
-def _forwarded(settings: ProxySettings) -> Forwarded:
-    if settings.trusted:
-        return Forwarded(*map(Trusted, ("$px_forwarded_for", "$px_forwarded_proto", "$px_forwarded_host")))
-    return Forwarded(*map(Trusted, ("$remote_addr", "$scheme", "$px_host")))
+def _forwarded(settings: ProxySettings, px: str) -> Forwarded:
+    """A balancer that speaks the PROXY protocol passes on what clients write of themselves, so none of that counts."""
+    if settings.trusted and not settings.proxy_protocol:
+        return Forwarded(*map(Trusted, (f"${px}_forwarded_for", f"${px}_forwarded_proto", f"${px}_forwarded_host")))
+    return Forwarded(*map(Trusted, ("$remote_addr", "$scheme", f"${px}_host")))
 
 
 def _hashes(hosts: set[str]) -> Hashes:

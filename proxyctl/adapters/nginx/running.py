@@ -14,16 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from proxyctl.adapters.nginx.binary import NginxBinary
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.generations import Generation
 from proxyctl.adapters.nginx.listens import obstacle
 from proxyctl.adapters.nginx.logs import Logs, written_by
-from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, workers_of
+from proxyctl.adapters.nginx.master import Process, error_log_of, find_master, find_orphans, process_of, workers_of
 from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Seconds
+from proxyctl.domain.model import ProxySettings, Seconds
 from proxyctl.errors import NginxUnavailable
+from proxyctl.ports import NginxProgram
 
 LOOK_EVERY: Seconds = 0.01
 # A master that cannot bind a port tries five times, half a second apart, and is deaf to signals meanwhile.
@@ -33,6 +33,7 @@ LETS_GO_WITHIN: Seconds = 1.0
 EMERGENCY = "[emerg]"
 
 
+ProgramOf = Callable[[ProxySettings], NginxProgram]
 Condition = Callable[[], Awaitable[bool]]
 
 
@@ -44,19 +45,28 @@ class Baseline(NamedTuple):
     """What was there before nginx was asked to change."""
 
     workers: list[Process]
+    pids: set[int]  # as the workers know themselves
+    log: Path
     log_size: int
 
 
 class RunningNginx:
     """The master and the workers of one state folder, whoever started them."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, program: ProgramOf) -> None:
+        self._program = program
+        self._foreign: Process | None = None
         self._places = places
-        self._control = Control(places.control_socket)
+        self._control = Control(places)
         self._logs = Logs(places)
 
     def master(self) -> Process | None:
-        return find_master(self._places)
+        return find_master(self._places) or self._foreign
+
+    async def find(self, settings: ProxySettings) -> None:
+        """The user's own master has nothing of ours before our first publish. Raises NginxUnavailable."""
+        if self.master() is None and (pid := await self._program(settings).master()) is not None:
+            self._foreign = process_of(pid)
 
     def orphans(self) -> list[Process]:
         return find_orphans(self._places)
@@ -65,22 +75,27 @@ class RunningNginx:
 
     async def start(self, current: Generation) -> None:
         """With what `current` names, observed. Raises NginxUnavailable."""
-        http = current.topology.settings.http
-        await self._release_orphans()
-        await _until(_free(http), LETS_GO_WITHIN)  # what was told to quit, or killed, has its sockets a moment longer
-        self._places.control_socket.unlink(missing_ok=True)  # an unclean death leaves it, and then no start succeeds
-        self._places.pid_file.unlink(missing_ok=True)
-        if taken := obstacles(http):
-            raise NginxUnavailable("; ".join(taken), next_step="free the port or change proxy.http, then repeat")
-        binary = NginxBinary(current.topology.settings.binary)
-        ended = await binary.start(self._places.current / CONFIG, self._places.error_log)
+        if current.topology.settings.mode.ours:
+            await self._make_room(current.topology.listens)
+        program = self._program(current.topology.settings)
+        ended = await program.start(self._places.current / CONFIG, self._places.error_log)
         if ended.code != 0:
             raise NginxUnavailable("nginx did not start", detail=ended.said)
         if not await _until(self._answers(current.number), OBSERVED_WITHIN):
             raise NginxUnavailable(f"nginx started, but generation {current.number} does not answer")
 
-    async def stop(self, patience: Seconds) -> None:
+    async def _make_room(self, listens: tuple[str, ...]) -> None:
+        await self._release_orphans()
+        await _until(_free(listens), LETS_GO_WITHIN)  # what was told to quit has its sockets a moment longer
+        self._places.control_socket.unlink(missing_ok=True)  # an unclean death leaves it, and then no start succeeds
+        self._places.pid_file.unlink(missing_ok=True)
+        if taken := obstacles(listens):
+            raise NginxUnavailable("; ".join(taken), next_step="free the port or take another one, then repeat")
+
+    async def stop(self, settings: ProxySettings, patience: Seconds) -> None:
         """Graceful: nothing new is accepted, and the workers cut what lasts longer than their shutdown timeout."""
+        program = self._program(settings)
+        await program.let_end()
         master = self.master()
         ours = self.orphans() if master is None else [master, *workers_of(master)]
         for process in ours if master is None else [master]:
@@ -91,6 +106,7 @@ class RunningNginx:
                 f"nginx did not end within {patience:g} s; still there: {left}",
                 serving="open requests only; nothing new is accepted",
             )
+        await program.clear_away()
 
     async def _release_orphans(self) -> None:
         """Workers of a dead master hold the ports. They let go at once, and finish what they have open."""
@@ -121,13 +137,15 @@ class RunningNginx:
 
     async def reload(self, number: int, master: Process, parse: Seconds) -> None:
         """HUP, then observe; `parse` is how long nginx takes to read the configuration. Raises NotTaken."""
-        before = Baseline([worker for worker in workers_of(master) if not worker.leaving], self._log_size())
+        workers = [worker for worker in workers_of(master) if not worker.leaving]
+        log = error_log_of(master) or self._places.error_log
+        before = Baseline(workers, {worker.own_pid for worker in workers}, log, _size(log))
         patience = OBSERVED_WITHIN / 2 + parse
         for _ in ("first", "again"):  # a master that could not fork the first time may be able to now
             master.send(signal.SIGHUP)
             if await _until(self._settled(number, before), patience):
                 break
-        words = await self._last_words(before.log_size)
+        words = await self._last_words(before)
         if words:
             raise NotTaken(words)
         if not await self._observed(number, before):
@@ -156,7 +174,7 @@ class RunningNginx:
 
     def _settled(self, number: int, before: Baseline) -> Condition:
         async def settled() -> bool:
-            return bool(self._emergencies(before.log_size)) or await self._observed(number, before)
+            return bool(_emergencies(before)) or await self._observed(number, before)
 
         return settled
 
@@ -174,29 +192,31 @@ class RunningNginx:
             speaker = await self._control.speaker()
         except NginxUnavailable:
             return False
-        new = speaker.generation >= number and speaker.pid not in {worker.pid for worker in before.workers}
+        new = speaker.generation >= number and speaker.pid not in before.pids
         return new and all(worker.leaving for worker in before.workers)
 
-    async def _last_words(self, offset: int) -> str:
+    async def _last_words(self, before: Baseline) -> str:
         """The new [emerg] lines, once no more of them come."""
-        words = self._emergencies(offset)
+        words = _emergencies(before)
         heard = 0
         while heard < len(words):
             heard = len(words)
             await asyncio.sleep(1.4 * TRIES_EVERY)
-            words = self._emergencies(offset)
+            words = _emergencies(before)
         return "\n".join(dict.fromkeys(words))
 
-    def _emergencies(self, offset: int) -> list[str]:
-        with suppress(FileNotFoundError), self._places.error_log.open(errors="replace") as log:
-            log.seek(offset)
-            return [line[line.index(EMERGENCY) :].strip() for line in log if EMERGENCY in line]
-        return []
 
-    def _log_size(self) -> int:
-        with suppress(FileNotFoundError):
-            return self._places.error_log.stat().st_size
-        return 0
+def _emergencies(before: Baseline) -> list[str]:
+    with suppress(FileNotFoundError), before.log.open(errors="replace") as log:
+        log.seek(before.log_size)
+        return [line[line.index(EMERGENCY) :].strip() for line in log if EMERGENCY in line]
+    return []
+
+
+def _size(log: Path) -> int:
+    with suppress(FileNotFoundError):
+        return log.stat().st_size
+    return 0
 
 
 def _all(processes: list[Process], holds: Callable[[Process], bool]) -> Condition:
@@ -206,14 +226,14 @@ def _all(processes: list[Process], holds: Callable[[Process], bool]) -> Conditio
     return condition
 
 
-def obstacles(http: tuple[str, ...]) -> list[str]:
+def obstacles(listens: tuple[str, ...]) -> list[str]:
     """Why these addresses cannot be listened on; empty when they can."""
-    return [reason for reason in map(obstacle, http) if reason]
+    return [reason for reason in map(obstacle, listens) if reason]
 
 
-def _free(http: tuple[str, ...]) -> Condition:
+def _free(listens: tuple[str, ...]) -> Condition:
     async def condition() -> bool:
-        return not obstacles(http)
+        return not obstacles(listens)
 
     return condition
 

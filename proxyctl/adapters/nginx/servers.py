@@ -5,6 +5,7 @@ A host has one server, which knows every service of the host. Start at servers()
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
@@ -12,11 +13,12 @@ from markupsafe import Markup as Trusted
 
 from proxyctl.adapters.nginx.listens import parse
 from proxyctl.adapters.nginx.names import tls_files
-from proxyctl.adapters.nginx.tokens import plain
-from proxyctl.domain.model import ProxySettings, Route, ServiceName, Topology
+from proxyctl.adapters.nginx.tokens import plain, quoted
+from proxyctl.domain.model import ProxySettings, Redirect, Route, ServiceName, Topology
 
 View = TypeVar("View")
 
+PERMANENT = 308  # and the method stays
 DEFAULT = " default_server"
 NO_NAME = ("_",)  # no host is called so: the server is reached as the default one only
 
@@ -33,21 +35,33 @@ class Location(NamedTuple, Generic[View]):
     service: View
 
 
+class Moved(NamedTuple):
+    """A location that sends its requests elsewhere."""
+
+    match: Trusted
+    status: int
+    rest: Trusted  # finds in the address what follows the path; empty: it is left out
+    to_rest: Trusted
+    to: Trusted
+
+
 class Server(NamedTuple, Generic[View]):
     names: tuple[str, ...]
     listens: list[Trusted]
     certificate: Certificate | None
     rooted: bool  # some service has the path /
     locations: list[Location[View]]
+    moved: list[Moved]
     services: list[View]
 
 
-class Redirect(NamedTuple):
+class Elsewhere(NamedTuple):
     """A server that sends every request elsewhere."""
 
     names: tuple[str, ...]
     listens: list[Trusted]
     certificate: Certificate | None
+    status: int
     to: Trusted
 
 
@@ -72,18 +86,21 @@ class Site(NamedTuple):
 
 
 def servers(topology: Topology, services: Mapping[ServiceName, View], http2: str) -> list[Server[View]]:
-    """The default server, then one for each site. `http2` is what a listen says for it, if it has to."""
-    return [_server(site, topology.settings, services, http2) for site in _sites(topology.routes)]
+    """The default server, where nginx has no site but ours; then one for each site. `http2` is what a listen says for
+    it, if it has to."""
+    settings = topology.settings
+    sites = _sites(topology.routes) if settings.mode.ours else _sites(topology.routes)[1:]
+    return [_server(site, settings, services, http2) for site in sites]
 
 
-def redirects(topology: Topology, http2: str) -> list[Redirect]:
-    return [*_to_https(topology), *_to_the_first_host(topology, http2)]
+def redirects(topology: Topology, http2: str) -> list[Elsewhere]:
+    return [*_to_https(topology), *_to_the_first_host(topology, http2), *_to_other_hosts(topology, http2)]
 
 
 def refusing_listens(topology: Topology, http2: str) -> list[Trusted]:
     """Where HTTPS is spoken, and clients that name no host of ours are to be turned away."""
     sites = _sites(topology.routes)
-    if sites[0].encrypted or not any(site.encrypted for site in sites):
+    if not topology.settings.mode.ours or sites[0].encrypted or not any(site.encrypted for site in sites):
         return []
     return _https(topology.settings, http2, DEFAULT)
 
@@ -104,6 +121,7 @@ def _routes_of(host: str, routes: tuple[Route, ...]) -> tuple[Route, ...]:
 
 
 def _server(site: Site, settings: ProxySettings, services: Mapping[ServiceName, View], http2: str) -> Server[View]:
+    moved = list(_moved(site.routes))
     return Server(
         names=site.names,
         listens=[
@@ -111,29 +129,83 @@ def _server(site: Site, settings: ProxySettings, services: Mapping[ServiceName, 
             *(_https(settings, http2, site.end) if site.encrypted else []),
         ],
         certificate=_certificate(site.encrypted),
-        rooted=any(route.path == "/" for route in site.routes),
+        rooted=any(route.path == "/" for route in site.routes) or any(each.match == "/" for each in moved),
         locations=[Location(match, services[route.service]) for route in site.routes for match in _matches(route.path)],
+        moved=moved,
         services=[services[route.service] for route in site.routes],
     )
 
 
-def _to_https(topology: Topology) -> Iterator[Redirect]:
+def _to_https(topology: Topology) -> Iterator[Elsewhere]:
     to = Trusted(f"https://$host{_port(topology.settings.https, 443)}$request_uri")
     for site in _sites(topology.routes):
         if site.sent_to_https:
-            yield Redirect(site.names, _http(topology.settings, site.end), None, to)
+            yield Elsewhere(site.names, _http(topology.settings, site.end), None, PERMANENT, to)
 
 
-def _to_the_first_host(topology: Topology, http2: str) -> Iterator[Redirect]:
+def _to_the_first_host(topology: Topology, http2: str) -> Iterator[Elsewhere]:
     settings = topology.settings
     for route in topology.routes:
         if not route.aliases:
             continue
         scheme, listens, standard = ("https", settings.https, 443) if route.tls else ("http", settings.http, 80)
         to = Trusted(f"{scheme}://{plain(route.hosts[0])}{_port(listens, standard)}$request_uri")
-        encrypted = _https(settings, http2, "") if route.tls else []
-        certificate = _certificate(route if route.tls else None)
-        yield Redirect(route.aliases, [*_http(settings, ""), *encrypted], certificate, to)
+        yield _elsewhere(route.aliases, route, settings, http2, PERMANENT, to)
+
+
+def _to_other_hosts(topology: Topology, http2: str) -> Iterator[Elsewhere]:
+    for route in topology.routes:
+        for redirect in filter(lambda redirect: redirect.host, route.redirects):
+            to = _target(redirect.to.removesuffix("/*"), "$request_uri") if _keeps(redirect) else _once(redirect.to)
+            yield _elsewhere((redirect.host,), route, topology.settings, http2, redirect.status, to)
+
+
+def _elsewhere(
+    names: tuple[str, ...], route: Route, settings: ProxySettings, http2: str, status: int, to: Trusted
+) -> Elsewhere:
+    encrypted = _https(settings, http2, "") if route.tls else []
+    certificate = _certificate(route if route.tls else None)
+    return Elsewhere(names, [*_http(settings, ""), *encrypted], certificate, status, to)
+
+
+def _moved(routes: tuple[Route, ...]) -> Iterator[Moved]:
+    """A service's own path goes before a redirect of another service, and the first redirect before a second."""
+    taken = {match for route in routes for match in _matches(route.path)}
+    for redirect in (redirect for route in routes for redirect in route.redirects if redirect.path):
+        for match in _redirected(redirect.path):
+            if match not in taken:
+                taken.add(match)
+                yield _move(redirect, match)
+
+
+def _move(redirect: Redirect, match: Trusted) -> Moved:
+    """What follows is taken as the client wrote it, but for the slashes that lead it: //host is another host's address,
+    and browsers read a backslash as a slash."""
+    if not _keeps(redirect):
+        return Moved(match, redirect.status, Trusted(), Trusted(), _once(redirect.to))
+    before = re.escape(plain(redirect.path.removesuffix("/*") or "/"))
+    rest = Trusted(rf'"^{before}[/\x5c]*(?<px_rest>.*)$"')
+    base = redirect.to.removesuffix("*")
+    return Moved(match, redirect.status, rest, _target(base, "$px_rest"), _target(base))
+
+
+def _redirected(path: str) -> list[Trusted]:
+    if not path.endswith("/*"):
+        return [Trusted(f"= {plain(path)}")]
+    return _matches(path.removesuffix("/*") or "/")
+
+
+def _keeps(redirect: Redirect) -> bool:
+    return redirect.to.endswith("/*")
+
+
+def _once(to: str) -> Trusted:
+    """One address for all, with the query of the request where it has none of its own."""
+    return _target(to, "" if "?" in to else "$is_args$args")
+
+
+def _target(base: str, rest: str = "") -> Trusted:
+    return quoted(base)[:-1] + Trusted(f'{rest}"')
 
 
 def _certificate(route: Route | None) -> Certificate | None:
@@ -141,11 +213,15 @@ def _certificate(route: Route | None) -> Certificate | None:
 
 
 def _http(settings: ProxySettings, end: str) -> list[Trusted]:
-    return [plain(listen) + Trusted(end) for listen in settings.http]
+    return [plain(listen) + Trusted(f"{_preface(settings)}{end}") for listen in settings.http]
 
 
 def _https(settings: ProxySettings, http2: str, end: str) -> list[Trusted]:
-    return [plain(listen) + Trusted(f" ssl{http2}{end}") for listen in settings.https]
+    return [plain(listen) + Trusted(f" ssl{http2}{_preface(settings)}{end}") for listen in settings.https]
+
+
+def _preface(settings: ProxySettings) -> str:
+    return " proxy_protocol" if settings.proxy_protocol else ""
 
 
 def _port(listens: tuple[str, ...], standard: int) -> str:

@@ -21,9 +21,14 @@ class User(NamedTuple):
 
     @property
     def name(self) -> str:
+        if self == OTHERS:
+            return "in the container"
         with suppress(KeyError):
             return pwd.getpwuid(self.uid).pw_name
         return f"uid {self.uid}"
+
+
+OTHERS = User(-1, frozenset())  # somebody of whom nothing is known
 
 
 def worker_user(name: str | None) -> User:
@@ -41,6 +46,12 @@ def user_of(pid: int) -> User:
     )
     gids = {int(fields["Gid"].split()[1]), *map(int, fields["Groups"].split())}
     return User(int(fields["Uid"].split()[1]), frozenset(gids))
+
+
+def group_of(pid: int) -> int:
+    """Raises OSError when the process is gone."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Gid:"))
+    return int(line.split()[2])
 
 
 def blind_spot(folder: Path, pid: int) -> str:

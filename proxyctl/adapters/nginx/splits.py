@@ -24,6 +24,7 @@ from proxyctl.adapters.nginx.flags import (
     parse_folder_name,
     telling_buckets,
 )
+from proxyctl.adapters.nginx.master import speaking_worker
 from proxyctl.adapters.nginx.sight import blind_spot
 from proxyctl.adapters.places import PUBLIC_MODE, SPLIT_IN_FORCE, Places
 from proxyctl.domain.model import ServiceName
@@ -37,7 +38,7 @@ class NginxSplits:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._splits = places.splits
-        self._control = Control(places.control_socket)
+        self._control = Control(places)
 
     def read(self, service: ServiceName) -> Flags | None:
         """Raises StateUnusable when the files do not say what the name of their folder says."""
@@ -69,7 +70,7 @@ class NginxSplits:
 
     async def _not_seen(self, service: ServiceName, what: str, seen: str) -> SplitNotSeen:
         folder = self._splits / service / SPLIT_IN_FORCE
-        worker = await self._control.speaker()
+        worker = speaking_worker(self._places, (await self._control.speaker()).pid)
         why = blind_spot(folder.resolve(), worker.pid) if seen == NOBODY else f"something else changed {folder}"
         return SplitNotSeen(
             f"{service}: the flags say one thing and nginx does another: {what}; {why}",

@@ -7,6 +7,7 @@ import re
 from markupsafe import Markup as Trusted
 
 PLAIN_TEXT = re.compile(r"[A-Za-z0-9_.:/@*~+,=%\[\]-]+", re.ASCII)
+VARIABLE = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 QUOTABLE = re.compile(r"[\x20-\x23\x25-\x7e]*", re.ASCII)  # printable, and no $: nginx would see a variable
 
 
@@ -22,6 +23,13 @@ def plain(value: object) -> Trusted:
     if not PLAIN_TEXT.fullmatch(text):
         raise Unprintable(f"{text!r} cannot be written into an nginx configuration")
     return Trusted(text)
+
+
+def variable(name: str) -> Trusted:
+    """A part of a variable's name, which ends where another character stands."""
+    if not VARIABLE.fullmatch(name):
+        raise Unprintable(f"{name!r} cannot be written into the name of an nginx variable")
+    return Trusted(name)
 
 
 def quoted(text: str) -> Trusted:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from proxyctl.adapters.nginx.binary import on_host
 from proxyctl.adapters.nginx.closing import connections_closing
+from proxyctl.adapters.nginx.control import own_address
 from proxyctl.adapters.nginx.flags import CLOSING
 from proxyctl.adapters.nginx.generations import Generations
 from proxyctl.adapters.nginx.master import find_orphans
@@ -105,7 +107,7 @@ async def test_a_missing_nginx_is_said_so(bed: Bed) -> None:
 
 
 async def test_a_state_folder_too_deep_for_a_socket_is_refused(bed: Bed) -> None:
-    deep = NginxProxy(Places(bed.places.root / ("deep" * 25)), "bed")
+    deep = NginxProxy(Places(bed.places.root / ("deep" * 25)), "bed", on_host)
     with pytest.raises(PublishRefused, match="too long"):
         await deep.publish(bed.topology(), 1, bed.claim)
 
@@ -146,7 +148,7 @@ async def test_a_generation_that_was_changed_by_hand_is_not_used_and_is_replaced
 
 
 async def test_a_state_folder_serves_one_project_only(serving: Bed) -> None:
-    stranger = NginxProxy(serving.places, "stranger")
+    stranger = NginxProxy(serving.places, "stranger", on_host)
     with pytest.raises(StateUnusable, match="belongs to project bed"):
         await stranger.publish(serving.topology().replace(project="stranger"), 1, serving.claim)
     assert (await serving.proxy.status()).observed == 1
@@ -216,7 +218,7 @@ async def test_a_lost_pid_file_loses_nobody(serving: Bed) -> None:
 @pytest.mark.parametrize("asked_to", ["publish", "start"])
 async def test_a_publish_that_died_before_its_reload_is_finished_by_the_next(serving: Bed, asked_to: str) -> None:
     topology = serving.topology(serving.route(path="/later/"))
-    text = render(topology, 2, serving.places, frozenset())["nginx.conf"]
+    text = render(topology, 2, serving.places, frozenset(), own_address(serving.places))["nginx.conf"]
     generations = Generations(serving.places)
     generations.activate(generations.stage(2, 1, topology, {"nginx.conf": text}, {}))
     if asked_to == "publish":
@@ -342,7 +344,7 @@ async def test_a_thousand_services_are_rendered_and_read(bed: Bed, capsys: pytes
     )
     topology = bed.topology(*routes, http=(f"127.0.0.1:{free_port()}",))
     begun = time.monotonic()
-    size = len(render(topology, 1, bed.places, frozenset())["nginx.conf"])
+    size = len(render(topology, 1, bed.places, frozenset(), own_address(bed.places))["nginx.conf"])
     rendered = time.monotonic() - begun
     assert await bed.proxy.check(topology) == []
     checked = time.monotonic() - begun - rendered

@@ -11,17 +11,33 @@ import pytest
 
 from proxyctl.domain.model import Sticky
 from proxyctl.errors import SplitNotSeen, StateUnusable
-from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, WEB, Bed, a_bed, all_to, free_port, share
+from proxyctl.ports import Endpoint
+from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, SOMEBODY_ELSES, WEB, Bed, a_bed, all_to, free_port, share
 
 pytestmark = pytest.mark.nginx
 
 
-@pytest.fixture(params=[DEBIAN, MAINLINE], ids=["debian", "mainline"])
+@pytest.fixture(params=[DEBIAN, MAINLINE, SOMEBODY_ELSES], ids=["debian", "mainline", "include"])
 async def bed(request: pytest.FixtureRequest) -> AsyncIterator[Bed]:
     """Both colours listen, nginx knows the service, nothing serves yet."""
     async with a_bed(request.param) as bed:
         await bed.serve_both()
         yield bed
+
+
+@pytest.fixture(params=[DEBIAN, MAINLINE], ids=["debian", "mainline"])
+async def sole(request: pytest.FixtureRequest) -> AsyncIterator[Bed]:
+    """The same, where nginx has no site but ours."""
+    async with a_bed(request.param) as bed:
+        await bed.serve_both()
+        yield bed
+
+
+async def reached(endpoint: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if endpoint.socket:
+        return await asyncio.open_unix_connection(endpoint.socket)
+    host, _, port = endpoint.address.partition(":")
+    return await asyncio.open_connection(host, int(port))
 
 
 async def dealt(bed: Bed, requests: int) -> Counter[str]:
@@ -165,7 +181,7 @@ async def test_without_cover_the_other_colour_is_never_asked(bed: Bed) -> None:
 async def test_the_prober_reaches_the_plain_pool_of_a_colour_without_any_traffic(bed: Bed) -> None:
     await bed.publish()
     endpoint = bed.proxy.endpoint(bed.route(), GREEN)
-    reader, writer = await asyncio.open_unix_connection(endpoint.socket)
+    reader, writer = await reached(endpoint)
     writer.write(f"GET {endpoint.prefix}/seen?a=1 HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n".encode())
     seen = json.loads((await reader.read()).partition(b"\r\n\r\n")[2])
     assert seen["path"] == "/seen?a=1"
@@ -269,22 +285,22 @@ async def test_the_longest_path_of_a_host_wins_and_ends_at_a_slash(bed: Bed) -> 
     assert colours == {"/": "blue", "/api": "green", "/api/x": "green", "/apish": "blue"}
 
 
-async def test_a_host_that_no_service_has_is_not_found(bed: Bed) -> None:
-    await bed.publish(bed.topology(bed.route(hosts=("shop.example.com",), path="/shop")))
-    await bed.splits.move(WEB, all_to(BLUE))
-    assert (await bed.get("/shop", Host="other.example.com")).status == 404
-    assert (await bed.get("/", Host="shop.example.com")).status == 404
-    assert (await bed.get("/shop", Host="shop.example.com")).text == "blue"
+async def test_a_host_that_no_service_has_is_not_found(sole: Bed) -> None:
+    await sole.publish(sole.topology(sole.route(hosts=("shop.example.com",), path="/shop")))
+    await sole.splits.move(WEB, all_to(BLUE))
+    assert (await sole.get("/shop", Host="other.example.com")).status == 404
+    assert (await sole.get("/", Host="shop.example.com")).status == 404
+    assert (await sole.get("/shop", Host="shop.example.com")).text == "blue"
 
 
-async def test_a_service_without_hosts_catches_what_the_others_leave(bed: Bed) -> None:
-    api = bed.route(service="api", hosts=("*.example.com",), path="/api")
-    await bed.publish(bed.topology(api, bed.route()))
-    await bed.splits.move(api.service, all_to(GREEN))
-    await bed.splits.move(WEB, all_to(BLUE))
-    assert (await bed.get("/api", Host="a.example.com")).text == "green"
-    assert (await bed.get("/", Host="a.example.com")).text == "blue"
-    assert (await bed.get("/api", Host="a.example.org")).text == "blue"
+async def test_a_service_without_hosts_catches_what_the_others_leave(sole: Bed) -> None:
+    api = sole.route(service="api", hosts=("*.example.com",), path="/api")
+    await sole.publish(sole.topology(api, sole.route()))
+    await sole.splits.move(api.service, all_to(GREEN))
+    await sole.splits.move(WEB, all_to(BLUE))
+    assert (await sole.get("/api", Host="a.example.com")).text == "green"
+    assert (await sole.get("/", Host="a.example.com")).text == "blue"
+    assert (await sole.get("/api", Host="a.example.org")).text == "blue"
 
 
 # --- the access log ----------------------------------------------------------------------------------------------

@@ -1,0 +1,120 @@
+"""The operator's files that nginx reads: checked, and copied into each generation, so that nginx never reads half a
+change of them. Start at copied(); looked_at() says all that is wrong with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from proxyctl.adapters.nginx.generations import Generation
+from proxyctl.adapters.nginx.names import error_page, password_file, read_late, tls_files, upstream_tls_files
+from proxyctl.adapters.nginx.sources import FileRefused, page, passwords
+from proxyctl.domain.model import Route, ServiceName, Tls, Topology, UpstreamTls
+
+Texts = tuple[str, ...]
+
+
+class Wanted(NamedTuple):
+    """Files of a generation that belong together, and what they are read from. Equal where the definition is."""
+
+    service: ServiceName
+    names: tuple[str, ...]
+    read: Callable[..., Texts]  # raises FileRefused
+    given: tuple[object, ...]
+
+
+class Copies(NamedTuple):
+    files: dict[str, str]  # of a generation, by their path in its folder
+    left: dict[str, str]  # for the workers of the generation before, who read them until they are gone
+    ends: Mapping[ServiceName, float]  # of certificates, unix time
+
+
+class Look(NamedTuple):
+    files: dict[str, str]
+    refused: dict[Wanted, str]  # and why
+
+    @property
+    def objections(self) -> list[str]:
+        return list(self.refused.values())
+
+
+def copied(topology: Topology, current: Generation | None) -> Copies:
+    """What went bad since it was published stays as it is in force: the files of one service hinder no other's deploy.
+    Raises FileRefused for what is new."""
+    found = looked_at(topology)
+    in_force = set(_wanted(current.topology)) if current else set()
+    for wanted, objection in found.refused.items():
+        if current is None or wanted not in in_force:
+            raise FileRefused(objection)
+        found.files.update({name: current.files[name] for name in wanted.names})
+    left = [name for wanted in in_force for name in wanted.names if read_late(name) and name not in found.files]
+    return Copies(
+        files=found.files,
+        left={name: current.files[name] for name in sorted(left)} if current else {},
+        ends=_ends(topology, found.files),
+    )
+
+
+def looked_at(topology: Topology) -> Look:
+    found = Look({}, {})
+    for wanted in _wanted(topology):
+        try:
+            found.files.update(zip(wanted.names, wanted.read(*wanted.given), strict=True))
+        except FileRefused as refused:
+            found.refused[wanted] = f"{wanted.service}: {refused}"
+    return found
+
+
+def _ends(topology: Topology, files: Mapping[str, str]) -> dict[ServiceName, float]:
+    """When the first certificate of a service ends: its hosts', or ours that its replicas demand."""
+    found = dict[ServiceName, float]()
+    for route in topology.routes:
+        chains = [files[name] for name in _chains(route.service) if name in files]
+        if chains:
+            from proxyctl.adapters.nginx.certificates import end_of
+
+            found[route.service] = min(end_of(chain).timestamp() for chain in chains)
+    return found
+
+
+def _chains(service: ServiceName) -> tuple[str, str]:
+    return tls_files(service)[0], upstream_tls_files(service)[1]
+
+
+def _wanted(topology: Topology) -> Iterator[Wanted]:
+    for route in topology.routes:
+        yield from _of(route)
+        for status, path in topology.error_pages(route).items():
+            yield Wanted(route.service, (error_page(route.service, status),), page, (path,))
+
+
+def _of(route: Route) -> Iterator[Wanted]:
+    if route.tls:
+        yield Wanted(route.service, tls_files(route.service), _pair, (route.tls, route.names))
+    ca, *pair = upstream_tls_files(route.service)
+    if route.upstream_tls and route.upstream_tls.ca:
+        yield Wanted(route.service, (ca,), _issuers, (route.upstream_tls.ca,))
+    if route.upstream_tls and route.upstream_tls.cert:
+        yield Wanted(route.service, tuple(pair), _client_pair, (route.upstream_tls,))
+    if route.basic_auth:
+        yield Wanted(route.service, (password_file(route.service),), passwords, (route.basic_auth.file,))
+
+
+def _pair(tls: Tls, hosts: tuple[str, ...]) -> Texts:
+    from proxyctl.adapters.nginx.certificates import read
+
+    return read(tls, hosts, datetime.now(UTC))
+
+
+def _issuers(path: str) -> Texts:
+    from proxyctl.adapters.nginx.certificates import read_issuers
+
+    return (read_issuers(path, datetime.now(UTC)),)
+
+
+def _client_pair(tls: UpstreamTls) -> Texts:
+    from proxyctl.adapters.nginx.certificates import read_client
+
+    return read_client(tls, datetime.now(UTC))

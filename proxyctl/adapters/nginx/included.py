@@ -1,0 +1,118 @@
+"""The user's own nginx, which includes what we write: the program of `proxy.mode: include`. Start at IncludedProgram.
+
+The master stays the user's: it is never started or stopped here, only told to read its configuration again. What it is
+to include is tried in a mount namespace of our own, in which it stands in its place already, so that nobody else ever
+sees a configuration that nginx would refuse.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from itertools import takewhile
+from pathlib import Path
+
+from proxyctl.adapters.nginx.binary import HostProgram
+from proxyctl.adapters.nginx.master import MASTER, title_of
+from proxyctl.adapters.nginx.names import CONFIG, include_line
+from proxyctl.adapters.places import Places
+from proxyctl.domain.model import ProxySettings
+from proxyctl.errors import NginxUnavailable
+from proxyctl.ports import Ended
+
+# The candidate, where it is held meanwhile, the public folder; then the command. Gone with its last process.
+IN_ITS_PLACE = """
+mount --bind "$1" "$2"
+mount -t tmpfs tmpfs "$3"
+mkdir "$3/current" "$3/logs" "$3/temp" "$3/splits"
+mount --bind "$2" "$3/current"
+shift 3
+exec "$@"
+"""
+NAMESPACE = ("unshare", "--mount", "--propagation", "private", "sh", "-e", "-c", IN_ITS_PLACE, "sh")
+DUMPED = "# configuration file "
+_STAMP = re.compile(r"^\d{4}/\d\d/\d\d [\d:]+ (?=\[)|(?<=\]) \d+#\d+:", re.ASCII)
+_PID = re.compile(r"^\s*pid\s+([^\s;]+)\s*;", re.MULTILINE)
+_PID_PATH = re.compile(r"--pid-path=(\S+)")
+_CONF_PATH = re.compile(r"--conf-path=(\S+)")
+
+
+class IncludedProgram(HostProgram):
+    """Implements `NginxProgram` for one project."""
+
+    def __init__(self, places: Places, settings: ProxySettings) -> None:
+        super().__init__(settings.binary)
+        self._places = places
+        self._config = settings.config
+
+    async def test(self, config: Path, sees: Path) -> Ended:
+        """Only what the user's own configuration does not say already without us."""
+        if os.geteuid() != 0:
+            raise NginxUnavailable(
+                "proxy.mode: include needs root: nginx's master is signalled, and what it is to include is tried first",
+                next_step="sudo proxyctl",
+            )
+        self._places.create()  # what stands in for the public folder is mounted there
+        alone = await self._told("-t")
+        if alone.code != 0:
+            raise NginxUnavailable(
+                "your nginx refuses its configuration as it is, without us",
+                detail="\n".join(_complaints(alone.said)),
+                serving="what nginx has in memory",
+                next_step=f"nginx -t, and mend {await self._main()}",
+            )
+        words = (*NAMESPACE, str(config.parent), str(self._places.nginx), str(self._places.public), *self._words("-T"))
+        ended = await self.execute(words, keeps_output=True)
+        if ended.code == 0 and f"{DUMPED}{self._included}:" not in ended.said:
+            return Ended(code=1, said=await self._not_included())
+        said = [line for line in _complaints(ended.said) if line not in _complaints(alone.said)]
+        return Ended(code=ended.code, said="\n".join(said))
+
+    async def master(self) -> int | None:
+        noted = _PID.findall((await self._told("-T")).said) or _PID_PATH.findall((await self.run("-V")).said)
+        try:
+            pid = int(Path("/", noted[-1]).read_text())
+        except (OSError, ValueError, IndexError):
+            return None
+        return pid if title_of(pid).startswith(MASTER) else None
+
+    async def start(self, config: Path, error_log: Path) -> Ended:
+        raise NginxUnavailable(
+            "your nginx does not run, and proxy.mode: include leaves it to you",
+            serving="nothing: nginx does not run",
+            next_step="start it (systemctl start nginx), then repeat",
+        )
+
+    async def let_end(self) -> None:
+        raise NginxUnavailable(
+            "this nginx is yours, and proxy.mode: include leaves it to you",
+            serving="unchanged",
+            next_step=f"stop it (systemctl stop nginx), or take {self._line} out of {await self._main()}",
+        )
+
+    @property
+    def _included(self) -> Path:
+        return self._places.current / CONFIG
+
+    @property
+    def _line(self) -> str:
+        return f"`{include_line(self._places)}`"
+
+    async def _told(self, way: str) -> Ended:
+        return await self.execute(self._words(way), keeps_output=True)
+
+    def _words(self, way: str) -> tuple[str, ...]:
+        main = ("-c", self._config) if self._config else ()
+        return (self.path(), "-e", "stderr", way, *main)
+
+    async def _not_included(self) -> str:
+        return f"nginx does not include {self._included}: write {self._line} into the http part of {await self._main()}"
+
+    async def _main(self) -> str:
+        return self._config or next(iter(_CONF_PATH.findall((await self.run("-V")).said)), "nginx.conf")
+
+
+def _complaints(said: str) -> list[str]:
+    """What stands before the configuration itself, without the time and the process."""
+    before = takewhile(lambda line: not line.startswith(DUMPED), said.splitlines())
+    return [_STAMP.sub("", line) for line in before]
