@@ -96,7 +96,7 @@ services:
     warnings = loaded(tmp_path, compose).warnings
     left_out = [line.split(": ")[1].removeprefix("services.web.") for line in warnings if "left out" in line]
     assert left_out == [
-        *("build", "container_name", "depends_on", "expose", "ports", "profiles"),
+        *("build", "depends_on", "profiles", "ports", "expose", "container_name"),
         *("deploy.replicas", "deploy.update_config", "deploy.resources.reservations.cpus"),
     ]
 
@@ -209,8 +209,8 @@ networks: {back: {external: true}, front: {external: true}}
     assert project.services[0].container.networks == ("back", "front")
     assert [line.split(": ")[1].removeprefix("services.web.") for line in project.warnings] == [
         "mac_address",
-        "networks.back.aliases",
         "networks.back.ipv4_address",
+        "networks.back.aliases",
     ]
 
 
