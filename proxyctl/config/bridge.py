@@ -78,7 +78,7 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
     )
 
 
-def settings_of(file: ProjectFile, folder: Path) -> ProxySettings:
+def settings_of(file: ProjectFile, folder: Path, templates_digest: str) -> ProxySettings:
     """Relative paths of the file are taken from the folder."""
     proxy, times = file.proxy, file.proxy.timeouts
     return ProxySettings(
@@ -101,6 +101,8 @@ def settings_of(file: ProjectFile, folder: Path) -> ProxySettings:
         access_log=proxy.access_log == "on",
         error_pages=_pages(proxy.error_pages, folder),
         log_size=proxy.log_size,
+        templates=_path(proxy.templates, folder) if proxy.templates else None,
+        templates_digest=templates_digest,
     )
 
 

@@ -114,6 +114,7 @@ Target = Annotated[str, Read(grammar.target, {"type": "string", "examples": ["/n
 HeaderName = Annotated[str, Read(grammar.header_name, like(grammar.HEADER_NAME.pattern))]
 ResponseHeaderName = Annotated[str, Read(grammar.response_header_name, like(grammar.HEADER_NAME.pattern))]
 HeaderValue = Annotated[str, Read(grammar.header_value, _SCALAR)]
+ResponseHeaderValue = Annotated[str, Read(grammar.response_header_value, _SCALAR)]
 Method = Annotated[str, Read(grammar.method, {"enum": ["GET", "HEAD", "POST", "OPTIONS"]})]
 Status = Annotated[tuple[int, int], Read(grammar.status, _STATUS)]
 Listen = Annotated[str, Read(grammar.listen, _LISTEN)]

@@ -205,9 +205,19 @@ def _header_name(value: Any) -> str:
 
 
 def header_value(value: Any) -> str:
+    """Of a probe."""
+    return _header_value(value, 8192)
+
+
+def response_header_value(value: Any) -> str:
+    """nginx takes 4095 characters in one word, where each quote and backslash counts twice."""
+    return _header_value(value, 2000)
+
+
+def _header_value(value: Any, most: int) -> str:
     text = line(value)
-    if len(text) > 8192 or not _HEADER_VALUE.fullmatch(text):
-        raise ValueError("not a header value; write up to 8192 printable ASCII characters without $")
+    if len(text) > most or not _HEADER_VALUE.fullmatch(text):
+        raise ValueError(f"not a header value; write up to {most} printable ASCII characters without $")
     return text
 
 

@@ -80,11 +80,12 @@ class _Loading:
         from_compose = self._inherited()
         definitions = dict(self._definitions(from_compose))
         held(self._file, definitions, self._findings)
+        templates_digest = self._templates_digest()
         self._refuse(from_compose.findings)
         return Project(
             project=str(self._file.project),
             path=self._document.path,
-            settings=settings_of(self._file, self._folder),
+            settings=settings_of(self._file, self._folder, templates_digest),
             services=tuple(
                 service_of(name, file, definitions[name], self._folder) for name, file in self._file.services.items()
             ),
@@ -102,6 +103,20 @@ class _Loading:
         except Unreadable as error:
             self._findings.value(("compose",), f"{shown(self._file.compose)}: {error.problem}")
             return Inherited()
+
+    def _templates_digest(self) -> str:
+        """Of the folder's templates, so that a changed one is a changed setting. What is in them is not judged here."""
+        if self._file.proxy.templates is None:
+            return ""
+        folder, digest = self._folder / self._file.proxy.templates, hashlib.sha256()
+        if not folder.is_dir():
+            self._findings.value(("proxy", "templates"), f"{displayed(folder)} is not a folder; make it")
+        for path in sorted(folder.glob("*.j2")):
+            try:
+                digest.update(hashlib.sha256(path.name.encode() + b"\0" + bytes_of(path)).digest())
+            except Unreadable as error:
+                self._findings.value(("proxy", "templates"), f"{displayed(path)} {error.problem.wrong}")
+        return f"sha256:{digest.hexdigest()}"
 
     def _definitions(self, from_compose: Inherited) -> Iterator[tuple[str, Definition]]:
         """Of each service whose Compose part, if it has one, is right."""

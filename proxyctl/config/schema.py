@@ -178,8 +178,8 @@ class ServiceFile(Strict):
         ]
         | None
     ) = written(None, "Clients must name a user and a password of this file.")
-    response_headers: Annotated[dict[fields.ResponseHeaderName, fields.HeaderValue], Field(max_length=64)] = written(
-        {}, "Added to every answer."
+    response_headers: Annotated[dict[fields.ResponseHeaderName, fields.ResponseHeaderValue], Field(max_length=64)] = (
+        written({}, "Added to every answer.")
     )
     health: (
         Annotated[
@@ -255,6 +255,7 @@ class ProxyFile(Strict):
     header_limits: HeaderLimitsFile | None = written(None, "Left out: nginx's own, which are the defaults below.")
     access_log: Annotated[str, one_of("on", "off")] = "on"
     error_pages: fields.ErrorPages = written({}, "Those of services that have none of their own.")
+    templates: fields.File | None = written(None, "A folder whose templates shadow proxyctl's own by name.")
     log_size: fields.Size = written("100m", "A log of nginx begins anew when it is larger; five old ones are kept.")
 
 

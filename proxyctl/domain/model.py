@@ -237,6 +237,8 @@ class ProxySettings(Record):
     access_log: bool = True
     error_pages: Pages = ()  # of services that have none of their own
     log_size: int = 100 << 20  # bytes, at which a log begins anew
+    templates: str | None = None  # absolute path of a folder whose templates shadow ours
+    templates_digest: str = ""  # of what is in it: a changed template is a changed setting
 
 
 class Route(Edge):

@@ -129,6 +129,7 @@ def test_every_example_of_the_documentation_loads(example: str, tmp_path: Path) 
         "services: {web: {image: shop/web, ports: ['80:80']}, db: {image: postgres}}"
     )
     (tmp_path / "web.env").touch()
+    (tmp_path / "templates").mkdir()
     text = example
     if "project:" not in text:
         text = "project: shop\n" + text

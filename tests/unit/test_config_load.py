@@ -67,6 +67,19 @@ def with_container(keys: str) -> str:
 # --- what a file becomes ----------------------------------------------------------------------------------------
 
 
+def test_a_changed_template_is_a_changed_setting(tmp_path: Path) -> None:
+    template = tmp_path / "nginx" / "http.conf.j2"
+    template.parent.mkdir()
+    seen = set()
+    for text in (None, "a", "b"):
+        if text:
+            template.write_text(text)
+        settings = loaded(tmp_path, f"{MINIMAL}proxy: {{templates: ./nginx}}\n").settings
+        assert settings.templates == str(template.parent)
+        seen.add(settings)
+    assert len(seen) == 3
+
+
 def test_what_a_minimal_file_leaves_out_is_the_domains_own_default(tmp_path: Path) -> None:
     project = loaded(tmp_path, MINIMAL)
     assert project.project == "shop"
@@ -343,6 +356,11 @@ def test_a_problem_says_key_value_what_is_wrong_and_what_to_write(tmp_path: Path
     assert problems(tmp_path, MINIMAL + "    replica: 2\n") == [
         '7:5: services.web.replica: unknown key; did you mean "replicas"?'
     ]
+
+
+def test_a_folder_of_templates_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, f"{MINIMAL}proxy: {{templates: nginx}}\n")
+    assert "proxy.templates" in problem and "nginx is not a folder; make it" in problem
 
 
 def test_a_value_is_escaped_and_cut(tmp_path: Path) -> None:

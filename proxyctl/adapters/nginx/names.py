@@ -6,10 +6,9 @@ A project and a service hold no underscore (their grammar has only a-z, 0-9 and 
 from __future__ import annotations
 
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Colour, ServiceName, Topology
+from proxyctl.domain.model import Colour, ProxySettings, ServiceName, Topology
 
 CONFIG = "nginx.conf"
-DEFAULTS = "defaults.inc"  # of mode `include`
 TLS_FOLDER = "tls"
 AUTH_FOLDER = "auth"
 ERRORS_FOLDER = "errors"
@@ -18,6 +17,16 @@ ERRORS_FOLDER = "errors"
 def include_line(places: Places) -> str:
     """What an nginx that is not ours has to say of us. It starts without us, too: a pattern may match nothing."""
     return f"include {places.current}/*.conf;"
+
+
+def seen_from(settings: ProxySettings, places: Places) -> str:
+    """What leads to the flags. Our own workers stand there (working_directory), which makes each question cheaper."""
+    return "" if settings.mode.ours else f"{places.splits}/"
+
+
+def files_from(settings: ProxySettings, places: Places) -> str:
+    """What leads to the files of a generation: ours takes them from beside its configuration."""
+    return "" if settings.mode.ours else f"{places.current}/"
 
 
 def pools_prefix(project: str, service: ServiceName) -> str:

@@ -6,7 +6,6 @@ observed, or with the last good content observed again, or in Degraded.
 
 from __future__ import annotations
 
-import difflib
 import grp
 import os
 import tempfile
@@ -18,6 +17,7 @@ from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import connections_closing, lets_go, stay_open
 from proxyctl.adapters.nginx.control import Address, Control, address_in_force, guarded_address, own_address
 from proxyctl.adapters.nginx.copies import Copies, copied, looked_at
+from proxyctl.adapters.nginx.difference import difference
 from proxyctl.adapters.nginx.durable import write_synced
 from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.listens import parse
@@ -34,6 +34,7 @@ from proxyctl.ports import Endpoint, ProxyState, ProxyStatus
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path in unix(7), without its last NUL
 QUITS_WITHIN: Seconds = 5.0  # beyond the workers' shutdown timeout
 NOTHING_KNOWN = Topology(project="", settings=ProxySettings(), routes=())
+MEND = "mend the template, then proxyctl check"
 LAST_GOOD_SERVES = "the last good configuration, unchanged"
 
 
@@ -62,11 +63,11 @@ class NginxProxy:
         known = await self._binary(topology.settings).knows()
         copies = _copies(topology, current)
         self._keep_control_address(topology.settings)
-        if current is not None and _holds(current, self._files(topology, current.number, known, copies)):
+        if current is not None and _holds(current, await self._files(topology, current.number, known, copies)):
             await self.start()
             return current.number
         number = claim()
-        files = copies.left | self._files(topology, number, known, copies)
+        files = copies.left | await self._files(topology, number, known, copies)
         master = self._running.master()
         group = _group_named(topology.settings) or await self._workers_group(master)
         candidate = self._generations.stage(number, fence, topology, files, copies.ends, group)
@@ -87,9 +88,11 @@ class NginxProxy:
     def _binary(self, settings: ProxySettings) -> NginxBinary:
         return NginxBinary(self._program(settings))
 
-    def _files(self, topology: Topology, number: int, known: frozenset[Directive], copies: Copies) -> dict[str, str]:
+    async def _files(
+        self, topology: Topology, number: int, known: frozenset[Directive], copies: Copies
+    ) -> dict[str, str]:
         address = self._control_address(topology.settings)
-        return {**_render(topology, number, self._places, known, address), **copies.files}
+        return {CONFIG: await _configuration(topology, number, self._places, known, address), **copies.files}
 
     def _control_address(self, settings: ProxySettings) -> Address:
         """Chosen once: an nginx that is not ours may start at any time, and has to find its port free."""
@@ -306,7 +309,7 @@ class NginxProxy:
             try:
                 objections = await self._test_in(Path(folder), topology, changed)
             except (PublishRefused, NginxUnavailable) as error:
-                return [str(error)]
+                return [str(error), *error.detail.splitlines()[1:]]
         hindrances = (_blindness(self._places, topology), self._runs_in_another_mode(self._last_good(), topology))
         return [*objections, *filter(None, hindrances), *self._taken(topology)]
 
@@ -321,8 +324,8 @@ class NginxProxy:
         settings = topology.settings
         address = own_address(elsewhere) if settings.mode.ours else self._control_address(settings)
         state = elsewhere if settings.mode.ours else self._places  # nginx tells by its path what is ours
-        rendered = _render(topology, 1, state, await binary.knows(), address)
-        for name, text in {**rendered, **files}.items():
+        files = {**files, CONFIG: await _configuration(topology, 1, state, await binary.knows(), address)}
+        for name, text in files.items():
             folder.joinpath(name).parent.mkdir(exist_ok=True)
             folder.joinpath(name).write_text(text, "utf-8")
         _fit_for_a_socket(self._places)
@@ -350,9 +353,9 @@ class NginxProxy:
         current = self._generations.current()
         before = current.text if current else ""
         address = self._control_address(topology.settings)
-        after = _render(topology, current.number if current else 1, self._places, known, address)[CONFIG]
+        after = await _configuration(topology, current.number if current else 1, self._places, known, address)
         name = str(self._places.current / CONFIG)
-        return "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), name, f"{name} (planned)"))
+        return difference(before, after, name, f"{name} (planned)")
 
     def topology(self) -> Topology | None:
         current = self._generations.current()
@@ -391,14 +394,19 @@ def _group_named(settings: ProxySettings) -> int | None:
     return None
 
 
-def _render(
+async def _configuration(
     topology: Topology, number: int, places: Places, known: frozenset[Directive], control: Address
-) -> dict[str, str]:
-    """Raises PublishRefused for what cannot be written."""
-    from proxyctl.adapters.nginx.render import render  # Jinja costs 80 ms, and `status` renders nothing
+) -> str:
+    """Raises PublishRefused for what cannot be written, or must not be."""
+    # Jinja costs 80 ms, and `status` renders nothing.
+    from proxyctl.adapters.nginx.configuration import ConfigurationRefused, TemplateRefused, configuration
 
     try:
-        return render(_for_this_user(topology), number, places, known, control)
+        return await configuration(_for_this_user(topology), number, places, known, control)
+    except ConfigurationRefused as refused:
+        raise _refused("the templates write what nginx must not get", "\n".join(refused.refusals), MEND) from refused
+    except TemplateRefused as refused:
+        raise _refused(f"proxy.templates: {refused}", next_step=MEND) from refused
     except ValueError as error:
         raise _refused(str(error)) from error
 
@@ -430,12 +438,14 @@ def _state(master: Process | None, orphans: list[Process]) -> ProxyState:
     return ProxyState.ORPHANED if any(not orphan.leaving for orphan in orphans) else ProxyState.STOPPED
 
 
-def _refused(what: str, words: str = "") -> PublishRefused:
+def _refused(
+    what: str, words: str = "", next_step: str = "change proxyctl.yml as nginx asks, then proxyctl check"
+) -> PublishRefused:
     return PublishRefused(
         f"{what}: {words.splitlines()[0]}" if words else what,
         detail=words,
         serving=LAST_GOOD_SERVES,
-        next_step="change proxyctl.yml as nginx asks, then proxyctl check",
+        next_step=next_step,
     )
 
 

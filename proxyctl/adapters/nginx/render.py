@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup as Trusted
 
 from proxyctl.adapters.nginx import flags
@@ -22,19 +22,20 @@ from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.control import Address
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
 from proxyctl.adapters.nginx.names import (
-    CONFIG,
-    DEFAULTS,
     cookie_name,
     error_page,
+    files_from,
     log_format,
     password_file,
     pools_prefix,
+    seen_from,
     upstream_name,
     upstream_tls_files,
     variables_prefix,
 )
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
 from proxyctl.adapters.nginx.tokens import plain, quoted, variable
+from proxyctl.adapters.nginx.tracing import Print
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
 from proxyctl.domain.model import (
     Balance,
@@ -56,9 +57,14 @@ LEAST_TABLE = 1024
 
 
 def render(
-    topology: Topology, number: int, places: Places, known: frozenset[Directive], control: Address
-) -> dict[str, str]:
-    """File name to text, for an nginx that knows these directives. Raises Unprintable (tokens.py), naming the value."""
+    topology: Topology,
+    number: int,
+    places: Places,
+    known: frozenset[Directive],
+    control: Address,
+    templates: Environment | None = None,
+) -> str:
+    """For an nginx that knows these directives. `templates`: others than ours. Raises Unprintable (tokens.py)."""
     services = {route.service: _service(route, topology, places) for route in topology.routes}
     px = variables_prefix(topology)
     http2 = "" if Directive.HTTP2 in known else " http2"
@@ -66,10 +72,10 @@ def render(
     values = {
         "number": number,
         "project": topology.project,
-        "places": places,
+        "places": _paths(places),
         "px": px,
         "included": not settings.mode.ours,
-        "beside": _beside(settings, places),
+        "beside": _found(files_from(settings, places)),
         "user": settings.user,
         "workers": settings.workers or "auto",
         "header_limits": settings.header_limits,
@@ -81,7 +87,7 @@ def render(
         "cookie": cookie_name(topology.project) if _uses(topology, Sticky.COOKIE) else None,
         "access_log": settings.access_log,
         "waits": Directive.KEEPALIVE_MIN_TIMEOUT in known,
-        "closing": f"{_seen_from(settings, places)}{flags.CLOSING}",
+        "closing": f"{seen_from(settings, places)}{flags.CLOSING}",
         "last_round": "." * (flags.ROUNDS - 1),
         "log_formats": [LogFormat(px, "-"), *(LogFormat(log_format(px, name), name) for name in services)],
         "hashed": any(view.stand_ins for view in services.values()),
@@ -96,10 +102,8 @@ def render(
         "servers": servers(topology, services, http2),
         "redirects": redirects(topology, http2),
     }
-    templates = (
-        {CONFIG: "nginx.conf.j2"} if settings.mode.ours else {CONFIG: "include.conf.j2", DEFAULTS: "defaults.inc.j2"}
-    )
-    return {file: _environment().get_template(template).render(values) for file, template in templates.items()}
+    template = "nginx.conf.j2" if settings.mode.ours else "include.conf.j2"
+    return (templates or built_in()).get_template(template).render(values)
 
 
 def renumber(text: str, old: int, new: int) -> str:
@@ -110,6 +114,17 @@ def renumber(text: str, old: int, new: int) -> str:
 
 
 # --- what the templates see --------------------------------------------------------------------------------------
+
+
+class Paths(NamedTuple):
+    """As text: a Path could be told to read or to remove what it names."""
+
+    splits: str
+    temp: str
+    access_log: str
+    error_log: str
+    pid_file: str
+    current: str
 
 
 class Question(NamedTuple):
@@ -237,12 +252,12 @@ def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
         stand_ins=list(_stand_ins(route, pools_prefix(topology.project, route.service))),
         grpc=route.protocol is Protocol.GRPC,
         scheme=_scheme(route),
-        upstream_tls=list(_upstream_tls(route, _beside(topology.settings, places))),
+        upstream_tls=list(_upstream_tls(route, _found(files_from(topology.settings, places)))),
         auth=_auth(route),
         pages=list(pages.values()),
         nothing_serves=pages[503].uri if 503 in pages else "@px_nothing_serves",
         headers=list(_headers(route)),
-        folder=f"{_seen_from(topology.settings, places)}{route.service}/{SPLIT_IN_FORCE}",
+        folder=f"{seen_from(topology.settings, places)}{route.service}/{SPLIT_IN_FORCE}",
         at_rest=_questions(flags.AT_REST),
         in_split=_questions(flags.IN_SPLIT, f"${px}_b1_{bucket.name}", f"${px}_b2_{bucket.name}"),
         times=Times(*map(nginx_time, (route.timeouts.connect, route.timeouts.read, route.timeouts.send))),
@@ -370,22 +385,17 @@ def _questions(asked: Iterable[flags.Question], b1: str = "", b2: str = "") -> l
     return [Question(Trusted(flag.format(b1=b1, b2=b2)), pool) for flag, pool in asked]
 
 
-def _beside(settings: ProxySettings, places: Places) -> Trusted:
-    """What leads to the files of a generation: ours take them from beside its configuration."""
-    return Trusted() if settings.mode.ours else plain(f"{places.current}/")
-
-
-def _seen_from(settings: ProxySettings, places: Places) -> Trusted:
-    """What leads to the flags. Our own workers stand there (working_directory), which makes each question cheaper."""
-    return Trusted() if settings.mode.ours else plain(f"{places.splits}/")
+def _found(path: str) -> Trusted:
+    """What leads somewhere; nothing leads to where nginx stands."""
+    return plain(path) if path else Trusted()
 
 
 def _control(topology: Topology, places: Places, address: Address) -> ControlView:
     """The same questions for literal buckets, of any service."""
     return ControlView(
         listen=address.listen,
-        prefix=plain(address.prefix) if address.prefix else Trusted(),
-        folder=_seen_from(topology.settings, places) + Trusted(f"${{px_service}}/{SPLIT_IN_FORCE}"),
+        prefix=_found(address.prefix),
+        folder=_found(seen_from(topology.settings, places)) + Trusted(f"${{px_service}}/{SPLIT_IN_FORCE}"),
         questions=_questions(flags.AT_REST + flags.IN_SPLIT, "$arg_b1", "$arg_b2"),
         nobody=NOBODY,
     )
@@ -428,6 +438,10 @@ def _uses(topology: Topology, sticky: Sticky) -> bool:
 # --- settings ----------------------------------------------------------------------------------------------------
 
 
+def _paths(places: Places) -> Paths:
+    return Paths(**{name: str(getattr(places, name)) for name in Paths._fields})
+
+
 def _proxy_times(topology: Topology) -> ProxyTimes:
     settings = topology.settings
     shutdown = max(settings.worker_shutdown_timeout, *(route.drain for route in topology.routes), 0.0)
@@ -454,11 +468,11 @@ def _forwarded(settings: ProxySettings, px: str) -> Forwarded:
 
 
 def _hashes(hosts: set[str]) -> Hashes:
-    """Large enough that nginx neither warns nor refuses."""
+    """Large enough that nginx neither warns nor refuses: the fullest of n buckets holds about log n names."""
     longest = max(map(len, hosts), default=0) + NAME_OVERHEAD
     return Hashes(
         names_max=max(LEAST_TABLE, _power_of_two(4 * len(hosts))),
-        names_bucket=max(LEAST_BUCKET, _power_of_two(2 * longest)),
+        names_bucket=max(LEAST_BUCKET, _power_of_two(longest * max(2, len(hosts).bit_length()))),
     )
 
 
@@ -469,11 +483,11 @@ def _power_of_two(least: int) -> int:
 # --- templates ---------------------------------------------------------------------------------------------------
 
 
-@cache
-def _environment() -> Environment:
+def environment(kind: type[Environment], loader: BaseLoader, print_: Print) -> Environment:
     """Autoescape makes Trusted the type of what templates write themselves; all else passes through plain()."""
-    return Environment(
-        loader=FileSystemLoader(_templates()),
+    return kind(
+        loader=loader,
+        extensions=print_.extensions,
         undefined=StrictUndefined,
         autoescape=True,
         finalize=plain,
@@ -483,7 +497,12 @@ def _environment() -> Environment:
     )
 
 
-def _templates() -> Path:
+@cache
+def built_in(print_: Print = Print.PLAIN) -> Environment:
+    return environment(Environment, FileSystemLoader(templates_folder()), print_)
+
+
+def templates_folder() -> Path:
     """Beside the package's files when installed, beside the package in a checkout."""
     package = Path(str(resources.files("proxyctl")))
     installed = package / "templates" / "nginx"

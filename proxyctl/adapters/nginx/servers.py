@@ -106,18 +106,23 @@ def refusing_listens(topology: Topology, http2: str) -> list[Trusted]:
 
 
 def _sites(routes: tuple[Route, ...]) -> list[Site]:
-    named: dict[tuple[Route, ...], list[str]] = {}
-    for host in sorted({host for route in routes for host in route.hosts}):
-        named.setdefault(_routes_of(host, routes), []).append(host)
     rest = tuple(route for route in routes if not route.hosts)
-    return [Site(NO_NAME, rest), *(Site(tuple(hosts), chosen) for chosen, hosts in named.items())]
+    by_host: dict[str, list[Route]] = {}
+    for route in routes:
+        for host in route.hosts:
+            by_host.setdefault(host, []).append(route)
+    named: dict[tuple[ServiceName, ...], Site] = {}
+    for host, own in sorted(by_host.items()):
+        chosen = _chosen(own, rest)
+        site = named.get(services := tuple(route.service for route in chosen), Site((), chosen))
+        named[services] = site._replace(names=(*site.names, host))
+    return [Site(NO_NAME, rest), *named.values()]
 
 
-def _routes_of(host: str, routes: tuple[Route, ...]) -> tuple[Route, ...]:
+def _chosen(own: list[Route], rest: tuple[Route, ...]) -> tuple[Route, ...]:
     """Those that name the host, and those that catch all hosts where no named one has the path."""
-    own = [route for route in routes if host in route.hosts]
     taken = {route.path for route in own}
-    return (*own, *(route for route in routes if not route.hosts and route.path not in taken))
+    return (*own, *(route for route in rest if route.path not in taken))
 
 
 def _server(site: Site, settings: ProxySettings, services: Mapping[ServiceName, View], http2: str) -> Server[View]:

@@ -9,6 +9,8 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator
+from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -218,7 +220,7 @@ async def test_a_lost_pid_file_loses_nobody(serving: Bed) -> None:
 @pytest.mark.parametrize("asked_to", ["publish", "start"])
 async def test_a_publish_that_died_before_its_reload_is_finished_by_the_next(serving: Bed, asked_to: str) -> None:
     topology = serving.topology(serving.route(path="/later/"))
-    text = render(topology, 2, serving.places, frozenset(), own_address(serving.places))["nginx.conf"]
+    text = render(topology, 2, serving.places, frozenset(), own_address(serving.places))
     generations = Generations(serving.places)
     generations.activate(generations.stage(2, 1, topology, {"nginx.conf": text}, {}))
     if asked_to == "publish":
@@ -337,6 +339,14 @@ async def test_a_publisher_that_died_while_clients_were_let_go_is_mended_by_the_
     assert (await (await serving.client()).ask("GET", "/")).headers["connection"] == "keep-alive"
 
 
+async def test_thousands_of_hosts_fit_into_nginxs_tables(bed: Bed) -> None:
+    names = iter(
+        f"{sha256(bytes([high, low])).hexdigest()[:33]}.example.com" for high in range(32) for low in range(64)
+    )
+    routes = tuple(bed.route(service=f"s{number}", hosts=tuple(islice(names, 64))) for number in range(32))
+    assert await bed.proxy.check(bed.topology(*routes, http=(f"127.0.0.1:{free_port()}",))) == []
+
+
 async def test_a_thousand_services_are_rendered_and_read(bed: Bed, capsys: pytest.CaptureFixture[str]) -> None:
     routes = tuple(
         bed.route(service=f"s{number}", hosts=(f"s{number}.example.com",), blue=(f"127.0.0.2:{10000 + number}",))
@@ -344,7 +354,7 @@ async def test_a_thousand_services_are_rendered_and_read(bed: Bed, capsys: pytes
     )
     topology = bed.topology(*routes, http=(f"127.0.0.1:{free_port()}",))
     begun = time.monotonic()
-    size = len(render(topology, 1, bed.places, frozenset(), own_address(bed.places))["nginx.conf"])
+    size = len(render(topology, 1, bed.places, frozenset(), own_address(bed.places)))
     rendered = time.monotonic() - begun
     assert await bed.proxy.check(topology) == []
     checked = time.monotonic() - begun - rendered
