@@ -42,7 +42,8 @@ def inherited(path: Path, wanted: Mapping[str, frozenset[str]], environment: Map
     document = parse(path)
     reading = _Reading(document, _variables(path, environment), wanted)
     definitions = {name: reading.definition(name) for name in reading.taken}
-    return Inherited(definitions=definitions, findings=reading.findings, warnings=tuple(reading.warnings))
+    warnings = tuple(sorted(reading.warnings, key=lambda warning: warning.place))
+    return Inherited(definitions=definitions, findings=reading.findings, warnings=warnings)
 
 
 def services_of(path: Path) -> Mapping[str, Value]:
@@ -199,7 +200,16 @@ class _Reading:
         source = source_of(volume)
         if not source or is_path(source):
             return volume
+        self._warn_of_driver(source)
         return self._real("volumes", source, (*location, "volumes")) + volume.removeprefix(source)
+
+    def _warn_of_driver(self, source: str) -> None:
+        """Compose makes such a volume; we would make one of the engine's own kind where it is missing."""
+        settings = _below(self._document.root, "volumes").get(source)
+        written = settings.node.entries if settings and isinstance(settings.node, tree.Mapping) else {}
+        for key in ("driver", "driver_opts"):
+            if key in written and value_of(written[key].node) != "local":
+                self._warn(("volumes", source, key), "matters only to who makes the volume; docker volume create it")
 
     def _real(self, kind: str, key: str, user: Location) -> str:
         """What Docker calls the network or volume that the file calls `key`."""

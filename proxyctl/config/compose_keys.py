@@ -38,8 +38,8 @@ _IN_DEPLOY = {
     ("resources", "reservations", "cpus"): _SWARM,
     ("resources", "reservations", "generic_resources"): _SWARM,
     ("resources", "reservations", "pids"): _SWARM,
-    ("restart_policy", "delay"): "the engine waits longer after each end",
-    ("restart_policy", "window"): "the engine counts by itself",
+    ("restart_policy", "delay"): "the engine waits longer after each failure by itself",
+    ("restart_policy", "window"): "the engine counts failures by itself",
 }
 
 _ON_A_NETWORK = {

@@ -1,7 +1,7 @@
 """One form of every key of a container definition: paths absolute, ready to be laid over another and to be made one.
 
-defined() takes what one file says, over() lays one on the other, to_domain() is the way into the domain. Never reads a
-file.
+defined() takes what one file says, over() lays one on the other, to_domain() is the way into the domain. Reads no
+file but to see whether an env_file is there that need not be.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from proxyctl.config import engine_grammar as engine
 from proxyctl.config.container import ContainerFile, DeviceFile, HookFile
+from proxyctl.config.fields import EnvFile
 from proxyctl.config.limits import gpus, ulimits
 from proxyctl.config.mounts import Granted, Mount, granted_file, is_path, mounted_at, source_of
 from proxyctl.domain.container import Access, Container, Device, GrantedFile, Hook, Limits, Names
@@ -98,8 +99,11 @@ def _reference(text: str, folder: Path) -> str:
     return f"file:{_absolute(named, folder)}" if kind == "file" else text
 
 
-def _files(value: Any, folder: Path) -> tuple[str, ...]:
-    return tuple(_absolute(each, folder) for each in value)
+def _files(value: tuple[str | EnvFile, ...], folder: Path) -> tuple[str, ...]:
+    """One that need not be there and is not is as good as unwritten."""
+    files = ((each, True) if isinstance(each, str) else (each.path, each.required) for each in value)
+    paths = ((_absolute(path, folder), required) for path, required in files)
+    return tuple(path for path, required in paths if required or Path(path).exists())
 
 
 def _volumes(value: tuple[str | Mount, ...], folder: Path) -> tuple[str, ...]:

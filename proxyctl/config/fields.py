@@ -159,8 +159,27 @@ Networks = Annotated[
     Annotated[tuple[DockerNetwork, ...], Tag(LISTED)] | Annotated[dict[DockerNetwork, None], Tag(MAPPED)],
     forms("a list of networks"),
 ]
+
+
+class EnvFile(Strict):
+    """One in the long form."""
+
+    path: File
+    required: Annotated[bool, Read(grammar.truth, {"type": "boolean"})] = True
+
+
 Files = Annotated[
-    Annotated[tuple[File, ...], Tag(LISTED)] | Annotated[tuple[str, ...], alone(grammar.file, _TEXT), Tag(ALONE)],
+    Annotated[
+        tuple[
+            Annotated[
+                Annotated[File, Tag(ALONE)] | Annotated[EnvFile, Tag(MAPPED)],
+                forms("a file's path, or a mapping with path and required"),
+            ],
+            ...,
+        ],
+        Tag(LISTED),
+    ]
+    | Annotated[tuple[str, ...], alone(grammar.file, _TEXT), Tag(ALONE)],
     forms("a file's path, or a list of them"),
 ]
 Listens = Annotated[

@@ -538,3 +538,11 @@ asyncio.run(work())
         assert len(told) >= refused
         assert all(line.startswith("DockerUnavailable") and "is not on this host" in line for line in told), told
     assert docker_engine.networks.list(filters={"label": f"proxyctl.project={unique_project}"}) == []
+
+
+async def test_an_engine_by_ssh_is_one_on_another_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://shop.example.com")
+    runtime = DockerRuntime("shop", tmp_path)
+    with pytest.raises(DockerUnavailable, match=r"ssh://shop\.example\.com is not on this host"):
+        await runtime.check()
+    await runtime.close()

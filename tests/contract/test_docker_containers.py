@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from proxyctl.adapters.docker.calls import EngineCalls
+from proxyctl.adapters.docker.execs import Execs
 from proxyctl.domain.container import Access, Device, GrantedFile, Hook, Limits, Logging, Names, Tmpfs, Ulimit
 from proxyctl.errors import Unavailable
 from proxyctl.ports import Life
@@ -236,6 +238,22 @@ async def test_a_hook_that_cannot_be_run_is_told_in_the_engines_words(site: Site
         await site.start(post_start=(Hook(command=("/no/such/hook",)),))
     assert "no such file" in refused.value.detail
     assert site.containers() == []
+
+
+async def test_a_hook_of_a_container_that_is_gone_is_not_waited_for(site: Site) -> None:
+    with pytest.raises(Unavailable, match="post_start of"):
+        await site.start(image="exits", post_start=(python("import time; time.sleep(3600)"),))
+    assert site.containers() == []
+
+
+async def test_a_hook_of_a_paused_container_fails_at_once(site: Site) -> None:
+    replica = await site.start()
+    assert replica.incarnation is not None
+    site.containers()[0].pause()
+    engine = EngineCalls()
+    with pytest.raises(Unavailable, match="paused"):
+        await Execs(engine).end_of(python(""), replica.incarnation.container, "running a hook")
+    await engine.close()
 
 
 async def test_what_a_hook_leaves_running_is_not_waited_for(site: Site) -> None:

@@ -127,5 +127,5 @@ async def test_an_engine_on_another_host_is_refused_in_words(shop: Shop) -> None
         )
         spoke_plainly(said)
         assert said.code == code, said
-        assert "is not on this host: nginx cannot reach its containers" in said.err
+        assert "is not on this host, and nginx here cannot reach its containers" in said.err
     assert [container.labels["proxyctl.release"] for container in shop.containers()] == ["web-1"]

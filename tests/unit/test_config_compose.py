@@ -96,7 +96,7 @@ services:
     warnings = loaded(tmp_path, compose).warnings
     left_out = [line.split(": ")[1].removeprefix("services.web.") for line in warnings if "left out" in line]
     assert left_out == [
-        *("build", "container_name", "depends_on", "expose", "ports", "profiles"),
+        *("build", "depends_on", "profiles", "ports", "expose", "container_name"),
         *("deploy.replicas", "deploy.update_config", "deploy.resources.reservations.cpus"),
     ]
 
@@ -209,8 +209,8 @@ networks: {back: {external: true}, front: {external: true}}
     assert project.services[0].container.networks == ("back", "front")
     assert [line.split(": ")[1].removeprefix("services.web.") for line in project.warnings] == [
         "mac_address",
-        "networks.back.aliases",
         "networks.back.ipv4_address",
+        "networks.back.aliases",
     ]
 
 
@@ -297,6 +297,11 @@ def test_a_volume_that_two_releases_would_write_to_is_refused_unless_allowed(tmp
     assert "two releases would write to" in refused.value.problems[0]
     (tmp_path / "deploy" / "compose.yml").write_text(compose.replace(":/data", ":/data:ro").replace("ro:z", "ro,z"))
     assert load(tmp_path / "proxyctl.yml", environment={})
+
+
+def test_a_volume_that_compose_would_make_with_a_driver_is_to_be_made_before(tmp_path: Path) -> None:
+    compose = "services: {web: {image: x, volumes: ['data:/d:ro']}}\nvolumes: {data: {driver_opts: {type: nfs}}}"
+    assert "volumes.data.driver_opts: matters only to who makes the volume" in loaded(tmp_path, compose).warnings[0]
 
 
 def test_a_volume_without_a_name_is_of_one_container_alone(tmp_path: Path) -> None:

@@ -220,6 +220,12 @@ def test_a_variable_of_compose_gives_text_that_is_read_as_what_the_key_wants(tmp
     assert found.limits == Limits(mem_limit=64 * MEGABYTE, pids_limit=5, cpus=0.5)
 
 
+def test_an_env_file_that_need_not_be_there_may_be_missing(tmp_path: Path) -> None:
+    (tmp_path / "a.env").touch()
+    found = own(tmp_path, "env_file: [a.env, {path: none.env, required: false}, {path: ./a.env}]")
+    assert found.env_file == (f"{tmp_path}/a.env", f"{tmp_path}/a.env")
+
+
 def test_files_that_a_definition_names_lie_beside_the_file_that_names_them(tmp_path: Path) -> None:
     (tmp_path / "db").touch()
     found = own(tmp_path, "secrets: ['file:db'], security_opt: ['seccomp:profile.json']")

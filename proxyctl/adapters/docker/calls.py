@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -122,10 +123,22 @@ class EngineCalls:
 
 def _connected(limit: Seconds) -> docker.DockerClient:
     """A client asks for the engine's version first: the one place where an engine that is gone shows itself."""
+    if os.environ.get("DOCKER_HOST", "").startswith("ssh:"):
+        raise on_another_host("it is spoken to by ssh")
     try:
         return docker.from_env(timeout=math.ceil(limit))
     except ENGINE_ERRORS as error:
         raise _gone("the Docker engine does not answer", str(error)) from error
+
+
+def on_another_host(sign: str) -> DockerUnavailable:
+    """nginx reaches replicas over a bridge of the engine: an interface of this host, or out of reach."""
+    engine = os.environ.get("DOCKER_HOST") or "its usual socket"
+    return DockerUnavailable(
+        f"the Docker engine at {engine} is not on this host, and nginx here cannot reach its containers: {sign}",
+        serving=SERVING,
+        next_step="unset DOCKER_HOST, or run proxyctl on the host of the engine",
+    )
 
 
 def in_our_terms(error: Exception, what: str) -> Unavailable:

@@ -19,7 +19,6 @@ from proxyctl.adapters.docker.definition import hook_options
 from proxyctl.domain.container import Hook
 from proxyctl.domain.model import Seconds
 from proxyctl.domain.record import Record
-from proxyctl.errors import Unavailable
 
 LOOK_EVERY: Seconds = 0.05
 LAST_WORDS: Seconds = 0.5  # for what a command wrote to arrive once it has ended; what it left running may write on
@@ -41,20 +40,24 @@ class Execs:
         return await self._ended(await self._engine.act(begin, what), what)
 
     async def end_of(self, hook: Hook, container: str, what: str) -> HookEnd:
-        """Run a hook to its end. Cancelled, it is killed."""
+        """Run a hook to its end. Cancelled, it is killed. Raises Unavailable for one that cannot be run."""
         given = hook_options(hook)
         run = await self._engine.act(lambda client: str(client.api.exec_create(container, **given)["Id"]), what)
         output = _Output(run)
         reading = asyncio.ensure_future(self._read(output, what))
+        ending = asyncio.ensure_future(self._ended(run, what))
         try:
-            code = await self._ended(run, what)
+            await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                reading.result()  # what could not be started never ends
+            code = await ending
             await asyncio.wait({reading}, timeout=LAST_WORDS)
+            return HookEnd(exit_code=code, output=str(output))
         finally:
             output.close()
-            reading.cancel()
-            (failed,) = await asyncio.gather(reading, return_exceptions=True)
-        refused = str(failed) if isinstance(failed, Unavailable) else ""
-        return HookEnd(exit_code=code, output=refused or str(output))
+            for task in (reading, ending):
+                task.cancel()
+            await asyncio.gather(reading, ending, return_exceptions=True)
 
     async def _read(self, output: _Output, what: str) -> None:
         async for chunk in self._engine.stream(output.started, what, SILENCE):

@@ -19,6 +19,7 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
+from proxyctl.adapters.docker.calls import on_another_host
 from proxyctl.adapters.docker.inspected import slot_network_name
 from proxyctl.errors import DockerUnavailable, NameTaken, StateUnusable
 from proxyctl.ports import Network
@@ -51,18 +52,10 @@ class ProjectNetworks:
         return _as_slots(found)
 
     def refuse_another_host(self, client: docker.DockerClient) -> None:
-        """nginx reaches replicas over a bridge of the engine: an interface of this host, or out of reach. Addresses
-        tell nothing, because two hosts deal the same ones. Raises DockerUnavailable."""
+        """Bridges tell, not addresses: two hosts deal the same ones. Raises DockerUnavailable."""
         bridges = _bridges(client)
-        if not bridges or any(map(_is_here, bridges)):
-            return
-        engine = os.environ.get("DOCKER_HOST") or "its usual socket"
-        raise DockerUnavailable(
-            f"the Docker engine at {engine} is not on this host: nginx cannot reach its containers, because no bridge"
-            f" of it is an interface here ({', '.join(bridges[:3])})",
-            serving="traffic stays as it is",
-            next_step="unset DOCKER_HOST, or run proxyctl on the host of the engine",
-        )
+        if bridges and not any(map(_is_here, bridges)):
+            raise on_another_host(f"no bridge of it is an interface here ({', '.join(bridges[:3])})")
 
     def _refuse_made_elsewhere(self, client: docker.DockerClient, made: Any) -> None:
         """The first bridge that is not the default one tells for sure."""

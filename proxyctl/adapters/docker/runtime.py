@@ -102,15 +102,14 @@ class DockerRuntime:
         await self._engine.act(work, f"updating {', '.join(names)}")
 
     async def stop(self, name: str, grace: Seconds, pre_stop: Sequence[Hook] = ()) -> str:
+        failed, left = await self._before_stop(name, grace, pre_stop) if pre_stop else ("", grace)
+
         def work(client: docker.DockerClient) -> None:
             container = self._ours(client, name)
             if container is not None:
                 _stop(container, left)
                 _remove(container)
 
-        began = asyncio.get_running_loop().time()
-        failed = await self._before_stop(name, grace, pre_stop) if pre_stop else ""
-        left = max(LEAST_GRACE, grace - (asyncio.get_running_loop().time() - began)) if pre_stop else grace
         await self._engine.act(work, f"stopping {name}", ACT_LIMIT + left)
         return failed
 
@@ -214,20 +213,22 @@ class DockerRuntime:
             await self.stop(name, 0.0)
             raise
 
-    async def _before_stop(self, name: str, grace: Seconds, hooks: Sequence[Hook]) -> str:
-        """Why a hook failed; it keeps no container from its end. One that does not run has nothing to do before."""
+    async def _before_stop(self, name: str, grace: Seconds, hooks: Sequence[Hook]) -> tuple[str, Seconds]:
+        """Why a hook failed, which keeps no container from its end; and what is left of the grace period. A container
+        that does not run has nothing to do before."""
         (seen,) = await self.inspect([name])
         if seen.life is not Life.RUNNING or seen.incarnation is None:
-            return ""
+            return "", grace
+        failed, deadline = "", asyncio.get_running_loop().time() + grace
         try:
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout_at(deadline):
                 for hook in hooks:
                     await self._hook(hook, "pre_stop", name, seen.incarnation.container)
         except TimeoutError:
-            return f"pre_stop of {name} took more than the grace period of {grace:g} s"
-        except Unavailable as failed:
-            return str(failed)
-        return ""
+            failed = f"pre_stop of {name} took more than the grace period of {grace:g} s"
+        except Unavailable as error:
+            failed = str(error)
+        return failed, max(LEAST_GRACE, deadline - asyncio.get_running_loop().time())
 
     async def _hook(self, hook: Hook, kind: str, name: str, container: str) -> None:
         """Raises Unavailable, with its last words."""

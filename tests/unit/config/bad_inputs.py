@@ -500,6 +500,8 @@ CONTAINERS = (
     ('environment: {"A=B": x}', "not a variable's name"),
     ('environment: {"1A": x}', "not a variable's name"),
     ('environment: ["=x"]', "not a variable's name"),
+    ("env_file: [{path: none.env}]", "cannot be read"),
+    ("env_file: [{path: none.env, format: raw}]", "unknown key"),
     ("environment: [A=1, A=2]", "written twice"),
     ('environment: {A: "x\\0"}', "U+0000"),
     ("environment: {A: yes}", "in double quotes"),
