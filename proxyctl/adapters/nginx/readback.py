@@ -26,9 +26,9 @@ MOST_REFUSALS = 20
 NOWHERE = 0
 LISTEN_OPTIONS = frozenset({"default_server", "ssl", "http2", "reuseport"})
 LOG_LEVELS = ("info", "notice", "warn", "error", "crit", "alert", "emerg")
-_SERVER = 2  # how deep a server stands: below the top level and http
 NEEDED = ("pid", "error_log", "working_directory")  # nginx has defaults for them, and those are not ours
 
+_SERVER = 2  # how deep a server stands: below the top level and http
 _TARGET = re.compile(r"(?:http|grpc)://([A-Za-z0-9._-]+)(?:/.*)?", re.ASCII | re.DOTALL)
 
 
@@ -168,6 +168,8 @@ class _Reading:
         for _, (name, *_) in said:
             if name in REFUSALS:
                 self._refuse(server.at, name, "not taken in the control server: proxyctl must be answered")
+        if f'return 200 "{self._number} $pid' not in self._text[server.at : end]:  # as renumber() looks for it
+            self._refuse(server.at, "return", 'the generation is written `return 200 "{{ number }} $pid\\n";`')
         asked = _control_answers(self._topology, self._number)
         if silent := next((answer for answer in asked if answer not in said), None):
             self._refuse(server.at, "server", f"the control server does not say {_shown(silent)}")

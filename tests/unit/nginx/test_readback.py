@@ -116,6 +116,10 @@ MISSING = {
     ),
     "an empty output": ("\n", "the templates wrote nothing"),
     "the generation": (WHOLE.replace('return 200 "7 $pid\\n"', 'return 200 "8 $pid\\n"'), r"`return 200 7 $pid\n`"),
+    "the generation as it is renumbered": (
+        WHOLE.replace('return 200 "7 $pid\\n"', "return 200 '7 $pid\\n'"),
+        'the generation is written `return 200 "{{ number }} $pid\\n";`',
+    ),
     "a question": (
         WHOLE.replace("current/all.green) { return 200 green; }", "x) { return 200 blue; }"),
         "return 200 green",
