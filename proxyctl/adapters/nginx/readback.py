@@ -180,6 +180,8 @@ class _Reading:
         for _, (name, *_) in said:
             if name in REFUSALS:
                 self._refuse(server.at, name, "not taken in the control server: proxyctl must be answered")
+        if f'return 200 "{self._number} $pid' not in self._text[server.at : end]:  # as renumber() looks for it
+            self._refuse(server.at, "return", 'the generation is written `return 200 "{{ number }} $pid\\n";`')
         if silent := next((answer for answer in self._asked if answer not in said), None):
             self._refuse(server.at, "server", f"the control server does not say {_shown(silent)}")
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from proxyctl.adapters.nginx.configuration import ConfigurationRefused, configuration
 from proxyctl.adapters.nginx.control import own_address
 from proxyctl.adapters.nginx.readback import refusals
-from proxyctl.adapters.nginx.render import render
+from proxyctl.adapters.nginx.render import render, templates_folder
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Topology
 from tests.golden.test_golden import CASES, KNOWN, STATE, a_route, a_topology
 
 PLACES = Places(STATE)
+OURS = templates_folder()
 SHOP = CASES["hosts-and-paths"]
 
 
@@ -115,6 +117,10 @@ MISSING = {
     ),
     "an empty output": ("\n", "the templates wrote nothing"),
     "the generation": (WHOLE.replace('return 200 "7 $pid\\n"', 'return 200 "8 $pid\\n"'), r"`return 200 7 $pid\n`"),
+    "the generation as it is renumbered": (
+        WHOLE.replace('return 200 "7 $pid\\n"', "return 200 '7 $pid\\n'"),
+        'the generation is written `return 200 "{{ number }} $pid\\n";`',
+    ),
     "a question": (
         WHOLE.replace("current/all.green) { return 200 green; }", "x) { return 200 blue; }"),
         "return 200 green",
@@ -155,3 +161,11 @@ def test_one_bad_line_in_a_loop_does_not_flood() -> None:
     many = a_topology(*(a_route(f"s{number:03d}", hosts=(f"s{number}.example.com",)) for number in range(100)))
     text = text_of(many).replace("return 418;", "root /; return 418;")
     assert len(said(text, many)) == 20
+
+
+async def test_a_refusal_names_the_line_of_the_template() -> None:
+    wrong = a_topology(a_route(blue=("replica.example.com:80",)))
+    with pytest.raises(ConfigurationRefused) as refused:
+        await configuration(wrong, 7, PLACES, frozenset(), own_address(PLACES))
+    line = OURS.joinpath("service.conf.j2").read_text().splitlines().index("{% for address in upstream.servers %}") + 2
+    assert refused.value.refusals[0].startswith(f"service.conf.j2:{line}: server: replica.example.com:80 is no address")
