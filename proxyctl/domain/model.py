@@ -198,11 +198,6 @@ class Edge(Record):
     body_limit: int = 1 << 20  # bytes of a request body, 0: unlimited
     drain: Seconds = 30.0
 
-    @property
-    def hashed(self) -> bool:
-        """Then nginx takes no backup servers."""
-        return isinstance(self.balance, Hash) or self.balance is Balance.IP_HASH
-
 
 class Service(Edge):
     """What clients address, as the file defines it. Part of every release, so a release can be started again."""
@@ -257,6 +252,18 @@ class Route(Edge):
     service: ServiceName
     blue: tuple[str, ...]  # "172.18.0.2:8000", one per slot, never empty
     green: tuple[str, ...]
+    plain: Colour | None = (
+        None  # with upstream_tls: it does not speak TLS yet, or speaks it no more where the other does
+    )
+
+    def speaks_tls(self, colour: Colour) -> bool:
+        return self.upstream_tls is not None and colour is not self.plain
+
+    @property
+    def backed(self) -> bool:
+        """Whether nginx can have the other colour as backup: not with a hash, nor where the two speak differently."""
+        hashed = isinstance(self.balance, Hash) or self.balance is Balance.IP_HASH
+        return not hashed and self.plain is None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def render(topology: Topology, number: int, places: Places, known: frozenset[Dir
             closing=flags.CLOSING,
             last_round="." * (flags.ROUNDS - 1),
             log_formats=[LogFormat("px", "-"), *(LogFormat(log_format(name), name) for name in services)],
-            hashed=any(view.stand_ins for view in services.values()),
+            stood_in=any(view.stand_ins for view in services.values()),
             buckets=_buckets(topology),
             percents=_percents(),
             control=_control(),
@@ -131,7 +131,7 @@ class PlainPool(NamedTuple):
     """A colour's own pool, for the prober."""
 
     name: str
-    upstream: str
+    address: Trusted
 
 
 class Auth(NamedTuple):
@@ -157,7 +157,6 @@ class ServiceView(NamedTuple):
     answers: Mapping[str, Trusted]  # how a request goes on to each pool
     stand_ins: list[StandIn]
     grpc: bool
-    scheme: str  # of the replicas
     upstream_tls: list[Trusted]
     auth: Auth | None
     pages: list[Page]
@@ -218,13 +217,13 @@ class Hashes(NamedTuple):
 
 def _service(route: Route, topology: Topology) -> ServiceView:
     bucket = _bucket(route)
+    pools = pools_prefix(topology.project, route.service)
     pages = {page.status: page for page in _pages(route, topology)}
     return ServiceView(
         name=route.service,
-        answers=dict(_answers(route, pools_prefix(topology.project, route.service), pages.values())),
-        stand_ins=list(_stand_ins(route, pools_prefix(topology.project, route.service))),
+        answers=dict(_answers(route, pools, pages.values())),
+        stand_ins=list(_stand_ins(route, pools)),
         grpc=route.protocol is Protocol.GRPC,
-        scheme=_scheme(route),
         upstream_tls=list(_upstream_tls(route)),
         auth=_auth(route),
         pages=list(pages.values()),
@@ -239,28 +238,29 @@ def _service(route: Route, topology: Topology) -> ServiceView:
         balance=_balance(route.balance),
         log_format=log_format(route.service),
         upstreams=_upstreams(topology.project, route),
-        colours=[PlainPool(colour, upstream_name(topology.project, route.service, colour)) for colour in Colour],
+        colours=[PlainPool(colour, _pool(route, pools, colour, colour)) for colour in Colour],
     )
 
 
 def _answers(route: Route, pools: str, pages: Iterable[Page]) -> Iterator[tuple[str, Trusted]]:
-    for name in PLAIN:
-        yield name, _stripping(route) + _passing(route, pools, name)
+    for colour, name in zip(Colour, PLAIN, strict=True):
+        yield name, _stripping(route) + _passing(route, pools, colour, name)
     for colour, name in zip(Colour, COVERED, strict=True):
         failing = Trusted()
         if _stands_in(route):  # this level knows no other error_page
             kept = "".join(f"error_page {page.status} {page.uri}; " for page in pages if page.status == 413)
             failing = Trusted(f"{kept}error_page 502 504 = {_stand_in(route, colour.other)}; ")
-        yield name, failing + _stripping(route) + _passing(route, pools, name)
+        yield name, failing + _stripping(route) + _passing(route, pools, colour, name)
 
 
-def _passing(route: Route, pools: str, pool: str) -> Trusted:
+def _passing(route: Route, pools: str, colour: Colour, pool: str) -> Trusted:
     to = "grpc_pass" if route.protocol is Protocol.GRPC else "proxy_pass"
-    return Trusted(f"{to} {_scheme(route)}://{plain(pools)}_{plain(pool)}; break;")
+    return Trusted(f"{to} {_pool(route, pools, colour, pool)}; break;")
 
 
-def _scheme(route: Route) -> str:
-    return route.protocol + ("s" if route.upstream_tls else "")
+def _pool(route: Route, pools: str, colour: Colour, pool: str) -> Trusted:
+    scheme = route.protocol + ("s" if route.speaks_tls(colour) else "")
+    return Trusted(f"{scheme}://{plain(pools)}_{plain(pool)}")
 
 
 def _upstream_tls(route: Route) -> Iterator[Trusted]:
@@ -285,12 +285,12 @@ def _upstream_tls(route: Route) -> Iterator[Trusted]:
 def _stand_ins(route: Route, pools: str) -> Iterator[StandIn]:
     """The path is stripped by now."""
     for colour in Colour if _stands_in(route) else ():
-        yield StandIn(_stand_in(route, colour), _passing(route, pools, colour))
+        yield StandIn(_stand_in(route, colour), _passing(route, pools, colour, colour))
 
 
 def _stands_in(route: Route) -> bool:
     """A call of gRPC is a POST, which is never asked twice."""
-    return route.hashed and route.protocol is Protocol.HTTP
+    return not route.backed and route.protocol is Protocol.HTTP
 
 
 def _stand_in(route: Route, colour: Colour) -> str:
@@ -347,7 +347,7 @@ def _upstreams(project: str, route: Route) -> list[Upstream]:
         Upstream(
             upstream_name(project, route.service, name),
             route.slots(colour),
-            () if route.hashed else route.slots(colour.other),
+            route.slots(colour.other) if route.backed else (),
         )
         for colour, name in zip(Colour, COVERED, strict=True)
     ]

@@ -13,7 +13,7 @@ import pytest
 
 from proxyctl.adapters.prober import AiohttpProber
 from proxyctl.adapters.raw_prober import RawProber
-from proxyctl.domain.model import HealthCheck, HealthKind, Protocol, UpstreamTls
+from proxyctl.domain.model import Colour, HealthCheck, HealthKind, Protocol, UpstreamTls
 from proxyctl.errors import PublishRefused
 from proxyctl.ports import Endpoint, Prober
 from tests.certificates import NOW, a_pair
@@ -82,6 +82,25 @@ async def test_the_other_colour_covers_over_tls_too(bed: Bed, inside: Inside) ->
     await bed.publish(bed.topology(bed.route(upstream_tls=inside.tls)))
     await bed.splits.move(WEB, all_to(GREEN, cover=True))
     assert (await bed.get()).text == "blue"
+
+
+async def test_a_colour_that_speaks_no_tls_yet_is_asked_without(bed: Bed, inside: Inside) -> None:
+    await bed.serve(bed.green, "green")
+    await bed.publish(bed.topology(bed.route(upstream_tls=inside.tls, plain=GREEN)))
+    for colour in (BLUE, GREEN):
+        await bed.splits.move(WEB, all_to(colour, cover=True))
+        assert (await bed.get()).text == colour
+
+
+@pytest.mark.parametrize(("colour", "stands_in"), [(GREEN, "blue"), (BLUE, "green")])
+async def test_one_that_speaks_tls_and_one_that_does_not_stand_in_for_each_other(
+    bed: Bed, inside: Inside, colour: Colour, stands_in: str
+) -> None:
+    await bed.serve(bed.green, "green")
+    await bed.withdraw(bed.green if colour is GREEN else bed.blue)
+    await bed.publish(bed.topology(bed.route(upstream_tls=inside.tls, plain=GREEN)))
+    await bed.splits.move(WEB, all_to(colour, cover=True))
+    assert (await bed.get()).text == stands_in
 
 
 async def test_a_websocket_passes_over_tls(bed: Bed, inside: Inside) -> None:
