@@ -246,24 +246,29 @@ class ProxySettings(Record):
     log_size: int = 100 << 20  # bytes, at which a log begins anew
 
 
+class Apart(Record):
+    """A colour that goes on being asked in its own way, with TLS or without, while the other's is a new one."""
+
+    colour: Colour
+    tls: UpstreamTls | None
+
+
 class Route(Edge):
     """What nginx must know of one service: its edge and the fixed addresses of both colours."""
 
     service: ServiceName
     blue: tuple[str, ...]  # "172.18.0.2:8000", one per slot, never empty
     green: tuple[str, ...]
-    plain: Colour | None = (
-        None  # with upstream_tls: it does not speak TLS yet, or speaks it no more where the other does
-    )
+    apart: Apart | None = None
 
-    def speaks_tls(self, colour: Colour) -> bool:
-        return self.upstream_tls is not None and colour is not self.plain
+    def tls_of(self, colour: Colour) -> UpstreamTls | None:
+        return self.apart.tls if self.apart and self.apart.colour is colour else self.upstream_tls
 
     @property
     def backed(self) -> bool:
         """Whether nginx can have the other colour as backup: not with a hash, nor where the two speak differently."""
         hashed = isinstance(self.balance, Hash) or self.balance is Balance.IP_HASH
-        return not hashed and self.plain is None
+        return not hashed and self.apart is None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders
-from proxyctl.domain.model import Colour, Edge, ProxySettings, Release, Replica, Route, Service
+from proxyctl.domain.model import Apart, Colour, Edge, ProxySettings, Release, Replica, Route, Service
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.plan import Plan
 from proxyctl.domain.state import Kind, Placement, ServiceState
@@ -65,12 +65,8 @@ class Opening:
 def route_of(
     service: Service, addresses: dict[Colour, tuple[str, ...]], colour: Colour, beside: Placement | None
 ) -> Route:
-    """The edge is the new release's at once. What stands beside it goes on being asked with TLS, or without."""
+    """The edge is the new release's at once. What stands beside it goes on being asked by TLS, or not, as before."""
     edge = {name: getattr(service, name) for name in Edge.fields()}
     route = Route(service=service.name, blue=addresses[Colour.BLUE], green=addresses[Colour.GREEN], **edge)
     before = beside.release.service.upstream_tls if beside else service.upstream_tls
-    if service.upstream_tls and not before:
-        return route.replace(plain=colour.other)
-    if before and not service.upstream_tls:
-        return route.replace(plain=colour, upstream_tls=before)
-    return route
+    return route if before == service.upstream_tls else route.replace(apart=Apart(colour=colour.other, tls=before))

@@ -76,6 +76,10 @@ async def test_replicas_begin_to_demand_a_certificate_and_no_request_is_lost(sho
         await typed(shop, "rollback", "web")
         assert (await shop.get("/")).endswith(b"1\n")
         await typed(shop, "switch", "web")
+        shop.write("server_name: web.internal", "server_name: nobody.internal")
+        refused = await shop.type("deploy", "web", "--image", THREE)
+        assert (refused.code, "TLS: Hostname mismatch" in refused.err) == (5, True), refused.err
+        shop.write("server_name: nobody.internal", "server_name: web.internal")
         await typed(shop, "deploy", "web", "--image", THREE)
         await typed(shop, "rollback", "web")
         assert (await shop.get("/")).endswith(b"2\n")

@@ -9,7 +9,15 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from proxyctl.adapters.nginx.generations import Generation
-from proxyctl.adapters.nginx.names import error_page, password_file, read_late, tls_files, upstream_tls_files
+from proxyctl.adapters.nginx.names import (
+    UpstreamFiles,
+    error_page,
+    password_file,
+    read_late,
+    tls_files,
+    upstream_tls_files,
+    upstream_tls_files_before,
+)
 from proxyctl.adapters.nginx.sources import FileRefused, page, passwords
 from proxyctl.domain.model import Route, ServiceName, Tls, Topology, UpstreamTls
 
@@ -80,7 +88,7 @@ def _ends(topology: Topology, files: Mapping[str, str]) -> dict[ServiceName, flo
 
 
 def _chains(service: ServiceName) -> tuple[str, str]:
-    return tls_files(service)[0], upstream_tls_files(service)[1]
+    return tls_files(service)[0], upstream_tls_files(service).cert
 
 
 def _wanted(topology: Topology) -> Iterator[Wanted]:
@@ -93,13 +101,19 @@ def _wanted(topology: Topology) -> Iterator[Wanted]:
 def _of(route: Route) -> Iterator[Wanted]:
     if route.tls:
         yield Wanted(route.service, tls_files(route.service), _pair, (route.tls, route.names))
-    ca, *pair = upstream_tls_files(route.service)
-    if route.upstream_tls and route.upstream_tls.ca:
-        yield Wanted(route.service, (ca,), _issuers, (route.upstream_tls.ca,))
-    if route.upstream_tls and route.upstream_tls.cert:
-        yield Wanted(route.service, tuple(pair), _client_pair, (route.upstream_tls,))
+    if route.upstream_tls:
+        yield from _upstream(route.service, route.upstream_tls, upstream_tls_files(route.service))
+    if route.apart and route.apart.tls:
+        yield from _upstream(route.service, route.apart.tls, upstream_tls_files_before(route.service))
     if route.basic_auth:
         yield Wanted(route.service, (password_file(route.service),), passwords, (route.basic_auth.file,))
+
+
+def _upstream(service: ServiceName, tls: UpstreamTls, files: UpstreamFiles) -> Iterator[Wanted]:
+    if tls.ca:
+        yield Wanted(service, (files.ca,), _issuers, (tls.ca,))
+    if tls.cert:
+        yield Wanted(service, (files.cert, files.key), _client_pair, (tls,))
 
 
 def _pair(tls: Tls, hosts: tuple[str, ...]) -> Texts:

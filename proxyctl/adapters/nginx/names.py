@@ -5,6 +5,8 @@ A project and a service hold no underscore (their grammar has only a-z, 0-9 and 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from proxyctl.domain.model import Colour, ServiceName
 
 CONFIG = "nginx.conf"
@@ -26,9 +28,19 @@ def tls_files(service: ServiceName) -> tuple[str, str]:
     return f"{TLS_FOLDER}/{service}.crt", f"{TLS_FOLDER}/{service}.key"
 
 
-def upstream_tls_files(service: ServiceName) -> tuple[str, str, str]:
-    """Whom we believe, our own certificate, and its key."""
-    return f"upstream/{service}.ca", f"upstream/{service}.crt", f"upstream/{service}.key"
+class UpstreamFiles(NamedTuple):
+    ca: str  # whom we believe
+    cert: str
+    key: str
+
+
+def upstream_tls_files(service: ServiceName) -> UpstreamFiles:
+    return UpstreamFiles(f"upstream/{service}.ca", f"upstream/{service}.crt", f"upstream/{service}.key")
+
+
+def upstream_tls_files_before(service: ServiceName) -> UpstreamFiles:
+    """For a colour that goes on being asked as before; no service has a dot in its name."""
+    return upstream_tls_files(ServiceName(f"{service}.before"))
 
 
 def password_file(service: ServiceName) -> str:

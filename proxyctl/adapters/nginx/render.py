@@ -22,6 +22,7 @@ from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
 from proxyctl.adapters.nginx.names import (
     CONFIG,
+    UpstreamFiles,
     cookie_name,
     error_page,
     log_format,
@@ -29,6 +30,7 @@ from proxyctl.adapters.nginx.names import (
     pools_prefix,
     upstream_name,
     upstream_tls_files,
+    upstream_tls_files_before,
 )
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
 from proxyctl.adapters.nginx.tokens import plain, quoted, variable
@@ -44,6 +46,7 @@ from proxyctl.domain.model import (
     Seconds,
     Sticky,
     Topology,
+    UpstreamTls,
 )
 
 SALTS = 4  # a fixed number: each one costs variables that nginx makes room for in every request
@@ -132,6 +135,7 @@ class PlainPool(NamedTuple):
 
     name: str
     address: Trusted
+    tls: list[Trusted]
 
 
 class Auth(NamedTuple):
@@ -146,6 +150,14 @@ class StandIn(NamedTuple):
     answer: Trusted
 
 
+class Apart(NamedTuple):
+    """The colour that is asked by TLS of its own."""
+
+    location: str
+    tls: list[Trusted]
+    answer: Trusted
+
+
 class Page(NamedTuple):
     status: int
     uri: str  # where no client can ask for it
@@ -156,6 +168,7 @@ class ServiceView(NamedTuple):
     name: str
     answers: Mapping[str, Trusted]  # how a request goes on to each pool
     stand_ins: list[StandIn]
+    apart: Apart | None
     grpc: bool
     upstream_tls: list[Trusted]
     auth: Auth | None
@@ -223,8 +236,9 @@ def _service(route: Route, topology: Topology) -> ServiceView:
         name=route.service,
         answers=dict(_answers(route, pools, pages.values())),
         stand_ins=list(_stand_ins(route, pools)),
+        apart=_apart(route, pools),
         grpc=route.protocol is Protocol.GRPC,
-        upstream_tls=list(_upstream_tls(route)),
+        upstream_tls=list(_tls(route.upstream_tls, upstream_tls_files(route.service))),
         auth=_auth(route),
         pages=list(pages.values()),
         nothing_serves=pages[503].uri if 503 in pages else "@px_nothing_serves",
@@ -238,16 +252,17 @@ def _service(route: Route, topology: Topology) -> ServiceView:
         balance=_balance(route.balance),
         log_format=log_format(route.service),
         upstreams=_upstreams(topology.project, route),
-        colours=[PlainPool(colour, _pool(route, pools, colour, colour)) for colour in Colour],
+        colours=[PlainPool(colour, _pool(route, pools, colour, colour), _tls_of(route, colour)) for colour in Colour],
     )
 
 
 def _answers(route: Route, pools: str, pages: Iterable[Page]) -> Iterator[tuple[str, Trusted]]:
-    for colour, name in zip(Colour, PLAIN, strict=True):
-        yield name, _stripping(route) + _passing(route, pools, colour, name)
-    for colour, name in zip(Colour, COVERED, strict=True):
+    for colour, name in (*zip(Colour, PLAIN, strict=True), *zip(Colour, COVERED, strict=True)):
         failing = Trusted()
-        if _stands_in(route):  # this level knows no other error_page
+        if _has_tls_of_its_own(route, colour):
+            yield name, Trusted("return 420;")
+            continue
+        if name in COVERED and _stands_in(route):  # this level knows no other error_page
             kept = "".join(f"error_page {page.status} {page.uri}; " for page in pages if page.status == 413)
             failing = Trusted(f"{kept}error_page 502 504 = {_stand_in(route, colour.other)}; ")
         yield name, failing + _stripping(route) + _passing(route, pools, colour, name)
@@ -259,16 +274,15 @@ def _passing(route: Route, pools: str, colour: Colour, pool: str) -> Trusted:
 
 
 def _pool(route: Route, pools: str, colour: Colour, pool: str) -> Trusted:
-    scheme = route.protocol + ("s" if route.speaks_tls(colour) else "")
+    scheme = route.protocol + ("s" if route.tls_of(colour) else "")
     return Trusted(f"{scheme}://{plain(pools)}_{plain(pool)}")
 
 
-def _upstream_tls(route: Route) -> Iterator[Trusted]:
+def _tls(tls: UpstreamTls | None, files: UpstreamFiles) -> Iterator[Trusted]:
     """What follows proxy_ssl_ or grpc_ssl_."""
-    tls = route.upstream_tls
     if tls is None:
         return
-    ca, cert, key = map(plain, upstream_tls_files(route.service))
+    ca, cert, key = map(plain, files)
     yield Trusted("protocols TLSv1.2 TLSv1.3")
     if tls.server_name:
         yield Trusted("server_name on")
@@ -290,7 +304,27 @@ def _stand_ins(route: Route, pools: str) -> Iterator[StandIn]:
 
 def _stands_in(route: Route) -> bool:
     """A call of gRPC is a POST, which is never asked twice."""
-    return not route.backed and route.protocol is Protocol.HTTP
+    at_home = not any(_has_tls_of_its_own(route, colour) for colour in Colour)
+    return not route.backed and at_home and route.protocol is Protocol.HTTP
+
+
+def _has_tls_of_its_own(route: Route, colour: Colour) -> bool:
+    """One location has one way to speak TLS, so this colour needs another."""
+    return bool(route.apart and route.apart.tls and route.apart.colour is colour)
+
+
+def _apart(route: Route, pools: str) -> Apart | None:
+    for colour in Colour:
+        if _has_tls_of_its_own(route, colour):
+            answer = _stripping(route) + _passing(route, pools, colour, colour)
+            return Apart(f"@px_{plain(route.service)}_apart", _tls_of(route, colour), answer)
+    return None
+
+
+def _tls_of(route: Route, colour: Colour) -> list[Trusted]:
+    apart = _has_tls_of_its_own(route, colour)
+    files = upstream_tls_files_before(route.service) if apart else upstream_tls_files(route.service)
+    return list(_tls(route.tls_of(colour), files))
 
 
 def _stand_in(route: Route, colour: Colour) -> str:
