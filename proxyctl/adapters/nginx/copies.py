@@ -25,12 +25,16 @@ Texts = tuple[str, ...]
 
 
 class Wanted(NamedTuple):
-    """Files of a generation that belong together, and what they are read from. Equal where the definition is."""
+    """Files of a generation that belong together, and what they are read from."""
 
     service: ServiceName
     names: tuple[str, ...]
     read: Callable[..., Texts]  # raises FileRefused
     given: tuple[object, ...]
+
+    @property
+    def source(self) -> tuple[object, ...]:
+        return self.service, self.read, self.given
 
 
 class Copies(NamedTuple):
@@ -52,17 +56,17 @@ def copied(topology: Topology, current: Generation | None) -> Copies:
     """What went bad since it was published stays as it is in force: the files of one service hinder no other's deploy.
     Raises FileRefused for what is new."""
     found = looked_at(topology)
-    in_force = set(_wanted(current.topology)) if current else set()
+    before = {wanted.source: _texts(current, wanted) for wanted in _wanted(current.topology)} if current else {}
     for wanted, objection in found.refused.items():
-        if current is None or wanted not in in_force:
+        if wanted.source not in before:
             raise FileRefused(objection)
-        found.files.update({name: current.files[name] for name in wanted.names})
-    left = [name for wanted in in_force for name in wanted.names if read_late(name) and name not in found.files]
-    return Copies(
-        files=found.files,
-        left={name: current.files[name] for name in sorted(left)} if current else {},
-        ends=_ends(topology, found.files),
-    )
+        found.files.update(zip(wanted.names, before[wanted.source].values(), strict=True))
+    left = {name: text for texts in before.values() for name, text in texts.items() if read_late(name)}
+    return Copies(found.files, left, _ends(topology, found.files))
+
+
+def _texts(generation: Generation, wanted: Wanted) -> dict[str, str]:
+    return {name: generation.files[name] for name in wanted.names}
 
 
 def looked_at(topology: Topology) -> Look:

@@ -6,7 +6,6 @@ write, reaches the configuration unless it is plain: letters, digits and a few s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
@@ -22,15 +21,23 @@ from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
 from proxyctl.adapters.nginx.names import (
     CONFIG,
-    UpstreamFiles,
     cookie_name,
     error_page,
     log_format,
     password_file,
     pools_prefix,
     upstream_name,
-    upstream_tls_files,
-    upstream_tls_files_before,
+)
+from proxyctl.adapters.nginx.pools import (
+    Apart,
+    Page,
+    PlainPool,
+    StandIn,
+    answers,
+    apart,
+    plain_pools,
+    stand_ins,
+    upstream_tls,
 )
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
 from proxyctl.adapters.nginx.tokens import plain, quoted, variable
@@ -46,7 +53,6 @@ from proxyctl.domain.model import (
     Seconds,
     Sticky,
     Topology,
-    UpstreamTls,
 )
 
 SALTS = 4  # a fixed number: each one costs variables that nginx makes room for in every request
@@ -130,37 +136,8 @@ class Header(NamedTuple):
     value: Trusted
 
 
-class PlainPool(NamedTuple):
-    """A colour's own pool, for the prober."""
-
-    name: str
-    address: Trusted
-    tls: list[Trusted]
-
-
 class Auth(NamedTuple):
     realm: Trusted
-    file: str
-
-
-class StandIn(NamedTuple):
-    """Where a request goes when its own colour could not be reached and nginx knows no backup."""
-
-    location: str
-    answer: Trusted
-
-
-class Apart(NamedTuple):
-    """The colour that is asked by TLS of its own."""
-
-    location: str
-    tls: list[Trusted]
-    answer: Trusted
-
-
-class Page(NamedTuple):
-    status: int
-    uri: str  # where no client can ask for it
     file: str
 
 
@@ -234,11 +211,11 @@ def _service(route: Route, topology: Topology) -> ServiceView:
     pages = {page.status: page for page in _pages(route, topology)}
     return ServiceView(
         name=route.service,
-        answers=dict(_answers(route, pools, pages.values())),
-        stand_ins=list(_stand_ins(route, pools)),
-        apart=_apart(route, pools),
+        answers=answers(route, pools, pages.values()),
+        stand_ins=stand_ins(route, pools),
+        apart=apart(route, pools),
         grpc=route.protocol is Protocol.GRPC,
-        upstream_tls=list(_tls(route.upstream_tls, upstream_tls_files(route.service))),
+        upstream_tls=upstream_tls(route),
         auth=_auth(route),
         pages=list(pages.values()),
         nothing_serves=pages[503].uri if 503 in pages else "@px_nothing_serves",
@@ -252,83 +229,8 @@ def _service(route: Route, topology: Topology) -> ServiceView:
         balance=_balance(route.balance),
         log_format=log_format(route.service),
         upstreams=_upstreams(topology.project, route),
-        colours=[PlainPool(colour, _pool(route, pools, colour, colour), _tls_of(route, colour)) for colour in Colour],
+        colours=plain_pools(route, pools),
     )
-
-
-def _answers(route: Route, pools: str, pages: Iterable[Page]) -> Iterator[tuple[str, Trusted]]:
-    for colour, name in (*zip(Colour, PLAIN, strict=True), *zip(Colour, COVERED, strict=True)):
-        failing = Trusted()
-        if _has_tls_of_its_own(route, colour):
-            yield name, Trusted("return 420;")
-            continue
-        if name in COVERED and _stands_in(route):  # this level knows no other error_page
-            kept = "".join(f"error_page {page.status} {page.uri}; " for page in pages if page.status == 413)
-            failing = Trusted(f"{kept}error_page 502 504 = {_stand_in(route, colour.other)}; ")
-        yield name, failing + _stripping(route) + _passing(route, pools, colour, name)
-
-
-def _passing(route: Route, pools: str, colour: Colour, pool: str) -> Trusted:
-    to = "grpc_pass" if route.protocol is Protocol.GRPC else "proxy_pass"
-    return Trusted(f"{to} {_pool(route, pools, colour, pool)}; break;")
-
-
-def _pool(route: Route, pools: str, colour: Colour, pool: str) -> Trusted:
-    scheme = route.protocol + ("s" if route.tls_of(colour) else "")
-    return Trusted(f"{scheme}://{plain(pools)}_{plain(pool)}")
-
-
-def _tls(tls: UpstreamTls | None, files: UpstreamFiles) -> Iterator[Trusted]:
-    """What follows proxy_ssl_ or grpc_ssl_."""
-    if tls is None:
-        return
-    ca, cert, key = map(plain, files)
-    yield Trusted("protocols TLSv1.2 TLSv1.3")
-    if tls.server_name:
-        yield Trusted("server_name on")
-        yield Trusted(f"name {plain(tls.server_name)}")
-    if tls.verify:
-        yield Trusted("verify on")
-        yield Trusted("verify_depth 4")
-        yield Trusted(f"trusted_certificate {ca}")
-    if tls.cert:
-        yield Trusted(f"certificate {cert}")
-        yield Trusted(f"certificate_key {key}")
-
-
-def _stand_ins(route: Route, pools: str) -> Iterator[StandIn]:
-    """The path is stripped by now."""
-    for colour in Colour if _stands_in(route) else ():
-        yield StandIn(_stand_in(route, colour), _passing(route, pools, colour, colour))
-
-
-def _stands_in(route: Route) -> bool:
-    """A call of gRPC is a POST, which is never asked twice."""
-    at_home = not any(_has_tls_of_its_own(route, colour) for colour in Colour)
-    return not route.backed and at_home and route.protocol is Protocol.HTTP
-
-
-def _has_tls_of_its_own(route: Route, colour: Colour) -> bool:
-    """One location has one way to speak TLS, so this colour needs another."""
-    return bool(route.apart and route.apart.tls and route.apart.colour is colour)
-
-
-def _apart(route: Route, pools: str) -> Apart | None:
-    for colour in Colour:
-        if _has_tls_of_its_own(route, colour):
-            answer = _stripping(route) + _passing(route, pools, colour, colour)
-            return Apart(f"@px_{plain(route.service)}_apart", _tls_of(route, colour), answer)
-    return None
-
-
-def _tls_of(route: Route, colour: Colour) -> list[Trusted]:
-    apart = _has_tls_of_its_own(route, colour)
-    files = upstream_tls_files_before(route.service) if apart else upstream_tls_files(route.service)
-    return list(_tls(route.tls_of(colour), files))
-
-
-def _stand_in(route: Route, colour: Colour) -> str:
-    return f"@px_{plain(route.service)}_to_{colour}"
 
 
 def _balance(balance: Balance | Hash) -> Trusted:
@@ -347,13 +249,6 @@ def _balance(balance: Balance | Hash) -> Trusted:
         case Hash(key=HashKey.HEADER):
             return Trusted(f"hash $http_{variable(balance.name.lower().replace('-', '_'))} consistent")
     raise ValueError(balance)
-
-
-def _stripping(route: Route) -> Trusted:
-    if not route.strip_path:
-        return Trusted()
-    bare = re.escape(plain(route.path.rstrip("/")))
-    return Trusted(f"rewrite ^{bare}(?:/(.*))?$ /$1 break; ")
 
 
 def _auth(route: Route) -> Auth | None:

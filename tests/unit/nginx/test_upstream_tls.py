@@ -119,6 +119,20 @@ async def test_a_colour_is_asked_by_its_own_names_and_certificates(bed: Bed, ins
             assert result.reason == "200"
 
 
+async def test_the_files_by_which_the_release_beside_is_known_may_be_gone(
+    bed: Bed, inside: Inside, tmp_path: Path
+) -> None:
+    assert await served(bed, inside.tls) == (200, "blue")
+    for path in (inside.tls.ca, inside.tls.cert, inside.tls.key):
+        Path(path).unlink()
+    tmp_path.joinpath("new").mkdir()
+    new = Inside(tmp_path / "new")
+    for body_limit in (1, 2):
+        route = bed.route(upstream_tls=new.tls, apart=Apart(colour=BLUE, tls=inside.tls), body_limit=body_limit)
+        await bed.publish(bed.topology(route))
+        assert (await bed.get()).text == "blue"
+
+
 async def test_a_colour_that_still_speaks_tls_is_asked_so(bed: Bed, inside: Inside) -> None:
     await bed.serve(bed.green, "green")
     await bed.publish(bed.topology(bed.route(apart=Apart(colour=BLUE, tls=inside.tls))))
