@@ -99,7 +99,7 @@ async def _nginx_problems(shop: Workshop) -> list[str]:
     routes = []
     for service in shop.config.services:
         if service.routed:
-            routes.append(shop.store.load(service.name).route or _stand_in(service))
+            routes.append(_as_written(service, shop.store.load(service.name).route))
     topology = Topology(project=shop.name, settings=shop.config.settings, routes=tuple(sorted(routes, key=_name)))
     try:
         return [f"nginx: {words}" for words in await shop.proxy.check(topology)]
@@ -111,11 +111,13 @@ def _name(route: Route) -> str:
     return route.service
 
 
-def _stand_in(service: Service) -> Route:
+def _as_written(service: Service, published: Route | None) -> Route:
+    """What the file says of it, on the addresses that it has, or on any."""
     from proxyctl.engine.releases import route_of
 
-    addresses = tuple(f"127.0.0.1:{service.port}" for _ in range(service.replicas))
-    return route_of(service, dict.fromkeys(Colour, addresses))
+    anywhere = tuple(f"127.0.0.1:{service.port}" for _ in range(service.replicas))
+    addresses = {colour: published.slots(colour) if published else anywhere for colour in Colour}
+    return route_of(service, addresses, Colour.BLUE, None)
 
 
 @click.command()

@@ -170,11 +170,6 @@ class Edge(Record):
     body_limit: int = 1 << 20  # bytes of a request body, 0: unlimited
     drain: Seconds = 30.0
 
-    @property
-    def hashed(self) -> bool:
-        """Then nginx takes no backup servers."""
-        return isinstance(self.balance, Hash) or self.balance is Balance.IP_HASH
-
 
 class Service(Edge):
     """What clients address, as the file defines it. Part of every release, so a release can be started again."""
@@ -241,12 +236,29 @@ class ProxySettings(Record):
     templates_digest: str = ""  # of what is in it: a changed template is a changed setting
 
 
+class Apart(Record):
+    """A colour that goes on being asked in its own way, with TLS or without, while the other's is a new one."""
+
+    colour: Colour
+    tls: UpstreamTls | None
+
+
 class Route(Edge):
     """What nginx must know of one service: its edge and the fixed addresses of both colours."""
 
     service: ServiceName
     blue: tuple[str, ...]  # "172.18.0.2:8000", one per slot, never empty
     green: tuple[str, ...]
+    apart: Apart | None = None
+
+    def tls_of(self, colour: Colour) -> UpstreamTls | None:
+        return self.apart.tls if self.apart and self.apart.colour is colour else self.upstream_tls
+
+    @property
+    def backed(self) -> bool:
+        """Whether nginx can have the other colour as backup: not with a hash, nor where the two speak differently."""
+        hashed = isinstance(self.balance, Hash) or self.balance is Balance.IP_HASH
+        return not hashed and self.apart is None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders
-from proxyctl.domain.model import Colour, Edge, ProxySettings, Release, Replica, Route, Service
+from proxyctl.domain.model import Apart, Colour, Edge, ProxySettings, Release, Replica, Route, Service
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.plan import Plan
 from proxyctl.domain.state import Kind, Placement, ServiceState
@@ -49,7 +49,7 @@ class Opening:
             Replica(name=f"{self._project}-{release.id}-{ordinal}", address=address)
             for ordinal, address in enumerate(addresses[colour], start=1)
         )
-        route = route_of(service, addresses) if service.routed else None
+        route = route_of(service, addresses, colour, state.at(colour.other)) if service.routed else None
         return orders.open_fresh(state, kind, plan, release, replicas, route, self._settings, signed)
 
     def _addresses(
@@ -62,6 +62,11 @@ class Opening:
         return tuple(f"{ip}:{service.port}" if service.port else ip for ip in leased)
 
 
-def route_of(service: Service, addresses: dict[Colour, tuple[str, ...]]) -> Route:
+def route_of(
+    service: Service, addresses: dict[Colour, tuple[str, ...]], colour: Colour, beside: Placement | None
+) -> Route:
+    """The edge is the new release's at once. What stands beside it goes on being asked by TLS, or not, as before."""
     edge = {name: getattr(service, name) for name in Edge.fields()}
-    return Route(service=service.name, blue=addresses[Colour.BLUE], green=addresses[Colour.GREEN], **edge)
+    route = Route(service=service.name, blue=addresses[Colour.BLUE], green=addresses[Colour.GREEN], **edge)
+    before = beside.release.service.upstream_tls if beside else service.upstream_tls
+    return route if before == service.upstream_tls else route.replace(apart=Apart(colour=colour.other, tls=before))

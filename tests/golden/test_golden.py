@@ -19,8 +19,10 @@ from proxyctl.adapters.nginx.readback import refusals
 from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import (
+    Apart,
     Balance,
     BasicAuth,
+    Colour,
     Hash,
     HashKey,
     HeaderLimits,
@@ -108,8 +110,15 @@ HASHED = a_topology(
 )
 KNOWN_TO_REPLICAS = UpstreamTls(ca="/etc/ca", cert="/etc/us.crt", key="/etc/us.key", server_name="replica.internal")
 ENCRYPTED = a_topology(
-    a_route("calls", path="/calls", tls=CERTIFIED, protocol=Protocol.GRPC, upstream_tls=KNOWN_TO_REPLICAS),
-    a_route("web", upstream_tls=UpstreamTls(verify=False)),
+    a_route(
+        "calls",
+        path="/calls",
+        tls=CERTIFIED,
+        protocol=Protocol.GRPC,
+        upstream_tls=UpstreamTls(verify=False),
+        apart=Apart(colour=Colour.BLUE, tls=KNOWN_TO_REPLICAS),
+    ),
+    a_route("web", upstream_tls=UpstreamTls(verify=False), apart=Apart(colour=Colour.GREEN, tls=None)),
     https=("127.0.0.1:18443",),
 )
 CASES = {
@@ -211,7 +220,7 @@ async def objections(binary: str, text: str, folder: Path) -> tuple[str, ...]:
         folder.joinpath(name).mkdir()
     for service in ("both", "calls", "web"):
         a_pair(folder / "tls", service, "shop.example.com")
-    shutil.copy(a_pair(folder / "upstream", "calls").cert, folder / "upstream" / "calls.ca")
+    shutil.copy(a_pair(folder / "upstream", "calls.before").cert, folder / "upstream" / "calls.before.ca")
     config = folder / "nginx.conf"
     config.write_text(text)
     return (await NginxBinary(HostProgram(binary)).test(config, folder)).objections

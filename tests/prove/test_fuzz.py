@@ -85,7 +85,7 @@ CHANGES: list[Callable[[str, random.Random], bytes]] = [with_bytes_changed, with
 
 
 def topology_of(project: Project) -> Topology:
-    routes = [route_of(service, ADDRESSES) for service in project.services if service.routed]
+    routes = [route_of(service, ADDRESSES, Colour.BLUE, None) for service in project.services if service.routed]
     return Topology(project=project.project, settings=project.settings, routes=tuple(routes))
 
 

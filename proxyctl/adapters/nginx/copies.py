@@ -9,7 +9,15 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from proxyctl.adapters.nginx.generations import Generation
-from proxyctl.adapters.nginx.names import error_page, password_file, read_late, tls_files, upstream_tls_files
+from proxyctl.adapters.nginx.names import (
+    UpstreamFiles,
+    error_page,
+    password_file,
+    read_late,
+    tls_files,
+    upstream_tls_files,
+    upstream_tls_files_before,
+)
 from proxyctl.adapters.nginx.sources import FileRefused, page, passwords
 from proxyctl.domain.model import Route, ServiceName, Tls, Topology, UpstreamTls
 
@@ -17,12 +25,16 @@ Texts = tuple[str, ...]
 
 
 class Wanted(NamedTuple):
-    """Files of a generation that belong together, and what they are read from. Equal where the definition is."""
+    """Files of a generation that belong together, and what they are read from."""
 
     service: ServiceName
     names: tuple[str, ...]
     read: Callable[..., Texts]  # raises FileRefused
     given: tuple[object, ...]
+
+    @property
+    def source(self) -> tuple[object, ...]:
+        return self.service, self.read, self.given
 
 
 class Copies(NamedTuple):
@@ -44,17 +56,17 @@ def copied(topology: Topology, current: Generation | None) -> Copies:
     """What went bad since it was published stays as it is in force: the files of one service hinder no other's deploy.
     Raises FileRefused for what is new."""
     found = looked_at(topology)
-    in_force = set(_wanted(current.topology)) if current else set()
+    before = {wanted.source: _texts(current, wanted) for wanted in _wanted(current.topology)} if current else {}
     for wanted, objection in found.refused.items():
-        if current is None or wanted not in in_force:
+        if wanted.source not in before:
             raise FileRefused(objection)
-        found.files.update({name: current.files[name] for name in wanted.names})
-    left = [name for wanted in in_force for name in wanted.names if read_late(name) and name not in found.files]
-    return Copies(
-        files=found.files,
-        left={name: current.files[name] for name in sorted(left)} if current else {},
-        ends=_ends(topology, found.files),
-    )
+        found.files.update(zip(wanted.names, before[wanted.source].values(), strict=True))
+    left = {name: text for texts in before.values() for name, text in texts.items() if read_late(name)}
+    return Copies(found.files, left, _ends(topology, found.files))
+
+
+def _texts(generation: Generation, wanted: Wanted) -> dict[str, str]:
+    return {name: generation.files[name] for name in wanted.names}
 
 
 def looked_at(topology: Topology) -> Look:
@@ -80,7 +92,7 @@ def _ends(topology: Topology, files: Mapping[str, str]) -> dict[ServiceName, flo
 
 
 def _chains(service: ServiceName) -> tuple[str, str]:
-    return tls_files(service)[0], upstream_tls_files(service)[1]
+    return tls_files(service)[0], upstream_tls_files(service).cert
 
 
 def _wanted(topology: Topology) -> Iterator[Wanted]:
@@ -93,13 +105,19 @@ def _wanted(topology: Topology) -> Iterator[Wanted]:
 def _of(route: Route) -> Iterator[Wanted]:
     if route.tls:
         yield Wanted(route.service, tls_files(route.service), _pair, (route.tls, route.names))
-    ca, *pair = upstream_tls_files(route.service)
-    if route.upstream_tls and route.upstream_tls.ca:
-        yield Wanted(route.service, (ca,), _issuers, (route.upstream_tls.ca,))
-    if route.upstream_tls and route.upstream_tls.cert:
-        yield Wanted(route.service, tuple(pair), _client_pair, (route.upstream_tls,))
+    if route.upstream_tls:
+        yield from _upstream(route.service, route.upstream_tls, upstream_tls_files(route.service))
+    if route.apart and route.apart.tls:
+        yield from _upstream(route.service, route.apart.tls, upstream_tls_files_before(route.service))
     if route.basic_auth:
         yield Wanted(route.service, (password_file(route.service),), passwords, (route.basic_auth.file,))
+
+
+def _upstream(service: ServiceName, tls: UpstreamTls, files: UpstreamFiles) -> Iterator[Wanted]:
+    if tls.ca:
+        yield Wanted(service, (files.ca,), _issuers, (tls.ca,))
+    if tls.cert:
+        yield Wanted(service, (files.cert, files.key), _client_pair, (tls,))
 
 
 def _pair(tls: Tls, hosts: tuple[str, ...]) -> Texts:

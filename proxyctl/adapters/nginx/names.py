@@ -5,6 +5,8 @@ A project and a service hold no underscore (their grammar has only a-z, 0-9 and 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, ProxySettings, ServiceName, Topology
 
@@ -47,9 +49,19 @@ def variables_prefix(topology: Topology) -> str:
     return "px" if topology.settings.mode.ours else f"px_{_variable(topology.project)}"
 
 
-def upstream_tls_files(service: ServiceName) -> tuple[str, str, str]:
-    """Whom we believe, our own certificate, and its key."""
-    return f"upstream/{service}.ca", f"upstream/{service}.crt", f"upstream/{service}.key"
+class UpstreamFiles(NamedTuple):
+    ca: str  # whom we believe
+    cert: str
+    key: str
+
+
+def upstream_tls_files(service: ServiceName) -> UpstreamFiles:
+    return UpstreamFiles(f"upstream/{service}.ca", f"upstream/{service}.crt", f"upstream/{service}.key")
+
+
+def upstream_tls_files_before(service: ServiceName) -> UpstreamFiles:
+    """For a colour that goes on being asked as before; no service has a dot in its name."""
+    return upstream_tls_files(ServiceName(f"{service}.before"))
 
 
 def password_file(service: ServiceName) -> str:

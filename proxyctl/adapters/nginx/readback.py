@@ -28,6 +28,7 @@ from proxyctl.adapters.nginx.names import (
     tls_files,
     upstream_name,
     upstream_tls_files,
+    upstream_tls_files_before,
 )
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
 from proxyctl.domain.model import Colour, Protocol, Route, Topology
@@ -36,6 +37,7 @@ MOST_REFUSALS = 20
 NOWHERE = 0
 LISTEN_OPTIONS = frozenset({"default_server", "http2", "proxy_protocol", "reuseport", "ssl"})
 LOG_LEVELS = ("info", "notice", "warn", "error", "crit", "alert", "emerg")
+UPSTREAM_FILES = (upstream_tls_files, upstream_tls_files_before)
 NEEDED = ("pid", "error_log", "working_directory")  # nginx has defaults for them, and those are not ours
 
 _TARGET = re.compile(r"(?:http|grpc)(s?)://([A-Za-z0-9._-]+)(?:/.*)?", re.ASCII | re.DOTALL)
@@ -88,7 +90,9 @@ class _Reading:
         self._values = _values(topology, places)
         self._listens = _listens(topology)
         self._pools = _pools(topology.routes, topology.project)
-        self._encrypted = _pools(tuple(route for route in topology.routes if route.upstream_tls), topology.project)
+        self._encrypted = _pools(
+            tuple(route for route in topology.routes if any(map(route.tls_of, Colour))), topology.project
+        )
         self._said: set[str] = set()  # what the top level says
         self._declared: set[str] = set()
         self._targets: dict[str, int] = {}  # upstreams that something sends requests to, and where it is said first
@@ -287,7 +291,7 @@ def _values(topology: Topology, places: Places) -> dict[str, frozenset[str]]:
     routes, user, log = topology.routes, topology.settings.user, str(places.error_log)
     beside = files_from(topology.settings, places)
     files = [tls_files(route.service) for route in routes if route.tls]
-    upstream = [upstream_tls_files(route.service) for route in routes if route.upstream_tls]
+    upstream = [files_of(route.service) for route in routes for files_of in UPSTREAM_FILES]
     passwords = [password_file(route.service) for route in routes if route.basic_auth]
     pages = [error_page(route.service, status) for route in routes for status in topology.error_pages(route)]
     own = {
@@ -328,7 +332,7 @@ def _pools(routes: tuple[Route, ...], project: str) -> dict[str, set[str]]:
     for route in routes:
         for colour, plain, covered in zip(Colour, PLAIN, COVERED, strict=True):
             pools[upstream_name(project, route.service, plain)] = set(route.slots(colour))
-            stands_in = () if route.hashed else route.slots(colour.other)
+            stands_in = route.slots(colour.other) if route.backed else ()
             pools[upstream_name(project, route.service, covered)] = {*route.slots(colour), *stands_in}
     return pools
 
@@ -345,7 +349,7 @@ def _control_answers(topology: Topology, number: int, places: Places, control: A
     for route in topology.routes:
         for colour in Colour:
             upstream = upstream_name(topology.project, route.service, colour)
-            grpc, s = route.protocol is Protocol.GRPC, "s" if route.upstream_tls else ""
+            grpc, s = route.protocol is Protocol.GRPC, "s" if route.tls_of(colour) else ""
             to = ("grpc_pass", f"grpc{s}://{upstream}") if grpc else ("proxy_pass", f"http{s}://{upstream}/")
             yield (("location", f"{control.prefix}{prober_prefix(route.service, colour)}/"),), to
 

@@ -6,7 +6,6 @@ write, reaches the configuration unless it is plain: letters, digits and a few s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
@@ -30,8 +29,18 @@ from proxyctl.adapters.nginx.names import (
     pools_prefix,
     seen_from,
     upstream_name,
-    upstream_tls_files,
     variables_prefix,
+)
+from proxyctl.adapters.nginx.pools import (
+    Apart,
+    Page,
+    PlainPool,
+    StandIn,
+    answers,
+    apart,
+    plain_pools,
+    stand_ins,
+    upstream_tls,
 )
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
 from proxyctl.adapters.nginx.tokens import plain, quoted, variable
@@ -90,7 +99,7 @@ def render(
         "closing": f"{seen_from(settings, places)}{flags.CLOSING}",
         "last_round": "." * (flags.ROUNDS - 1),
         "log_formats": [LogFormat(px, "-"), *(LogFormat(log_format(px, name), name) for name in services)],
-        "hashed": any(view.stand_ins for view in services.values()),
+        "stood_in": any(view.stand_ins for view in services.values()),
         "buckets": _buckets(topology, px),
         "percents": _percents(),
         "control": _control(topology, places, control),
@@ -151,28 +160,8 @@ class Header(NamedTuple):
     value: Trusted
 
 
-class PlainPool(NamedTuple):
-    """A colour's own pool, for the prober."""
-
-    name: str
-    upstream: str
-
-
 class Auth(NamedTuple):
     realm: Trusted
-    file: str
-
-
-class StandIn(NamedTuple):
-    """Where a request goes when its own colour could not be reached and nginx knows no backup."""
-
-    location: str
-    answer: Trusted
-
-
-class Page(NamedTuple):
-    status: int
-    uri: str  # where no client can ask for it
     file: str
 
 
@@ -180,8 +169,8 @@ class ServiceView(NamedTuple):
     name: str
     answers: Mapping[str, Trusted]  # how a request goes on to each pool
     stand_ins: list[StandIn]
+    apart: Apart | None
     grpc: bool
-    scheme: str  # of the replicas
     upstream_tls: list[Trusted]
     auth: Auth | None
     pages: list[Page]
@@ -245,14 +234,16 @@ class Hashes(NamedTuple):
 def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
     px = variables_prefix(topology)
     bucket = _bucket(route, px)
+    pools = pools_prefix(topology.project, route.service)
+    beside = _found(files_from(topology.settings, places))
     pages = {page.status: page for page in _pages(route, topology)}
     return ServiceView(
         name=route.service,
-        answers=dict(_answers(route, pools_prefix(topology.project, route.service), pages.values())),
-        stand_ins=list(_stand_ins(route, pools_prefix(topology.project, route.service))),
+        answers=answers(route, pools, pages.values()),
+        stand_ins=stand_ins(route, pools),
+        apart=apart(route, pools, beside),
         grpc=route.protocol is Protocol.GRPC,
-        scheme=_scheme(route),
-        upstream_tls=list(_upstream_tls(route, _found(files_from(topology.settings, places)))),
+        upstream_tls=upstream_tls(route, beside),
         auth=_auth(route),
         pages=list(pages.values()),
         nothing_serves=pages[503].uri if 503 in pages else "@px_nothing_serves",
@@ -266,62 +257,8 @@ def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
         balance=_balance(route.balance),
         log_format=log_format(px, route.service),
         upstreams=_upstreams(topology.project, route),
-        colours=[PlainPool(colour, upstream_name(topology.project, route.service, colour)) for colour in Colour],
+        colours=plain_pools(route, pools, beside),
     )
-
-
-def _answers(route: Route, pools: str, pages: Iterable[Page]) -> Iterator[tuple[str, Trusted]]:
-    for name in PLAIN:
-        yield name, _stripping(route) + _passing(route, pools, name)
-    for colour, name in zip(Colour, COVERED, strict=True):
-        failing = Trusted()
-        if _stands_in(route):  # this level knows no other error_page
-            kept = "".join(f"error_page {page.status} {page.uri}; " for page in pages if page.status == 413)
-            failing = Trusted(f"{kept}error_page 502 504 = {_stand_in(route, colour.other)}; ")
-        yield name, failing + _stripping(route) + _passing(route, pools, name)
-
-
-def _passing(route: Route, pools: str, pool: str) -> Trusted:
-    to = "grpc_pass" if route.protocol is Protocol.GRPC else "proxy_pass"
-    return Trusted(f"{to} {_scheme(route)}://{plain(pools)}_{plain(pool)}; break;")
-
-
-def _scheme(route: Route) -> str:
-    return route.protocol + ("s" if route.upstream_tls else "")
-
-
-def _upstream_tls(route: Route, beside: Trusted) -> Iterator[Trusted]:
-    """What follows proxy_ssl_ or grpc_ssl_. `beside`: what leads from nginx to the files of the generation."""
-    tls = route.upstream_tls
-    if tls is None:
-        return
-    ca, cert, key = (beside + plain(file) for file in upstream_tls_files(route.service))
-    yield Trusted("protocols TLSv1.2 TLSv1.3")
-    if tls.server_name:
-        yield Trusted("server_name on")
-        yield Trusted(f"name {plain(tls.server_name)}")
-    if tls.verify:
-        yield Trusted("verify on")
-        yield Trusted("verify_depth 4")
-        yield Trusted(f"trusted_certificate {ca}")
-    if tls.cert:
-        yield Trusted(f"certificate {cert}")
-        yield Trusted(f"certificate_key {key}")
-
-
-def _stand_ins(route: Route, pools: str) -> Iterator[StandIn]:
-    """The path is stripped by now."""
-    for colour in Colour if _stands_in(route) else ():
-        yield StandIn(_stand_in(route, colour), _passing(route, pools, colour))
-
-
-def _stands_in(route: Route) -> bool:
-    """A call of gRPC is a POST, which is never asked twice."""
-    return route.hashed and route.protocol is Protocol.HTTP
-
-
-def _stand_in(route: Route, colour: Colour) -> str:
-    return f"@px_{plain(route.service)}_to_{colour}"
 
 
 def _balance(balance: Balance | Hash) -> Trusted:
@@ -340,13 +277,6 @@ def _balance(balance: Balance | Hash) -> Trusted:
         case Hash(key=HashKey.HEADER):
             return Trusted(f"hash $http_{variable(balance.name.lower().replace('-', '_'))} consistent")
     raise ValueError(balance)
-
-
-def _stripping(route: Route) -> Trusted:
-    if not route.strip_path:
-        return Trusted()
-    bare = re.escape(plain(route.path.rstrip("/")))
-    return Trusted(f"rewrite ^{bare}(?:/(.*))?$ /$1 break; ")
 
 
 def _auth(route: Route) -> Auth | None:
@@ -374,7 +304,7 @@ def _upstreams(project: str, route: Route) -> list[Upstream]:
         Upstream(
             upstream_name(project, route.service, name),
             route.slots(colour),
-            () if route.hashed else route.slots(colour.other),
+            route.slots(colour.other) if route.backed else (),
         )
         for colour, name in zip(Colour, COVERED, strict=True)
     ]

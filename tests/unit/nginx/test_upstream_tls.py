@@ -13,11 +13,11 @@ import pytest
 
 from proxyctl.adapters.prober import AiohttpProber
 from proxyctl.adapters.raw_prober import RawProber
-from proxyctl.domain.model import HealthCheck, HealthKind, Protocol, UpstreamTls
+from proxyctl.domain.model import Apart, Colour, HealthCheck, HealthKind, Protocol, UpstreamTls
 from proxyctl.errors import PublishRefused
 from proxyctl.ports import Endpoint, Prober
 from tests.certificates import NOW, a_pair
-from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, WEB, Application, Bed, a_bed, all_to, free_port
+from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, WEB, Application, Bed, a_bed, all_to, free_port, share
 
 pytestmark = pytest.mark.nginx
 REPLICA = "replica.internal"
@@ -82,6 +82,63 @@ async def test_the_other_colour_covers_over_tls_too(bed: Bed, inside: Inside) ->
     await bed.publish(bed.topology(bed.route(upstream_tls=inside.tls)))
     await bed.splits.move(WEB, all_to(GREEN, cover=True))
     assert (await bed.get()).text == "blue"
+
+
+async def test_a_colour_that_speaks_no_tls_yet_is_asked_without(bed: Bed, inside: Inside) -> None:
+    await bed.serve(bed.green, "green")
+    await bed.publish(bed.topology(bed.route(upstream_tls=inside.tls, apart=Apart(colour=GREEN, tls=None))))
+    for colour in (BLUE, GREEN):
+        await bed.splits.move(WEB, all_to(colour, cover=True))
+        assert (await bed.get()).text == colour
+
+
+@pytest.mark.parametrize(("colour", "stands_in"), [(GREEN, "blue"), (BLUE, "green")])
+async def test_one_that_speaks_tls_and_one_that_does_not_stand_in_for_each_other(
+    bed: Bed, inside: Inside, colour: Colour, stands_in: str
+) -> None:
+    await bed.serve(bed.green, "green")
+    await bed.withdraw(bed.green if colour is GREEN else bed.blue)
+    await bed.publish(bed.topology(bed.route(upstream_tls=inside.tls, apart=Apart(colour=GREEN, tls=None))))
+    await bed.splits.move(WEB, all_to(colour, cover=True))
+    assert (await bed.get()).text == stands_in
+
+
+async def test_a_colour_is_asked_by_its_own_names_and_certificates(bed: Bed, inside: Inside, tmp_path: Path) -> None:
+    tmp_path.joinpath("new").mkdir()
+    new = Inside(tmp_path / "new")
+    await bed.run(bed.green, Application("green"), new.demanding())
+    for apart, path in ((BLUE, "/"), (GREEN, "/api")):
+        mine, other = (new.tls, inside.tls) if apart is BLUE else (inside.tls, new.tls)
+        route = bed.route(path=path, strip_path=path != "/", upstream_tls=mine, apart=Apart(colour=apart, tls=other))
+        await bed.publish(bed.topology(route))
+        for colour in (BLUE, GREEN):
+            for split in (all_to(colour), all_to(colour, cover=True), share(colour, "99.99")):
+                await bed.splits.move(WEB, split)
+                assert '"path": "/seen"' in (await bed.get(f"{path.rstrip('/')}/seen")).text
+            result = await RawProber().probe(bed.proxy.endpoint(route, colour), HTTPS)
+            assert result.reason == "200"
+
+
+async def test_the_files_by_which_the_release_beside_is_known_may_be_gone(
+    bed: Bed, inside: Inside, tmp_path: Path
+) -> None:
+    assert await served(bed, inside.tls) == (200, "blue")
+    for path in (inside.tls.ca, inside.tls.cert, inside.tls.key):
+        Path(path).unlink()
+    tmp_path.joinpath("new").mkdir()
+    new = Inside(tmp_path / "new")
+    for body_limit in (1, 2):
+        route = bed.route(upstream_tls=new.tls, apart=Apart(colour=BLUE, tls=inside.tls), body_limit=body_limit)
+        await bed.publish(bed.topology(route))
+        assert (await bed.get()).text == "blue"
+
+
+async def test_a_colour_that_still_speaks_tls_is_asked_so(bed: Bed, inside: Inside) -> None:
+    await bed.serve(bed.green, "green")
+    await bed.publish(bed.topology(bed.route(apart=Apart(colour=BLUE, tls=inside.tls))))
+    for colour in (BLUE, GREEN):
+        await bed.splits.move(WEB, all_to(colour, cover=True))
+        assert (await bed.get()).text == colour
 
 
 async def test_a_websocket_passes_over_tls(bed: Bed, inside: Inside) -> None:

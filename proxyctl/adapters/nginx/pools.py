@@ -1,0 +1,156 @@
+"""How a request goes on once its pool is known, and where it goes when that pool fails it. Pure; a part of render.py.
+
+Most services need one statement for each pool. Where nginx can have no backup servers, cover is an error_page; where
+the two colours speak TLS differently, one of them has a location of its own. Start at answers().
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from markupsafe import Markup as Trusted
+
+from proxyctl.adapters.nginx.flags import COVERED, PLAIN
+from proxyctl.adapters.nginx.names import UpstreamFiles, upstream_tls_files, upstream_tls_files_before
+from proxyctl.adapters.nginx.tokens import plain
+from proxyctl.domain.model import Colour, Protocol, Route, UpstreamTls
+
+
+class Page(NamedTuple):
+    status: int
+    uri: str  # where no client can ask for it
+    file: str
+
+
+class StandIn(NamedTuple):
+    """Where a request goes when its own colour failed it and nginx knows no backup."""
+
+    location: str
+    answer: Trusted
+
+
+class Apart(NamedTuple):
+    """The colour that is asked by TLS of its own."""
+
+    location: str
+    tls: list[Trusted]
+    answer: Trusted
+
+
+class PlainPool(NamedTuple):
+    """A colour's own pool, for the prober."""
+
+    name: str
+    address: Trusted
+    tls: list[Trusted]
+
+
+def answers(route: Route, pools: str, pages: Iterable[Page]) -> dict[str, Trusted]:
+    """What is said for each pool. `pools`: how the names of all begin."""
+    return {
+        pool: _answer(route, pools, colour, pool, pages)
+        for names in (PLAIN, COVERED)
+        for colour, pool in zip(Colour, names, strict=True)
+    }
+
+
+def _answer(route: Route, pools: str, colour: Colour, pool: str, pages: Iterable[Page]) -> Trusted:
+    if _speaks_apart(route, colour):
+        return Trusted("return 420;")
+    fallback = _fallback(route, colour, pages) if pool in COVERED and _stands_in(route) else Trusted()
+    return fallback + _stripping(route) + _passing(route, pools, colour, pool)
+
+
+def _fallback(route: Route, colour: Colour, pages: Iterable[Page]) -> Trusted:
+    """Stands where no error_page of the location counts any more."""
+    kept = "".join(f"error_page {page.status} {page.uri}; " for page in pages if page.status == 413)
+    return Trusted(f"{kept}error_page 502 504 = {_stand_in(route, colour.other)}; ")
+
+
+def _stripping(route: Route) -> Trusted:
+    if not route.strip_path:
+        return Trusted()
+    bare = re.escape(plain(route.path.rstrip("/")))
+    return Trusted(f"rewrite ^{bare}(?:/(.*))?$ /$1 break; ")
+
+
+def _passing(route: Route, pools: str, colour: Colour, pool: str) -> Trusted:
+    to = "grpc_pass" if route.protocol is Protocol.GRPC else "proxy_pass"
+    return Trusted(f"{to} {_address(route, pools, colour, pool)}; break;")
+
+
+def _address(route: Route, pools: str, colour: Colour, pool: str) -> Trusted:
+    scheme = route.protocol + ("s" if route.tls_of(colour) else "")
+    return Trusted(f"{scheme}://{plain(pools)}_{plain(pool)}")
+
+
+def plain_pools(route: Route, pools: str, beside: Trusted) -> list[PlainPool]:
+    """`beside`, here and below: what leads from nginx to the files of the generation."""
+    return [
+        PlainPool(colour, _address(route, pools, colour, colour), _tls_of(route, colour, beside)) for colour in Colour
+    ]
+
+
+# --- cover without backup servers --------------------------------------------------------------------------------
+
+
+def stand_ins(route: Route, pools: str) -> list[StandIn]:
+    """The path is stripped by the time that they are asked."""
+    colours = Colour if _stands_in(route) else ()
+    return [StandIn(_stand_in(route, colour), _passing(route, pools, colour, colour)) for colour in colours]
+
+
+def _stands_in(route: Route) -> bool:
+    """A call of gRPC is a POST, which is never asked twice."""
+    in_one_place = not any(_speaks_apart(route, colour) for colour in Colour)
+    return not route.backed and in_one_place and route.protocol is Protocol.HTTP
+
+
+def _stand_in(route: Route, colour: Colour) -> str:
+    return f"@px_{plain(route.service)}_to_{colour}"
+
+
+# --- TLS ---------------------------------------------------------------------------------------------------------
+
+
+def apart(route: Route, pools: str, beside: Trusted) -> Apart | None:
+    for colour in Colour:
+        if _speaks_apart(route, colour):
+            answer = _stripping(route) + _passing(route, pools, colour, colour)
+            return Apart(f"@px_{plain(route.service)}_apart", _tls_of(route, colour, beside), answer)
+    return None
+
+
+def _speaks_apart(route: Route, colour: Colour) -> bool:
+    """One location has one way to speak TLS, so this colour needs another."""
+    return bool(route.apart and route.apart.tls and route.apart.colour is colour)
+
+
+def upstream_tls(route: Route, beside: Trusted) -> list[Trusted]:
+    """What follows proxy_ssl_ or grpc_ssl_, in all locations but that of a colour apart."""
+    return list(_tls(route.upstream_tls, upstream_tls_files(route.service), beside))
+
+
+def _tls_of(route: Route, colour: Colour, beside: Trusted) -> list[Trusted]:
+    before = _speaks_apart(route, colour)
+    files = upstream_tls_files_before(route.service) if before else upstream_tls_files(route.service)
+    return list(_tls(route.tls_of(colour), files, beside))
+
+
+def _tls(tls: UpstreamTls | None, files: UpstreamFiles, beside: Trusted) -> Iterator[Trusted]:
+    if tls is None:
+        return
+    ca, cert, key = (beside + plain(file) for file in files)
+    yield Trusted("protocols TLSv1.2 TLSv1.3")
+    if tls.server_name:
+        yield Trusted("server_name on")
+        yield Trusted(f"name {plain(tls.server_name)}")
+    if tls.verify:
+        yield Trusted("verify on")
+        yield Trusted("verify_depth 4")
+        yield Trusted(f"trusted_certificate {ca}")
+    if tls.cert:
+        yield Trusted(f"certificate {cert}")
+        yield Trusted(f"certificate_key {key}")
