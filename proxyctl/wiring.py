@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from proxyctl.adapters.clock import SystemClock
 from proxyctl.adapters.docker.inspector import SocketInspector
+from proxyctl.adapters.durable import put_once, told_in_words
 from proxyctl.adapters.locks import FileLocks
 from proxyctl.adapters.nginx.splits import NginxSplits
 from proxyctl.adapters.places import Places
@@ -224,31 +225,16 @@ class Workshop:
 
 def _make(places: Places, project: str) -> None:
     """One state folder is of one project, for ever. Raises StateUnusable."""
-    try:
+    with told_in_words(places.root):
         places.create()
-        owner = _owner(places, project)
-    except OSError as error:
-        raise StateUnusable(
-            f"the state folder {places.root} cannot be used: {str(error.strerror).lower()}: {error.filename}",
-            serving="traffic stays as it is",
-            next_step="repeat as the user who owns it, or name another folder: --state DIR",
-        ) from error
+        put_once(places.owner, project)
+        owner = places.owner.read_text()
     if owner != project:
         raise StateUnusable(
             f"the state folder {places.root} is of project {owner}, and {project} is not it",
             serving="unchanged by this command",
             next_step="name another folder: --state DIR, or PROXYCTL_STATE",
         )
-
-
-def _owner(places: Places, project: str) -> str:
-    """Whoever comes first puts his name."""
-    try:
-        with places.owner.open("x") as new:
-            new.write(project)
-    except FileExistsError:
-        return places.owner.read_text()
-    return project
 
 
 class _LateProber:

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from proxyctl.adapters.durable import told_in_words
 from proxyctl.domain.codec import DecodeError, decode, encode
 from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.errors import Locked
@@ -52,7 +53,8 @@ class FileLocks:
         self._folder = folder
 
     def acquire(self, service: ServiceName, purpose: str) -> FileLock:
-        fd = os.open(self._path(service), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with told_in_words(self._folder):
+            fd = os.open(self._path(service), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _lock_soon(fd):
             os.close(fd)
             holder = self._read(service)
@@ -63,7 +65,8 @@ class FileLocks:
                 next_step=f"proxyctl status {service} --watch",
             )
         lock = FileLock(fd)
-        lock.sign(purpose)
+        with told_in_words(self._folder):
+            lock.sign(purpose)
         return lock
 
     def adopt(self, fd: int, purpose: str) -> FileLock:
@@ -111,7 +114,8 @@ class FileLocks:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         with suppress(OSError):
             return os.open(HOST_LOCK, flags, 0o666)
-        return os.open(self._folder / "publishing", flags, 0o600)
+        with told_in_words(self._folder):
+            return os.open(self._folder / "publishing", flags, 0o600)
 
     def _path(self, service: ServiceName) -> Path:
         return self._folder / f"{service}.lock"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import ServiceName
 from proxyctl.errors import Locked
@@ -40,7 +41,7 @@ class DetachedProcesses:
     def _spawn(self, verb: str, service: ServiceName, lock: Lock) -> None:
         fd = lock.fileno()
         command = [sys.executable, "-P", "-m", "proxyctl", verb, service, "--lock-fd", str(fd), *self._project_options]
-        with self._log(service).open("ab") as log:
+        with told_in_words(self._places.root), self._log(service).open("ab") as log:
             subprocess.Popen(
                 command,
                 pass_fds=(fd,),

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.flags import CLOSING, is_closing, parse_folder_name
 from proxyctl.adapters.nginx.splits import point, repointing
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
@@ -23,9 +24,10 @@ LEAD: Seconds = 1.0
 async def connections_closing(places: Places) -> AsyncIterator[None]:
     """From a second before the block until its end. The caller holds the publishing lock."""
     flag = places.splits / CLOSING
-    flag.touch()
     try:
-        _repoint_all(places)
+        with told_in_words(places.root):
+            flag.touch()
+            _repoint_all(places)
         await asyncio.sleep(LEAD)
         yield
     finally:
@@ -39,8 +41,9 @@ def lets_go(configuration: str) -> bool:
 
 def stay_open(places: Places) -> None:
     """No connection is to be closed any more; also after a publisher that died. May be repeated."""
-    (places.splits / CLOSING).unlink(missing_ok=True)
-    _repoint_all(places)
+    with told_in_words(places.root):
+        (places.splits / CLOSING).unlink(missing_ok=True)
+        _repoint_all(places)
 
 
 def _repoint_all(places: Places) -> None:

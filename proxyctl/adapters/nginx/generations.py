@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from proxyctl.adapters.nginx.durable import repoint, sync_folder, write_synced
+from proxyctl.adapters.durable import repoint, sync_folder, told_in_words, write_synced
 from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.places import PUBLIC_MODE, Places
 from proxyctl.domain.codec import DecodeError, decode, encode
@@ -53,6 +53,7 @@ class Generations:
     """All of one state folder. One writer at a time: the caller holds the publishing lock."""
 
     def __init__(self, places: Places) -> None:
+        self._root = places.root
         self._folder = places.generations
         self._current = places.current
 
@@ -76,15 +77,20 @@ class Generations:
         workers: int | None = None,
     ) -> Generation:
         """A complete generation on disk, not in force. `workers`: their group; None where it is not known yet."""
-        self._sweep()
         digests = {name: _digest(text) for name, text in files.items()}
         folder = self._folder / f"{number}-{_digest(json.dumps(digests, sort_keys=True))[:12]}"
         generation = Generation(number, fence, folder, topology, files, ends)
-        if folder.exists():
-            return generation
+        with told_in_words(self._root):
+            self._sweep()
+            if not folder.exists():
+                self._build(folder, {**files, MANIFEST: _manifest(generation, digests)}, workers)
+        return generation
+
+    def _build(self, folder: Path, files: Files, workers: int | None) -> None:
+        """Aside, then renamed: under its name it is there whole or not at all."""
         temp = self._folder / f"{UNFINISHED}{folder.name}"
         temp.mkdir(mode=PUBLIC_MODE)
-        for name, text in {**files, MANIFEST: _manifest(generation, digests)}.items():
+        for name, text in files.items():
             temp.joinpath(name).parent.mkdir(exist_ok=True)
             write_synced(temp / name, text, *_readers(name, workers))
         for made in {*(temp.joinpath(name).parent for name in files), temp}:
@@ -92,30 +98,33 @@ class Generations:
             sync_folder(made)
         temp.rename(folder)
         sync_folder(self._folder)
-        return generation
 
     def let_read(self, generation: Generation, workers: int | None) -> None:
         """Workers of this group may read what is for them alone."""
         for name in generation.files:
             mode, group = _readers(name, workers)
             if group != -1:
-                os.chown(generation.folder / name, -1, group)
-                generation.folder.joinpath(name).chmod(mode)
+                with told_in_words(self._root):
+                    os.chown(generation.folder / name, -1, group)
+                    generation.folder.joinpath(name).chmod(mode)
 
     def activate(self, generation: Generation) -> None:
         """In force for the next nginx that reads its configuration."""
-        repoint(self._current, f"{self._folder.name}/{generation.folder.name}")
+        with told_in_words(self._root):
+            repoint(self._current, f"{self._folder.name}/{generation.folder.name}")
 
     def reactivate(self, before: Generation | None) -> None:
         """As it was before a generation that nginx never saw."""
         if before is not None:
             return self.activate(before)
-        self._current.unlink(missing_ok=True)
-        return sync_folder(self._current.parent)
+        with told_in_words(self._root):
+            self._current.unlink(missing_ok=True)
+            return sync_folder(self._current.parent)
 
     def discard(self, generation: Generation) -> None:
-        _remove(generation.folder)
-        sync_folder(self._folder)
+        with told_in_words(self._root):
+            _remove(generation.folder)
+            sync_folder(self._folder)
 
     def prune(self) -> None:
         """Keep the youngest, and the one in force."""
@@ -123,7 +132,8 @@ class Generations:
         names = sorted((path.name for path in self._folder.iterdir() if path.name[0] != "."), key=number_of)
         for name in names[:-KEPT]:
             if name != current:
-                _remove(self._folder / name)
+                with told_in_words(self._root):
+                    _remove(self._folder / name)
 
     def _current_name(self) -> str | None:
         try:

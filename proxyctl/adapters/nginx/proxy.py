@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
+from proxyctl.adapters.durable import put_once, told_in_words
 from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import connections_closing, lets_go, stay_open
 from proxyctl.adapters.nginx.control import Address, Control, address_in_force, guarded_address, own_address
 from proxyctl.adapters.nginx.copies import Copies, copied, looked_at
 from proxyctl.adapters.nginx.difference import difference
-from proxyctl.adapters.nginx.durable import write_synced
 from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.listens import parse
 from proxyctl.adapters.nginx.master import Process, has_clients, speaking_worker, workers_of
@@ -53,7 +53,8 @@ class NginxProxy:
 
     async def publish(self, topology: Topology, fence: int, claim: Callable[[], int]) -> int:
         _fit_for_a_socket(self._places)
-        self._places.create()
+        with told_in_words(self._places.root):
+            self._places.create()
         current = self._last_good()
         self._refuse_another_project(current)
         self._refuse_another_mode(current, topology)
@@ -106,7 +107,8 @@ class NginxProxy:
             return self._places.control_address.unlink(missing_ok=True)
         if not self._places.control_address.exists():
             address = guarded_address()
-            write_synced(self._places.control_address, f"{address.listen}{address.prefix}", 0o600)
+            with told_in_words(self._places.root):
+                put_once(self._places.control_address, f"{address.listen}{address.prefix}")
         return None
 
     def _last_good(self) -> Generation | None:
@@ -253,13 +255,13 @@ class NginxProxy:
         return await self.status()
 
     async def _catch_up(self, current: Generation, master: Process) -> None:
-        """A publisher died between its rename and its HUP."""
+        """A publisher died between its rename and its HUP, or the machine let the master start no workers."""
         verdict = await self._binary(current.topology.settings).test(current.config, self._places.root)
         self._workers_may_enter(current.topology)
         try:
             await self._reload(current, current.number, master, verdict.took)
         except NotTaken as reason:
-            what = f"nginx does not take generation {current.number}, which an interrupted publish left"
+            what = f"nginx does not take generation {current.number}, which it should have"
             raise NginxUnavailable(what, detail=str(reason), serving=LAST_GOOD_SERVES) from reason
 
     async def stop(self) -> None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.generations import Generation
 from proxyctl.adapters.nginx.listens import obstacle
@@ -154,7 +155,8 @@ class RunningNginx:
     async def begin_logs_anew(self, limit: int) -> list[Path]:
         """Those larger than the limit, in bytes; nobody writes into the old files any more. Raises NginxUnavailable."""
         due = self._logs.larger_than(limit)
-        aside = [self._logs.set_aside(path) for path in due]
+        with told_in_words(self._places.root):
+            aside = [self._logs.set_aside(path) for path in due]
         if (master := self.master()) is not None and due:
             master.send(signal.SIGUSR1)
             if not await _until(self._let_go(aside, master), OBSERVED_WITHIN):

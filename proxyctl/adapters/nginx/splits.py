@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from proxyctl.adapters.durable import repoint, sync_folder, told_in_words
 from proxyctl.adapters.nginx.control import Control
-from proxyctl.adapters.nginx.durable import repoint, sync_folder
 from proxyctl.adapters.nginx.flags import (
     CLOSING,
     NOBODY,
@@ -57,7 +57,7 @@ class NginxSplits:
         return flags
 
     async def move(self, service: ServiceName, flags: Flags | None) -> None:
-        with repointing(self._places, service):
+        with told_in_words(self._places.root), repointing(self._places, service):
             point(self._places, service, flags)
         await self._see(service, flags)
 
