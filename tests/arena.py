@@ -114,8 +114,12 @@ class Arena:
             service=WEB, store=self.store, clock=self.clock, hands=self.hands(fence), fence=fence, woken=woken
         )
 
+    def service(self, image: str) -> Service:
+        """As the file defines it when this image is deployed."""
+        return a_service(container=Container(image=image))
+
     async def open(self, image: str, kind: Kind = Kind.DEPLOY, steps: plan.Plan | None = None) -> ev.Event:
-        service = a_service(container=Container(image=image))
+        service = self.service(image)
         opening = Opening(runtime=self.runtime, store=self.store, project="shop", settings=ProxySettings())
         release = await opening.release(service, self.state, 1.0, "config", lambda line: None)
         return await opening.fresh(kind, steps or plan.blue_green(), release, self.state, SIGNED)

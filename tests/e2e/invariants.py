@@ -42,11 +42,12 @@ async def broken(scene: Stage) -> list[str]:
     places = _places(scene)
     return [
         *_somebody_gated_serves(status),
-        *_the_generation_is_whole(places.public),
-        *_numbers_only_rise(places),
+        *the_generation_is_whole(places.public),
+        *_the_newest_generation_is_in_force(places),
+        *every_generation_was_given_out(places),
         *_nothing_is_left_open(status, scene),
         *_what_is_reported_is_so(status, places.public),
-        *_the_journal_holds(places),
+        *the_journal_holds(places),
         *_no_process_fell_over(places),
     ]
 
@@ -62,7 +63,7 @@ def _somebody_gated_serves(status: dict[str, Any]) -> Iterator[str]:
             yield f"2: nobody serves {service['name']}"
 
 
-def _the_generation_is_whole(public: Path) -> Iterator[str]:
+def the_generation_is_whole(public: Path) -> Iterator[str]:
     current = public / "current"
     manifest = json.loads((current / "manifest.json").read_text())
     for name, digest in manifest["files"].items():
@@ -70,14 +71,24 @@ def _the_generation_is_whole(public: Path) -> Iterator[str]:
             yield f"3: {name} is not what the manifest says"
 
 
-def _numbers_only_rise(places: Places) -> Iterator[str]:
+def _the_newest_generation_is_in_force(places: Places) -> Iterator[str]:
     current = places.current.resolve().name
-    numbers = [int(path.name.partition("-")[0]) for path in places.generations.iterdir()]
-    if int(current.partition("-")[0]) != max(numbers):
+    if _number(current) != max(_numbers(places)):
         yield f"4: {current} is current and not the newest"
+
+
+def every_generation_was_given_out(places: Places) -> Iterator[str]:
     ((claimed,),) = _rows(places, "SELECT last FROM generations")
-    if claimed < max(numbers):
-        yield f"4: generation {max(numbers)} is there and only {claimed} were ever given out"
+    if claimed < (newest := max(_numbers(places), default=0)):
+        yield f"4: generation {newest} is there and only {claimed} were ever given out"
+
+
+def _numbers(places: Places) -> list[int]:
+    return [_number(path.name) for path in places.generations.iterdir() if path.name[0] != "."]
+
+
+def _number(generation: str) -> int:
+    return int(generation.partition("-")[0])
 
 
 def _nothing_is_left_open(status: dict[str, Any], scene: Stage) -> Iterator[str]:
@@ -104,7 +115,7 @@ def _what_is_reported_is_so(status: dict[str, Any], public: Path) -> Iterator[st
             yield f"7: {service['name']} is reported as {service['split']} and its flags say {folder.name}"
 
 
-def _the_journal_holds(places: Places) -> Iterator[str]:
+def the_journal_holds(places: Places) -> Iterator[str]:
     """1, 4, 8 and 10, and the snapshots are what the journal folds to."""
     with closing(SqliteStore(places.store)) as store:
         journal = store.entries()
