@@ -1,12 +1,15 @@
-"""Starting replicas: all or nothing is left."""
+"""Replicas start all or not at all, and stop once nobody talks to them."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
+from proxyctl.domain import events as ev
 from proxyctl.domain.model import Colour, Release, Replica
+from proxyctl.ports import Traffic
 from tests.arena import Arena
 
 
@@ -28,3 +31,60 @@ async def test_no_replica_starts_after_the_start_was_given_up(monkeypatch: pytes
     for _ in range(100):
         await asyncio.sleep(0)
     assert arena.broken_promises() == []
+
+
+# --- drain ------------------------------------------------------------------------------------------------------
+
+BUSY_FOR = 1.2  # seconds; the drain deadline of the service is 2 s
+
+
+class Drain:
+    """A standby whose window has passed, and what its replicas' connections look like meanwhile."""
+
+    def __init__(self, arena: Arena, monkeypatch: pytest.MonkeyPatch, busy: Traffic, busy_for: float) -> None:
+        self.arena = arena
+        self.stopped_after = -1.0
+        begun, stop = arena.clock.now(), arena.runtime.stop
+
+        async def traffic(name: str, port: int) -> Traffic:
+            elapsed = arena.clock.now() - begun
+            return busy if elapsed < busy_for else Traffic(connections=0, quiet_for=math.inf)
+
+        async def stopped(name: str, grace: float) -> None:
+            self.stopped_after = arena.clock.now() - begun
+            await stop(name, grace)
+
+        monkeypatch.setattr(arena.runtime, "traffic", traffic)
+        monkeypatch.setattr(arena.runtime, "stop", stopped)
+
+    @property
+    def cut(self) -> int:
+        (retired,) = [entry.event for entry in self.arena.store.entries() if isinstance(entry.event, ev.Retired)]
+        return retired.cut
+
+
+async def drained(monkeypatch: pytest.MonkeyPatch, busy: Traffic, busy_for: float) -> Drain:
+    arena = Arena()
+    await arena.deploy("app:1")
+    await arena.deploy("app:2")
+    drain = Drain(arena, monkeypatch, busy, busy_for)
+    await arena.end_standby()
+    return drain
+
+
+async def test_a_release_is_stopped_only_once_nobody_talks_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    drain = await drained(monkeypatch, Traffic(connections=3, quiet_for=0.0), BUSY_FOR)
+    assert drain.stopped_after >= BUSY_FOR
+    assert drain.cut == 0
+
+
+async def test_whoever_talks_on_at_the_deadline_is_cut_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    drain = await drained(monkeypatch, Traffic(connections=3, quiet_for=0.0), math.inf)
+    assert 2.0 <= drain.stopped_after < 2.5
+    assert drain.cut == 6  # of two replicas
+
+
+async def test_connections_that_nginx_only_keeps_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    drain = await drained(monkeypatch, Traffic(connections=3, quiet_for=5.1), math.inf)
+    assert drain.stopped_after == 0.0
+    assert drain.cut == 0
