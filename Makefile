@@ -1,8 +1,9 @@
 # `make demo` shows it, `make test` proves it; both set the machine up first.
 BIN := .venv/bin
 ALONE := tests/unit tests/golden tests/crash/test_memory_crashes.py  # they need no Docker, and may run side by side
+PROOF := tests/prove  # short, but for `make prove`: docs/proof.md
 
-.PHONY: help setup demo test check unit real bench clean
+.PHONY: help setup demo test prove check unit real bench clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -15,8 +16,11 @@ demo: setup      ## the whole story on this machine in a minute
 
 test: setup      ## lint, types and every test
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest -q -n auto $(ALONE)
-	@$(BIN)/pytest -q $(addprefix --deselect=,$(ALONE))
+	@$(BIN)/pytest -q -n auto $(ALONE) $(PROOF)
+	@$(BIN)/pytest -q $(addprefix --deselect=,$(ALONE) $(PROOF))
+
+prove: setup     ## what CI has no time for: every system call killed, failing, its power cut; every mutant
+	@PROXYCTL_PROVE=full $(BIN)/pytest -q -n auto $(PROOF)
 
 check:           ## lint and types
 	@$(BIN)/ruff check .
@@ -27,7 +31,7 @@ unit: setup      ## the tests that need no Docker
 	@$(BIN)/pytest -q -n auto $(ALONE)
 
 real: setup      ## the tests against real dockerd and nginx
-	@$(BIN)/pytest -q $(addprefix --deselect=,$(ALONE))
+	@$(BIN)/pytest -q $(addprefix --deselect=,$(ALONE) $(PROOF))
 
 bench:           ## the figures of the README, side by side and beside other proxies
 	@scripts/setup bench
