@@ -228,7 +228,7 @@ def _make(places: Places, project: str) -> None:
     with told_in_words(places.root):
         places.create()
         put_once(places.owner, project)
-        owner = places.owner.read_text()
+        owner = places.owner.read_text(errors="backslashreplace")
     if owner != project:
         raise StateUnusable(
             f"the state folder {places.root} is of project {owner}, and {project} is not it",

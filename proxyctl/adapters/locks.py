@@ -77,10 +77,11 @@ class FileLocks:
         return lock
 
     def holder(self, service: ServiceName) -> Holder | None:
-        try:
-            fd = os.open(self._path(service), os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
+        with told_in_words(self._folder):
+            try:
+                fd = os.open(self._path(service), os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return None
         try:
             return None if _try_lock(fd) else self._read(service)
         finally:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from proxyctl.domain.codec import DecodeError, decode, encode
+from proxyctl.domain.codec import decode, encode
 from proxyctl.domain.events import Event
 from proxyctl.domain.model import Colour, ServiceName
 from proxyctl.domain.state import ServiceState
@@ -194,11 +194,11 @@ class SqliteStore:
     def _decoded(self, hint: Any, text: str) -> Any:
         try:
             return decode(hint, json.loads(text))
-        except DecodeError as error:
+        except (ValueError, TypeError) as error:  # another version's words, or damaged ones
             raise StateUnusable(
                 f"the state file {self._path} holds what this version cannot read: {error}",
                 serving="traffic stays as it is",
-                next_step="use the version of proxyctl that wrote it",
+                next_step="use the version of proxyctl that wrote it; else bring the file back from a backup",
             ) from error
 
 

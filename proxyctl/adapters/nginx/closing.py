@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.flags import CLOSING, is_closing, parse_folder_name
 from proxyctl.adapters.nginx.splits import point, repointing
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
 from proxyctl.domain.model import Seconds, ServiceName
+from proxyctl.ports import Flags
 
 # Longer than a client lets pass between two requests, or it may send into the close: 0 of 322,834 lost with 1 s.
 LEAD: Seconds = 1.0
@@ -51,7 +53,15 @@ def _repoint_all(places: Places) -> None:
     wanted = (places.splits / CLOSING).exists()
     for link in places.splits.glob(f"*/{SPLIT_IN_FORCE}"):
         service = ServiceName(link.parent.name)
-        with repointing(places, service), suppress(ValueError):  # a link made by hand is not ours to mend here
-            name = str(link.readlink())
-            if is_closing(name) is not wanted and (flags := parse_folder_name(name)) is not None:
+        with repointing(places, service):
+            if (flags := _in_another_form(link, wanted)) is not None:
                 point(places, service, flags)
+
+
+def _in_another_form(link: Path, wanted: bool) -> Flags | None:
+    """The split in force, unless it has the wanted form. What a hand put in its place is not ours to mend here."""
+    with suppress(ValueError, OSError):
+        name = str(link.readlink())
+        if is_closing(name) is not wanted:
+            return parse_folder_name(name)
+    return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from hashlib import sha256
@@ -27,6 +28,7 @@ KEPT = 20
 KEYS = (".key", CONFIG)  # nginx's master reads them, its workers never do
 PASSWORDS = ".htpasswd"  # its workers read it as requests come
 UNFINISHED = ".tmp-"
+NAME = re.compile(r"[0-9]+-[0-9a-f]{12}", re.ASCII)  # of a generation's folder: its number and a digest
 
 
 Files = Mapping[str, str]  # what nginx reads, by its path in the generation's folder
@@ -58,7 +60,7 @@ class Generations:
         self._current = places.current
 
     def current_number(self) -> int | None:
-        """What the symlink names, whether it is sound or not."""
+        """What the symlink names, whether that is sound or not. Raises StateUnusable when it names no generation."""
         name = self._current_name()
         return number_of(name) if name else None
 
@@ -127,9 +129,9 @@ class Generations:
             sync_folder(self._folder)
 
     def prune(self) -> None:
-        """Keep the youngest, and the one in force."""
+        """Keep the youngest, the one in force, and what a hand put there."""
         current = self._current_name()
-        names = sorted((path.name for path in self._folder.iterdir() if path.name[0] != "."), key=number_of)
+        names = sorted((path.name for path in self._folder.iterdir() if NAME.fullmatch(path.name)), key=number_of)
         for name in names[:-KEPT]:
             if name != current:
                 with told_in_words(self._root):
@@ -137,9 +139,14 @@ class Generations:
 
     def _current_name(self) -> str | None:
         try:
-            return self._current.readlink().name
+            name = self._current.readlink().name
         except FileNotFoundError:
             return None
+        except OSError as error:  # not a link
+            raise _unusable(self._current, error) from error
+        if not NAME.fullmatch(name):
+            raise _unusable(self._current, f"it names {name!r}, which is no generation")
+        return name
 
     def _sweep(self) -> None:
         """What a crash left half built."""
@@ -160,11 +167,7 @@ class Generations:
             if CONFIG not in files:
                 raise ValueError(f"{CONFIG} is missing")
         except (OSError, ValueError, KeyError, DecodeError) as error:
-            raise StateUnusable(
-                f"the generation {folder} cannot be used: {error}",
-                serving="what nginx has in memory; it must not be restarted",
-                next_step="proxyctl recover",
-            ) from error
+            raise _unusable(folder, error) from error
         return generation
 
 
@@ -173,6 +176,14 @@ def _readers(name: str, workers: int | None) -> tuple[int, int]:
     if name.endswith(PASSWORDS) and workers is not None:
         return 0o440, workers
     return (0o400 if name.endswith((*KEYS, PASSWORDS)) else 0o444), -1
+
+
+def _unusable(path: Path, reason: Exception | str) -> StateUnusable:
+    return StateUnusable(
+        f"the generation {path} cannot be used: {reason}",
+        serving="what nginx has in memory; it must not be restarted",
+        next_step="proxyctl recover",
+    )
 
 
 def number_of(name: str) -> int:

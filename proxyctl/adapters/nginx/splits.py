@@ -47,6 +47,8 @@ class NginxSplits:
             name = str(link.readlink())
         except FileNotFoundError:
             return None
+        except OSError as error:  # not a link
+            raise _meddled(link, str(error)) from error
         try:
             flags = parse_folder_name(name)
             found = {path.name for path in link.parent.joinpath(name).iterdir()}
