@@ -46,12 +46,21 @@ class Disk:
             yield self.mounted
 
     @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """As the kernel makes it when the disk fails."""
+        _run("mount", "-o", "remount,ro", str(self.mounted))
+        try:
+            yield
+        finally:
+            _run("mount", "-o", "remount,rw", str(self.mounted))
+
+    @contextmanager
     def _mount(self, image: Path) -> Iterator[None]:
         _run("mount", "-t", "ext4", "-o", OPTIONS, str(image), str(self.mounted))
         try:
             yield
         finally:
-            _run("umount", str(self.mounted))
+            _run("umount", "--lazy", str(self.mounted))  # a test that failed may hold a file of it open
 
 
 def _copy(image: Path, to: Path) -> None:

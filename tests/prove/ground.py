@@ -32,7 +32,7 @@ from tests.arena import SIGNED, WEB, Arena
 from tests.e2e.invariants import every_generation_was_given_out, the_generation_is_whole, the_journal_holds
 
 PROJECT = "ground"
-FILE = "services:\n  web:\n    container: {image: app}\n    port: 8000\n"
+FILE = f"project: {PROJECT}\nservices:\n  web:\n    container: {{image: app}}\n    port: 8000\n"
 
 
 class GenerationsOnly(MemoryProxy):
@@ -80,8 +80,10 @@ class Ground(Arena):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        folder.joinpath("proxyctl.yml").write_text(f"project: {PROJECT}\n{FILE}")
-        self.workshop = Workshop(str(folder / "proxyctl.yml"), str(folder / "state"))
+        file = folder / "proxyctl.yml"
+        if not file.exists() or file.read_text() != FILE:  # none of ours to lose
+            file.write_text(FILE)
+        self.workshop = Workshop(str(file), str(folder / "state"))
         self.places = self.workshop.places
         self.store: SqliteStore = self.workshop.store  # type: ignore[assignment]
         self.locks: FileLocks = self.workshop.locks  # type: ignore[assignment]
