@@ -31,7 +31,8 @@ LOOK_EVERY: Seconds = 0.01
 TRIES_EVERY: Seconds = 0.5
 OBSERVED_WITHIN: Seconds = 3.0
 LETS_GO_WITHIN: Seconds = 1.0
-EMERGENCY = "[emerg]"
+EMERGENCY = "[emerg]"  # a configuration that is not taken
+ALERT = "[alert]"  # the machine: no process, no file
 
 
 ProgramOf = Callable[[ProxySettings], NginxProgram]
@@ -123,12 +124,15 @@ class RunningNginx:
     # --- reload ----------------------------------------------------------------------------------------------------
 
     async def generation_of(self, master: Process) -> int | None:
-        """What its workers answer with; None when it died meanwhile. Raises NginxUnavailable when they are silent."""
+        """What its workers answer with; 0 when it has none, None when it died meanwhile. Raises NginxUnavailable when
+        they are silent."""
         deadline = time.monotonic() + OBSERVED_WITHIN
         while master.title:
             try:
                 speaker = await self._control.speaker()
             except NginxUnavailable:
+                if master.title and all(worker.leaving for worker in workers_of(master)):
+                    return 0
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(LOOK_EVERY)
@@ -150,7 +154,8 @@ class RunningNginx:
         if words:
             raise NotTaken(words)
         if not await self._observed(number, before):
-            raise NotTaken(f"generation {number} was not observed within {2 * patience:.1f} s")
+            late = f"generation {number} was not observed within {2 * patience:.1f} s"
+            raise NotTaken("\n".join([late, *dict.fromkeys(_said(ALERT, before))]))
 
     async def begin_logs_anew(self, limit: int) -> list[Path]:
         """Those larger than the limit, in bytes; nobody writes into the old files any more. Raises NginxUnavailable."""
@@ -209,9 +214,14 @@ class RunningNginx:
 
 
 def _emergencies(before: Baseline) -> list[str]:
+    return _said(EMERGENCY, before)
+
+
+def _said(level: str, before: Baseline) -> list[str]:
+    """What nginx wrote at this level since, without its time."""
     with suppress(FileNotFoundError), before.log.open(errors="replace") as log:
         log.seek(before.log_size)
-        return [line[line.index(EMERGENCY) :].strip() for line in log if EMERGENCY in line]
+        return [line[line.index(level) :].strip() for line in log if level in line]
     return []
 
 
