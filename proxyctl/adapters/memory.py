@@ -157,6 +157,7 @@ class MemoryRuntime(MemoryInspector):
         return [s for n, s in self._world.containers.items() if service in (None, self._world.owner[n])]
 
     async def logs(self, name: str, tail: int) -> str:
+        self._world.engine()
         return f"last words of {name}"
 
     async def follow(self, name: str, tail: int) -> AsyncIterator[str]:

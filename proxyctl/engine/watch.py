@@ -7,6 +7,7 @@ a row.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
@@ -17,11 +18,12 @@ from proxyctl.domain.ticks import Probed, Watched
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Facts
 from proxyctl.engine.traffic import changed, endpoint, moment, placement
-from proxyctl.errors import DockerUnavailable, OutcomeUnknown
+from proxyctl.errors import DockerUnavailable, OutcomeUnknown, Unavailable
 from proxyctl.ports import Clock, Prober, Runtime
 
 LOOK_EVERY: Seconds = 0.25
 LOG_LINES = 20
+TOLD_WITHIN: Seconds = 1.0
 
 
 class Sick(Exception):
@@ -72,7 +74,7 @@ class Watch:
             try:
                 for replica, seen in zip(placed.replicas, await self._runtime.inspect(names), strict=True):
                     if why := changed(replica, seen):
-                        raise Sick(why, await self._runtime.logs(replica.name, LOG_LINES))
+                        raise await self._sick(replica, why)
             except (DockerUnavailable, OutcomeUnknown):
                 pass
             await self._clock.sleep(LOOK_EVERY)
@@ -95,7 +97,14 @@ class Watch:
                     needed=check.unhealthy,
                 )
             )
-        raise Sick(
-            f"{replica.name} failed {tally.failures} probes in a row: {tally.last}",
-            await self._runtime.logs(replica.name, LOG_LINES),
-        )
+        raise await self._sick(replica, f"{replica.name} failed {tally.failures} probes in a row: {tally.last}")
+
+    async def _sick(self, replica: Replica, why: str) -> Sick:
+        """With what the engine knows of its end, and its last words. Traffic does not wait for an engine that hangs."""
+        words = ""
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(TOLD_WITHIN):
+                (seen,) = await self._runtime.inspect([replica.name])
+                why = changed(replica, seen) or why
+                words = await self._runtime.logs(replica.name, LOG_LINES)
+        return Sick(why, words)
