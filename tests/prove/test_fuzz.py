@@ -14,7 +14,6 @@ import pytest
 
 from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.control import own_address
-from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.config.load import Project, load
@@ -88,7 +87,7 @@ def topology_of(project: Project) -> Topology:
 
 
 def rendered(topology: Topology) -> str:
-    return render(topology, 1, STATE, frozenset(Directive), own_address(STATE))[CONFIG]
+    return render(topology, 1, STATE, frozenset(Directive), own_address(STATE))
 
 
 # --- what nginx would read --------------------------------------------------------------------------------------
