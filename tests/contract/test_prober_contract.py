@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -262,6 +264,37 @@ async def test_a_body_that_nobody_wants_is_not_waited_for(prober: Prober) -> Non
 async def test_an_answer_cut_short_fails_when_its_text_is_wanted(prober: Prober) -> None:
     result = await probed(prober, says(CHUNKED + b"ff\r\nall is"), WANTS_BODY)
     assert not result.passed
+
+
+async def test_a_length_that_was_promised_and_never_came_is_not_waited_for_beyond_the_timeout(prober: Prober) -> None:
+    async def lies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\nall is")
+        await hang(reader, writer)
+
+    result = await probed(prober, lies, WANTS_BODY)
+    assert (result.passed, result.reason) == (False, "no answer in 0.4 s")
+    assert result.elapsed < TIMEOUT + LATE
+
+
+async def test_a_server_that_never_accepts_is_not_waited_for_beyond_the_timeout(prober: Prober) -> None:
+    """The kernel has taken the connection for it, and nobody reads."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        host, port = deaf.getsockname()
+        result = await prober.probe(Endpoint(replica="web-1-1", address=f"{host}:{port}"), HTTP)
+    assert (result.passed, result.reason) == (False, "no answer in 0.4 s")
+    assert result.elapsed < TIMEOUT + LATE
+
+
+async def test_a_flood_takes_no_memory(prober: Prober) -> None:
+    floods = (endless_body, endless_headers, drip)
+    await asyncio.gather(*(probed(prober, flood, WANTS_BODY) for flood in floods))  # whatever is made once is made
+    tracemalloc.start()
+    try:
+        await asyncio.gather(*(probed(prober, flood, WANTS_BODY) for flood in floods * 4))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 << 20
 
 
 # --- connections ------------------------------------------------------------------------------------------------

@@ -40,6 +40,18 @@ def depth() -> Depth:
     return Depth(os.environ.get("PROXYCTL_PROVE") == "full", seed)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: in the long form of the proof only; pytest counts it as deselected")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("PROXYCTL_PROVE") == "full":
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if item not in long]
+    config.hook.pytest_deselected(items=long)
+
+
 @pytest.fixture(autouse=True)
 def replay_line(depth: Depth, request: pytest.FixtureRequest) -> None:
     """Printed with the failure of a test, and only then."""

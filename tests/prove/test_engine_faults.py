@@ -20,7 +20,7 @@ from tests.e2e.invariants import spoke_plainly
 from tests.e2e.pair import file_says, standing_pair
 from tests.e2e.shop import ONE, TWO, Said, Shop
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.long]
 
 PYTHON = str(Path(sys.executable).resolve())  # the demo's images run it too
 ROOM = 96 << 20  # bytes of a replica that is about to be killed for want of more

@@ -85,6 +85,7 @@ async def test_a_reload_whose_fork_is_refused_is_asked_for_again(serving: Bed, p
     assert (await serving.get()).text == "blue"
 
 
+@pytest.mark.long
 async def test_an_nginx_that_may_not_fork_at_all_is_degraded_and_serves_again_once_it_may(
     serving: Bed, pen: Pen
 ) -> None:

@@ -17,8 +17,8 @@ from tests.prove.tracing import Call, Story
 
 pytestmark = pytest.mark.timeout(1200)
 
-CUTS, CUTS_IN_FULL = 20, 300
-CUTS_OF_THE_CONTROL = 6
+CUTS, CUTS_IN_FULL = 16, 300
+CUTS_OF_THE_CONTROL = 4
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.prove.tracing import Call, Story, Told
 
 pytestmark = pytest.mark.timeout(1200)
 
-KILLED, FAILED = 40, 14  # points of the short form
+KILLED, FAILED = 40, 10  # points of the short form
 FAILED_IN_FULL = 250
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 
 import pytest
 
 from proxyctl.domain import events as ev
+from proxyctl.domain.container import Hook
 from proxyctl.domain.model import Colour, Release, Replica
 from proxyctl.ports import Traffic
 from tests.arena import Arena
@@ -50,9 +52,9 @@ class Drain:
             elapsed = arena.clock.now() - begun
             return busy if elapsed < busy_for else Traffic(connections=0, quiet_for=math.inf)
 
-        async def stopped(name: str, grace: float, pre_stop: object = ()) -> str:
+        async def stopped(name: str, grace: float, pre_stop: Sequence[Hook]) -> str:
             self.stopped_after = arena.clock.now() - begun
-            return await stop(name, grace)
+            return await stop(name, grace, pre_stop)
 
         monkeypatch.setattr(arena.runtime, "traffic", traffic)
         monkeypatch.setattr(arena.runtime, "stop", stopped)

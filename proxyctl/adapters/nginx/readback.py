@@ -93,6 +93,7 @@ class _Reading:
         self._encrypted = _pools(
             tuple(route for route in topology.routes if any(map(route.tls_of, Colour))), topology.project
         )
+        self._unasked = set(_unasked(topology))
         self._said: set[str] = set()  # what the top level says
         self._declared: set[str] = set()
         self._targets: dict[str, int] = {}  # upstreams that something sends requests to, and where it is said first
@@ -267,7 +268,7 @@ class _Reading:
             if name not in self._declared:
                 self._refuse(at, "proxy_pass", f"{name} is not an upstream of this configuration")
         for name in self._pools:
-            if name not in self._declared or name not in self._reached:
+            if name not in self._declared or name not in self._reached | self._unasked:
                 self._miss("upstream", f"no request can reach {name}")
         if not self._controls:
             self._miss("server", "the control server is missing; control.conf.j2 makes it")
@@ -335,6 +336,14 @@ def _pools(routes: tuple[Route, ...], project: str) -> dict[str, set[str]]:
             stands_in = route.slots(colour.other) if route.backed else ()
             pools[upstream_name(project, route.service, covered)] = {*route.slots(colour), *stands_in}
     return pools
+
+
+def _unasked(topology: Topology) -> Iterator[str]:
+    """A colour that is asked by TLS of its own has no cover, and so its covered pool gets no request."""
+    for route in topology.routes:
+        for colour, covered in zip(Colour, COVERED, strict=True):
+            if route.apart and route.apart.tls and route.apart.colour is colour:
+                yield upstream_name(topology.project, route.service, covered)
 
 
 def _control_answers(topology: Topology, number: int, places: Places, control: Address) -> Iterator[Answer]:
