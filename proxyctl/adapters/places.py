@@ -114,14 +114,14 @@ class Places:
     def create(self) -> None:
         """Make every folder, with its mode whatever the umask. May be repeated; a root that stands keeps its own."""
         for folder in reversed([path for path in (self.root, *self.root.parents) if not path.exists()]):
-            _folder(folder, PUBLIC_MODE)
+            make_folder(folder, PUBLIC_MODE)
         for folder in (self.public, self.generations, self.splits, self.temp):
-            _folder(folder, PUBLIC_MODE)
-        _folder(self.nginx_logs, PASSED_MODE)
+            make_folder(folder, PUBLIC_MODE)
+        make_folder(self.nginx_logs, PASSED_MODE)
         for log in (self.access_log, self.error_log):
             make_log(log)
         for folder in (self.private, self.locks, self.run, self.logs, self.nginx):
-            _folder(folder, PRIVATE_MODE)
+            make_folder(folder, PRIVATE_MODE)
 
 
 def make_log(path: Path) -> None:
@@ -129,7 +129,8 @@ def make_log(path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, LOG_MODE))
 
 
-def _folder(path: Path, mode: int) -> None:
+def make_folder(path: Path, mode: int) -> None:
+    """Left untouched where it is right already: a change would have to reach the disk."""
     path.mkdir(exist_ok=True)
     if path.stat().st_mode & 0o777 != mode:
         path.chmod(mode)

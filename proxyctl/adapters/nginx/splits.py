@@ -26,7 +26,7 @@ from proxyctl.adapters.nginx.flags import (
 )
 from proxyctl.adapters.nginx.master import speaking_worker
 from proxyctl.adapters.nginx.sight import blind_spot
-from proxyctl.adapters.places import PUBLIC_MODE, SPLIT_IN_FORCE, Places
+from proxyctl.adapters.places import PUBLIC_MODE, SPLIT_IN_FORCE, Places, make_folder
 from proxyctl.domain.model import ServiceName
 from proxyctl.errors import SplitNotSeen, StateUnusable
 from proxyctl.ports import Flags
@@ -100,8 +100,7 @@ def point(places: Places, service: ServiceName, flags: Flags | None) -> None:
 def _make(folder: Path, names: frozenset[str]) -> None:
     """The folder with exactly these flags, on disk. Empty files have nothing to lose but their names."""
     for path in (folder.parent, folder):
-        path.mkdir(exist_ok=True)
-        path.chmod(PUBLIC_MODE)
+        make_folder(path, PUBLIC_MODE)
     found = {path.name for path in folder.iterdir()}
     for name in names - found:
         folder.joinpath(name).touch(mode=0o444)
