@@ -293,6 +293,11 @@ class Proxy(Protocol):
         """What is current, with certificates as their files are now; nothing changed is done. Raises like publish()."""
         ...
 
+    async def upgrade(self, claim: Callable[[], int]) -> None:
+        """The program as it is on disk now takes the place of the one that runs, and no request is lost. Raises
+        NginxUnavailable; then the one that ran serves on. Raises like publish() too."""
+        ...
+
     async def rotate_logs(self, limit: int) -> list[str]:
         """Logs larger than this many bytes begin anew; their names. No line is lost. Raises NginxUnavailable."""
         ...

@@ -222,6 +222,9 @@ class MemoryProxy:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
         return self._world.published[-1][0]
 
+    async def upgrade(self, claim: Callable[[], int]) -> None:
+        """There is one program only."""
+
     async def rotate_logs(self, limit: int) -> list[str]:
         return []
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from pathlib import Path
 
 import click
 
-from proxyctl.cli.options import Output, ProjectOptions, json_option, output_options, print_json, project_options, say
+from proxyctl.cli.options import (
+    Output,
+    ProjectOptions,
+    json_option,
+    output_options,
+    print_json,
+    project_options,
+    project_options_beside_follow,
+    say,
+)
 from proxyctl.cli.status import certificate_lines
 from proxyctl.ports import Life, ProxyStatus
 from proxyctl.wiring import workshop
@@ -71,6 +82,27 @@ def reload(project: ProjectOptions, as_json: bool) -> None:
 
 
 @proxy.command()
+@project_options
+@json_option
+def upgrade(project: ProjectOptions, as_json: bool) -> None:
+    """Have the nginx that is installed now take over from the one that runs. No request is lost.
+
+    After its package was upgraded; where it fails, the one that ran serves on.
+
+    \b
+    Example:
+      apt-get install nginx-light && proxyctl proxy upgrade
+    """
+
+    async def work() -> None:
+        async with workshop(*project) as shop, shop.locks.publishing():
+            await shop.proxy.upgrade(shop.store.claim_generation)
+            _show(await shop.proxy.status(), as_json)
+
+    asyncio.run(work())
+
+
+@proxy.command()
 @click.option("--now", is_flag=True, help="Whatever their size.")
 @project_options
 @json_option
@@ -93,6 +125,28 @@ def rotate(now: bool, project: ProjectOptions, as_json: bool) -> None:
         print_json({"rotated": rotated})
     else:
         say(f"begun anew: {', '.join(rotated)}" if rotated else "no log is large enough")
+
+
+@proxy.command(name="logs")
+@click.option("--access", is_flag=True, help="The access log; else what nginx says of itself.")
+@click.option("-n", "--tail", default=100, type=click.IntRange(0, 100_000), help="Lines from the end.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
+@project_options_beside_follow
+def proxy_logs(access: bool, tail: int, follow: bool, project: ProjectOptions) -> None:
+    """Lines of nginx's own logs.
+
+    \b
+    Example:
+      proxyctl proxy logs
+      proxyctl proxy logs --access --follow
+    """
+
+    async def log() -> Path:
+        async with workshop(*project) as shop:
+            return shop.places.access_log if access else shop.places.error_log
+
+    # By name, so that a log that begins anew is followed on; and this process is not in the way.
+    os.execvp("tail", ["tail", "-n", str(tail), *(["-F"] if follow else []), str(asyncio.run(log()))])
 
 
 @proxy.command(name="status")

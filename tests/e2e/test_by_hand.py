@@ -134,6 +134,12 @@ async def test_nginx_can_be_reloaded_stopped_and_started_by_hand(shop: Shop) -> 
     assert again["pid"] != first["pid"]
     assert (await shop.get("/")).endswith(b"1\n")
     assert json.loads((await shop.type("proxy", "start", "--json")).out) == again, "it runs already"
+    upgraded = json.loads((await shop.type("proxy", "upgrade", "--json")).out)
+    assert (upgraded["state"], upgraded["generation"]) == ("running", first["generation"])
+    assert upgraded["pid"] != again["pid"]
+    assert (await shop.get("/nobody-else-asks-this")).startswith(b"HTTP/1.1 ")
+    await asyncio.sleep(1.5)  # the log is written once a second
+    assert "/nobody-else-asks-this" in (await shop.type("proxy", "logs", "--access", "--tail", "5")).out
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,14 @@ def speaking_worker(places: Places, own_pid: int) -> Process:
     return known.get(own_pid) or process_of(own_pid)
 
 
+def successor_of(master: Process) -> Process | None:
+    """The master of another program, which this one started to give it its ports."""
+    with suppress(OSError):
+        children = PROC.joinpath(f"{master.pid}/task/{master.pid}/children").read_text().split()
+        return next((child for child in map(process_of, map(int, children)) if child.title.startswith(MASTER)), None)
+    return None
+
+
 def find_orphans(places: Places) -> list[Process]:
     """Workers of ours whose master died: they go on serving, and hold the ports."""
     return [

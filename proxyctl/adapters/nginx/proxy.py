@@ -10,7 +10,7 @@ import grp
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
 
 from proxyctl.adapters.durable import put_once, told_in_words
@@ -211,12 +211,16 @@ class NginxProxy:
             raise _refused(what, str(reason)) from reason
 
     async def _reload(self, in_force: Generation | None, number: int, master: Process, took: Seconds) -> None:
-        """Clients are let go first where that can spare them a lost request. Raises NotTaken."""
+        """Clients are let go first. Raises NotTaken."""
+        async with self._clients_let_go(in_force):
+            await self._running.reload(number, master, took)
+
+    def _clients_let_go(self, in_force: Generation | None) -> AbstractAsyncContextManager[None]:
+        """Where that can spare them a lost request."""
         topology = in_force.topology if in_force else NOTHING_KNOWN
         ports = {parse(listen).port for listen in topology.listens}
         helps = in_force is not None and lets_go(in_force.text) and any(map(has_clients, ports))
-        async with connections_closing(self._places) if helps else nullcontext():
-            await self._running.reload(number, master, took)
+        return connections_closing(self._places) if helps else nullcontext()
 
     async def _restore(
         self, last_good: Generation | None, master: Process, took: Seconds, claim: Callable[[], int], reason: str
@@ -238,6 +242,33 @@ class NginxProxy:
                 f"nginx did not take the last good content either, as {number}", f"{reason}\n{again}"
             ) from again
         return number
+
+    # --- upgrade ---------------------------------------------------------------------------------------------------
+
+    async def upgrade(self, claim: Callable[[], int]) -> None:
+        current = self._generations.current()
+        master = self._running.master()
+        if current is None or master is None:
+            raise NginxUnavailable("nginx does not run", next_step="proxyctl proxy start")
+        settings = current.topology.settings
+        if settings.mode is not Mode.PROCESS:
+            raise _not_upgraded(settings)
+        await self._readable_by_the_new(current)
+        await self._running.begin_upgrade(master)
+        async with self._clients_let_go(current):
+            await self._running.end_upgrade(master)
+        await self.publish(current.topology, current.fence, claim)  # the new one may know more directives
+
+    async def _readable_by_the_new(self, current: Generation) -> None:
+        """What it only warns of is written anew for it afterwards."""
+        verdict = await self._program(current.topology.settings).test(current.config, self._places.root)
+        if verdict.code != 0:
+            raise NginxUnavailable(
+                "the new nginx does not take the configuration in force",
+                detail=verdict.said,
+                serving="the nginx that ran before, unchanged",
+                next_step="install another nginx, or mend proxyctl.yml and deploy",
+            )
 
     # --- start, stop, status ---------------------------------------------------------------------------------------
 
@@ -372,6 +403,16 @@ class NginxProxy:
             prefix=f"{control.prefix}{prober_prefix(route.service, colour)}",
             host=route.hosts[0] if route.hosts else "",
         )
+
+
+def _not_upgraded(settings: ProxySettings) -> NginxUnavailable:
+    ways = {
+        Mode.CONTAINER: "set proxy.image, then proxyctl proxy stop and proxyctl deploy; nothing is served in between",
+        Mode.INCLUDE: "upgrade your own nginx; what it includes of proxyctl stays",
+    }
+    return NginxUnavailable(
+        f"nginx in mode {settings.mode} is not upgraded in place", serving="unchanged", next_step=ways[settings.mode]
+    )
 
 
 def _holds(current: Generation, files: dict[str, str]) -> bool:

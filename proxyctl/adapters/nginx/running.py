@@ -19,7 +19,15 @@ from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.generations import Generation
 from proxyctl.adapters.nginx.listens import obstacle
 from proxyctl.adapters.nginx.logs import Logs, written_by
-from proxyctl.adapters.nginx.master import Process, error_log_of, find_master, find_orphans, process_of, workers_of
+from proxyctl.adapters.nginx.master import (
+    Process,
+    error_log_of,
+    find_master,
+    find_orphans,
+    process_of,
+    successor_of,
+    workers_of,
+)
 from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import ProxySettings, Seconds
@@ -120,6 +128,43 @@ class RunningNginx:
                     orphan.send(request)
             if await _until(let_go, LETS_GO_WITHIN):
                 break
+
+    # --- upgrade ---------------------------------------------------------------------------------------------------
+
+    async def begin_upgrade(self, old: Process) -> Process:
+        """A master of the program as it is on disk now, whose workers answer beside the old ones. Raises
+        NginxUnavailable; then there is none."""
+        old.send(signal.SIGUSR2)
+        if not await _until(self._answered_by_successor(old), OBSERVED_WITHIN):
+            if (failed := successor_of(old)) is not None:
+                failed.send(signal.SIGTERM)
+            raise NginxUnavailable(
+                "the new nginx did not take over the ports",
+                serving="the nginx that ran before, unchanged",
+                next_step=f"look at the end of {self._places.error_log}",
+            )
+        new = successor_of(old)
+        assert new is not None, "it has just answered"
+        return new
+
+    async def end_upgrade(self, old: Process) -> None:
+        """The old workers accept nothing any more and finish what they have open; their master goes."""
+        workers = workers_of(old)
+        old.send(signal.SIGWINCH)
+        await _until(_all(workers, lambda worker: worker.leaving), OBSERVED_WITHIN)
+        old.send(signal.SIGQUIT)
+
+    def _answered_by_successor(self, old: Process) -> Condition:
+        async def answered() -> bool:
+            new = successor_of(old)
+            if new is None:
+                return False
+            with suppress(NginxUnavailable):
+                speaker = await self._control.speaker()
+                return speaker.pid in {worker.own_pid for worker in workers_of(new)}
+            return False
+
+        return answered
 
     # --- reload ----------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ async def answers(bed: Bed, path: str = "/", **headers: str) -> Counter[str]:
 async def test_the_same_cookie_gets_the_same_replica_and_none_is_dealt_in_turn(bed: Bed, blue: tuple[str, ...]) -> None:
     await bed.publish(bed.topology(bed.route(blue=blue, balance=BY_CART)))
     await bed.splits.move(WEB, all_to(BLUE))
-    chosen = [await answers(bed, Cookie=f"cart={number}") for number in range(12)]
+    chosen = [await answers(bed, Cookie=f"cart={number}") for number in range(48)]
     assert all(len(replicas) == 1 for replicas in chosen)
     assert {name for replicas in chosen for name in replicas} == {"blue", "second", "third"}
     assert len(await answers(bed)) == 3
@@ -61,7 +61,7 @@ async def test_a_header_or_an_address_is_a_key_too(
 ) -> None:
     await bed.publish(bed.topology(bed.route(blue=blue, balance=balance), trusted=("127.0.0.0/8",)))
     await bed.splits.move(WEB, all_to(BLUE))
-    chosen = [await answers(bed, **{header: f"198.51.{number}.7"}) for number in range(12)]
+    chosen = [await answers(bed, **{header: f"198.51.{number}.7"}) for number in range(48)]
     assert all(len(replicas) == 1 for replicas in chosen)
     assert len({name for replicas in chosen for name in replicas}) > 1
 
@@ -69,7 +69,7 @@ async def test_a_header_or_an_address_is_a_key_too(
 async def test_an_address_of_a_page_is_a_key_too(bed: Bed, blue: tuple[str, ...]) -> None:
     await bed.publish(bed.topology(bed.route(blue=blue, balance=Hash(key=HashKey.URI))))
     await bed.splits.move(WEB, all_to(BLUE))
-    chosen = [await answers(bed, f"/{number}") for number in range(12)]
+    chosen = [await answers(bed, f"/{number}") for number in range(48)]
     assert all(len(replicas) == 1 for replicas in chosen)
     assert len({name for replicas in chosen for name in replicas}) > 1
 
