@@ -105,6 +105,7 @@ class EngineCalls:
                 raise in_our_terms(error, what) from error
 
         job = asyncio.get_running_loop().run_in_executor(self._threads, named)
+        job.add_done_callback(_noticed)
         try:
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the answer.
             async with asyncio.timeout(limit + SPARE):
@@ -119,6 +120,12 @@ class EngineCalls:
         client: docker.DockerClient = self._local.client
         client.api.timeout = math.ceil(limit)
         return client
+
+
+def _noticed(job: asyncio.Future[T]) -> None:
+    """How it ended is of no interest to anybody who stopped waiting; asyncio would print a traceback of it."""
+    if not job.cancelled():
+        job.exception()
 
 
 def _connected(limit: Seconds) -> docker.DockerClient:
