@@ -82,6 +82,7 @@ async def test_no_request_is_lost_while_the_split_moves_to_and_fro(bed: Bed) -> 
     clients = [asyncio.create_task(ask_until_the_end()) for _ in range(16)]
     for percent in (0, 12.34, 50, 99.99, 100, 0.01) * 20:
         await bed.splits.move(WEB, share(GREEN, percent, cover=percent != 0))
+        await asyncio.sleep(0.005)
     moving.set()
     statuses = sum(await asyncio.gather(*clients), Counter[int]())
     assert set(statuses) == {200}
