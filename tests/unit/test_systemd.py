@@ -8,19 +8,21 @@ from pathlib import Path
 import pytest
 
 from proxyctl.adapters.systemd import install, units
+from proxyctl.domain.model import Mode
 from proxyctl.errors import Unavailable
 
 FILE, STATE = Path("/srv/my shop/100% $HOME/proxyctl.yml"), Path("/var/lib/proxyctl/shop")
 NAMES = ["proxyctl-shop.service", "proxyctl-shop-logs.service", "proxyctl-shop-logs.timer"]
 
 
-def the_units(file: Path = FILE) -> dict[str, str]:
-    return units("shop", file, STATE, STATE / "private/nginx/nginx.pid")
+def the_units(file: Path = FILE, mode: Mode = Mode.PROCESS) -> dict[str, str]:
+    return units("shop", file, STATE, STATE / "private/nginx/nginx.pid", mode)
 
 
+@pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("file", [Path("/srv/shop/proxyctl.yml"), FILE])
-def test_systemd_has_no_objection_to_the_units(tmp_path: Path, file: Path) -> None:
-    paths = install(the_units(file), tmp_path)
+def test_systemd_has_no_objection_to_the_units(tmp_path: Path, file: Path, mode: Mode) -> None:
+    paths = install(the_units(file, mode), tmp_path)
     verdict = subprocess.run(["systemd-analyze", "verify", *paths], capture_output=True, text=True, check=False)
     ours = [line for line in verdict.stderr.splitlines() if "proxyctl" in line]
     assert (verdict.returncode, ours) == (0, [])
@@ -29,6 +31,13 @@ def test_systemd_has_no_objection_to_the_units(tmp_path: Path, file: Path) -> No
 def test_a_path_reaches_the_command_as_it_is() -> None:
     for name in NAMES[:2]:
         assert '-f "/srv/my shop/100%% $$HOME/proxyctl.yml" --state "/var/lib/proxyctl/shop"' in the_units()[name]
+
+
+@pytest.mark.parametrize("mode", [Mode.CONTAINER, Mode.INCLUDE])
+def test_an_nginx_that_somebody_else_starts_is_only_mended_at_boot(mode: Mode) -> None:
+    unit = the_units(mode=mode)[NAMES[0]]
+    assert "proxyctl recover" in unit
+    assert "proxy start" not in unit
 
 
 def test_they_are_enabled_and_writing_them_again_changes_nothing(tmp_path: Path) -> None:
