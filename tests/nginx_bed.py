@@ -21,7 +21,7 @@ from proxyctl.adapters.docker.calls import EngineCalls
 from proxyctl.adapters.docker.nginx_container import ContainerProgram
 from proxyctl.adapters.nginx.binary import on_host
 from proxyctl.adapters.nginx.included import IncludedProgram
-from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, process_of, workers_of
+from proxyctl.adapters.nginx.master import MASTER, Process, find_master, find_orphans, process_of, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.splits import NginxSplits
 from proxyctl.adapters.places import Places
@@ -162,8 +162,9 @@ class Bed:
 
     def users_master(self) -> Process | None:
         noted = self.places.root / "nginx.pid"
-        found = process_of(int(noted.read_text())) if noted.exists() else None
-        return found if found and found.title else None
+        pid = noted.read_text() if noted.exists() else ""
+        found = process_of(int(pid)) if pid else None
+        return found if found and found.title.startswith(MASTER) else None  # it takes its title a moment later
 
     @property
     def master(self) -> Process:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.master import process_of
+from proxyctl.adapters.nginx.master import MASTER, process_of, title_of
 from tests.e2e.shop import SICK, TWO, Shop, open_shop
 from tests.nginx_bed import DEBIAN, free_port
 
@@ -61,8 +61,13 @@ class Users:
     async def start(self) -> None:
         child = await asyncio.create_subprocess_exec(DEBIAN, "-e", f"{self.folder}/error.log", "-c", str(self.config))
         assert await child.wait() == 0
-        while not self.pid_file.exists():
+        while not self.runs():
             await asyncio.sleep(0.01)
+
+    def runs(self) -> bool:
+        """Its pid file and its title come a moment later."""
+        pid = self.pid_file.read_text() if self.pid_file.exists() else ""
+        return bool(pid) and title_of(int(pid)).startswith(MASTER)
 
     async def end(self) -> None:
         master = process_of(int(self.pid_file.read_text()))
