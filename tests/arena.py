@@ -122,7 +122,7 @@ class Arena:
         service = self.service(image)
         opening = Opening(runtime=self.runtime, store=self.store, project="shop", settings=ProxySettings())
         release = await opening.release(service, self.state, 1.0, "config", lambda line: None)
-        return await opening.fresh(kind, steps or plan.blue_green(), release, self.state, SIGNED)
+        return await opening.fresh(kind, steps or plan.blue_green(service.bake), release, self.state, SIGNED)
 
     async def deploy(self, image: str, kind: Kind = Kind.DEPLOY, steps: plan.Plan | None = None) -> ServiceState:
         runner = self.runner()
@@ -135,7 +135,7 @@ class Arena:
         return await to_rest(runner)
 
     async def rollback(self) -> ServiceState:
-        return await self.order(lambda s: orders.open_warm(s, Kind.ROLLBACK, plan.blue_green(), orders.warm(s), SIGNED))
+        return await self.order(lambda s: orders.open_warm(s, Kind.ROLLBACK, plan.at_once(), orders.warm(s), SIGNED))
 
     async def resume(self) -> ServiceState:
         """What `recover` does: note what the crash means, then drive on."""

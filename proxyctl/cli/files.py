@@ -157,7 +157,8 @@ async def _planned(shop: Workshop, service: Service) -> dict[str, object]:
     with closing(shop.store.scratch()) as scratch:  # addresses are chosen, and leased to nobody
         opening = shop.opening_in(scratch)
         release = await opening.release(service, known, 0.0, config_digest(service), lambda line: say(f"  {line}"))
-        opened = await opening.fresh(Kind.DEPLOY, plans.blue_green(), release, idle, signed)
+        steps = plans.of(service, beside_live=known.live is not None)
+        opened = await opening.fresh(Kind.DEPLOY, steps, release, idle, signed)
     route = opened.rollout.route
     replicas = opened.placement.replicas if opened.placement else ()
     return {
@@ -180,7 +181,7 @@ def _before(known: ServiceState) -> list[str]:
 
 def _after(service: Service) -> list[str]:
     standby = [f"keep the old release warm for {service.standby:g} s"] if service.routed else []
-    return [f"bake {service.bake:g} s", "promote", *standby]
+    return ["promote", *standby]
 
 
 async def _diff(shop: Workshop, known: ServiceState, route: Route | None) -> str:

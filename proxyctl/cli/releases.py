@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
     """What a person wants done with a release."""
 
     kind: Kind
-    steps: Plan
+    plan_of: Callable[[Service, ServiceState], Plan]
     reason: str
     output: Output
 
@@ -66,7 +66,7 @@ def deploy(
       proxyctl deploy
       proxyctl deploy web --image shop/web:1.5
     """
-    asked = Asked(Kind.DEPLOY, plan.blue_green(), reason, output)
+    asked = Asked(Kind.DEPLOY, by_strategy, reason, output)
     asyncio.run(_roll_out(project, asked, services, image, supersede))
 
 
@@ -85,8 +85,12 @@ def stage(service: str, image: str | None, reason: str, project: ProjectOptions,
       proxyctl weight web 5
       proxyctl switch web
     """
-    asked = Asked(Kind.STAGE, plan.hold(), reason, output)
+    asked = Asked(Kind.STAGE, lambda service, known: plan.hold(), reason, output)
     asyncio.run(_roll_out(project, asked, [service], image, supersede=False))
+
+
+def by_strategy(service: Service, known: ServiceState) -> Plan:
+    return plan.of(service, beside_live=known.live is not None)
 
 
 async def _roll_out(
@@ -160,7 +164,8 @@ async def _open_and_follow(shop: Workshop, asked: Asked, release: Release) -> Se
     name = release.service.name
     signed = Signed(actor=actor(), reason=asked.reason, wall=shop.clock.wall())
     known = shop.store.load(name)
-    opened = await shop.opening.fresh(asked.kind, asked.steps, release, known, signed)
+    steps = asked.plan_of(release.service, known)
+    opened = await shop.opening.fresh(asked.kind, steps, release, known, signed)
     await _refuse_what_nginx_refuses(shop, known, opened.rollout)
     before = shop.store.last_seq()
     shop.steering.open(name, lambda known: opened, asked.kind.value)
@@ -223,7 +228,8 @@ def start_retained(project: ProjectOptions, service: str, to: str, reason: str, 
             target = orders.named(known, to)
             if not isinstance(target, Release):
                 raise Conflict(f"{to} is warm already", next_step=f"proxyctl rollback {service}")
-            done = await _open_and_follow(shop, Asked(Kind.ROLLBACK, plan.blue_green(), reason, output), target)
+            asked = Asked(Kind.ROLLBACK, lambda service, known: plan.at_once(), reason, output)
+            done = await _open_and_follow(shop, asked, target)
             if output.as_json:
                 print_json(_result(done))
 

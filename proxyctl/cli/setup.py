@@ -7,8 +7,8 @@ import asyncio
 import click
 
 from proxyctl.cli.options import Output, ProjectOptions, output_options, print_json, project_options, reason_option, say
-from proxyctl.cli.releases import Asked, deploy_each
-from proxyctl.domain import orders, plan
+from proxyctl.cli.releases import Asked, by_strategy, deploy_each
+from proxyctl.domain import orders
 from proxyctl.domain.state import Kind
 from proxyctl.wiring import workshop
 
@@ -36,7 +36,7 @@ def setup(no_boot: bool, reason: str, project: ProjectOptions, output: Output) -
             for state in filter(lambda state: state.live, known.values()):
                 say(f"live already: {orders.serving(state)}", output.quiet)
             missing = [service for service in shop.config.services if known[service.name].live is None]
-            await deploy_each(shop, Asked(Kind.DEPLOY, plan.blue_green(), reason, output), missing)
+            await deploy_each(shop, Asked(Kind.DEPLOY, by_strategy, reason, output), missing)
             if output.as_json:
                 print_json({name: orders.serving(shop.store.load(name)) for name in known})
 

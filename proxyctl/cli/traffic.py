@@ -20,13 +20,15 @@ from proxyctl.cli.options import (
 )
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
-from proxyctl.domain.model import Colour, Release, ServiceName
+from proxyctl.domain.model import Colour, Release, Seconds, ServiceName
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.split import hundredths
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
 from proxyctl.errors import Conflict, Degraded, GateFailed, Locked, ProxyctlError, RolloutFailed
 from proxyctl.wiring import Workshop, workshop
+
+SWITCHABLE = (Phase.SHIFTING, Phase.PAUSED, Phase.HELD)
 
 
 class Share(click.ParamType):  # type: ignore[type-arg]
@@ -55,12 +57,12 @@ def switch(service: str, to: str | None, reason: str, project: ProjectOptions, o
     """
 
     def order(known: ServiceState, signed: Signed) -> ev.Event:
-        if known.phase is Phase.PAUSED and (to is None or _names(known.candidate, to)):
-            return orders.change_plan(known, plan.blue_green(), signed)
+        if known.phase in SWITCHABLE and (to is None or _names(known.candidate, to)):
+            return orders.change_plan(known, plan.blue_green(_bake(known.candidate)), signed)
         if known.phase is Phase.BAKING and to is not None and _names(known.live, to):
             return orders.abort(known, Outcome.ROLLED_BACK, signed)
         target = orders.warm(known) if to is None else orders.named(known, to)
-        return _open_at(known, Kind.SWITCH, plan.blue_green(), target, signed)
+        return _open_at(known, Kind.SWITCH, target, plan.blue_green(_bake(target)), signed)
 
     _steer(project, service, "switch", reason, order, output)
 
@@ -83,8 +85,8 @@ def weight(service: str, percent: int, reason: str, project: ProjectOptions, out
 
     def order(known: ServiceState, signed: Signed) -> ev.Event:
         if known.rollout is not None:
-            return orders.change_plan(known, plan.at(percent), signed)
-        return _open_at(known, Kind.WEIGHT, plan.at(percent), orders.warm(known), signed)
+            return orders.weigh(known, percent, signed)
+        return _open_at(known, Kind.WEIGHT, orders.warm(known), plan.at(percent), signed)
 
     _steer(project, service, "weight", reason, order, output)
 
@@ -108,7 +110,7 @@ def rollback(service: str, to: str | None, reason: str, project: ProjectOptions,
         if known.rollout is not None:
             return orders.abort(known, Outcome.ROLLED_BACK, signed)
         target = orders.warm(known) if to is None else orders.named(known, to)
-        return _open_at(known, Kind.ROLLBACK, plan.blue_green(), target, signed)
+        return _open_at(known, Kind.ROLLBACK, target, plan.at_once(), signed)
 
     if to is not None and _is_retained(project, service, to):
         from proxyctl.cli.releases import start_retained
@@ -236,7 +238,7 @@ def known_service(shop: Workshop, service: str) -> ServiceName:
 
 
 def _open_at(
-    known: ServiceState, kind: Kind, steps: plan.Plan, target: Placement | Release, signed: Signed
+    known: ServiceState, kind: Kind, target: Placement | Release, steps: plan.Plan, signed: Signed
 ) -> ev.Event:
     if isinstance(target, Release):
         raise Conflict(
@@ -247,6 +249,10 @@ def _open_at(
     if target == known.live:
         raise Conflict(f"{target.release.id} is live already", serving=orders.serving(known))
     return orders.open_warm(known, kind, steps, target, signed)
+
+
+def _bake(target: Placement | Release | None) -> Seconds:
+    return target.release.service.bake if isinstance(target, Placement) else 0.0
 
 
 def _is_retained(project: ProjectOptions, service: str, to: str) -> bool:

@@ -16,6 +16,7 @@ from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
 
 TAG = "@"  # no field can have this name
+FORGOTTEN = {"Rollout": {"bake_since"}}  # fields of older versions that say nothing any more
 
 
 class DecodeError(ValueError):
@@ -68,8 +69,9 @@ def _record(cls: type[Record]) -> Any:
         if not decoders:  # late: a record may hold its own kind, and most kinds are in no journal that is read
             hints = get_type_hints(cls)
             decoders.update({name: _decoder(hints[name]) for name in cls.fields()})
-        return cls(**{name: decoders[name](item) for name, item in value.items() if name != TAG})
+        return cls(**{name: decoders[name](item) for name, item in value.items() if name not in skipped})
 
+    skipped = {TAG} | FORGOTTEN.get(cls.__name__, set())
     return build
 
 

@@ -6,6 +6,7 @@ from proxyctl.domain.model import Colour, ProxySettings, ReleaseId, Route, Secon
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
+from proxyctl.domain.steps import Step
 
 
 class Moment(Record):
@@ -42,6 +43,12 @@ class Move(Record):
     cover: bool
 
 
+class RunHook(Record):
+    """The user's hook of this name has run."""
+
+    name: str
+
+
 class AdoptPolicy(Record):
     """The replicas in this slot are restarted by the engine as their definition says."""
 
@@ -55,7 +62,7 @@ class Retire(Record):
     colour: Colour
 
 
-EFFECTS = (Publish, Start, Move, AdoptPolicy, Retire)
+EFFECTS = (Publish, Start, Move, RunHook, AdoptPolicy, Retire)
 
 # --- without: looking, waiting, noting -------------------------------------------------------------------------
 
@@ -79,11 +86,20 @@ class Recheck(Record):
 
 
 class Watch(Record):
-    """Probe the candidate until it fails, or the window passed."""
+    """Look at the candidate until it fails, or the window passed."""
 
     colour: Colour
     since: Moment | None = None
+    spent: Seconds = 0.0  # of the window, before `since`
     window: Seconds | None = None  # None: until a request comes
+
+
+class Analyse(Record):
+    """Look at the candidate until it fails, or the analysis has a verdict."""
+
+    colour: Colour
+    since: Moment | None = None
+    spent: Seconds = 0.0
 
 
 class Stand(Record):
@@ -94,14 +110,14 @@ class Stand(Record):
     window: Seconds
 
 
-class Hold(Record):
-    """The plan says pause."""
+class Begin(Record):
+    """The wait of this step begins, or goes on after a pause."""
+
+    step: Step
 
 
-class StartBake(Record): ...
-
-
-class EndBake(Record): ...
+class EndPlan(Record):
+    """Every step is done."""
 
 
 class Promote(Record): ...
@@ -116,16 +132,17 @@ Command = (
     Publish
     | Start
     | Move
+    | RunHook
     | AdoptPolicy
     | Retire
     | Observe
     | Gate
     | Recheck
     | Watch
+    | Analyse
     | Stand
-    | Hold
-    | StartBake
-    | EndBake
+    | Begin
+    | EndPlan
     | Promote
     | Close
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxyctl.domain.commands import Command, Moment
-from proxyctl.domain.model import Colour, Incarnation, ProxySettings, ReleaseId, Replica, Route
+from proxyctl.domain.model import Colour, Incarnation, ProxySettings, ReleaseId, Replica, Route, Seconds
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.plan import Plan
 from proxyctl.domain.record import Record
@@ -66,22 +66,80 @@ class SplitMoved(Record):
     cover: bool
 
 
-class StepHeld(Record): ...
+class DwellStarted(Record):
+    """The candidate has its share, and stays there."""
+
+    since: Moment
 
 
-class PlanChanged(Record):
-    """A person told a waiting rollout how to go on."""
+class StepHeld(Record):
+    """The plan says pause."""
 
-    plan: Plan
-    actor: str
-    reason: str
+    since: Moment | None = None
+
+
+class ApprovalAsked(Record):
+    since: Moment
 
 
 class BakeStarted(Record):
     since: Moment
 
 
-class BakePassed(Record): ...
+class ClockLost(Record):
+    """The machine was started again: what had passed of the wait counts, the time it was off does not."""
+
+    since: Moment
+    spent: Seconds
+
+
+class StepPassed(Record):
+    """The wait is over, or the hook succeeded."""
+
+    reason: str = ""
+
+
+class Inconclusive(Record):
+    """The analysis has no verdict at its deadline: a person decides."""
+
+    reason: str
+
+
+class BakePassed(Record):
+    """Every step of the plan is done."""
+
+
+class PlanChanged(Record):
+    """A person told a rollout how to go on."""
+
+    plan: Plan
+    actor: str
+    reason: str
+
+
+class StepSkipped(Record):
+    """A person ended the wait of this step."""
+
+    step: int  # its place in the plan: said twice, it skips once
+    actor: str
+    reason: str
+
+
+class Approved(Record):
+    step: int
+    actor: str
+    reason: str
+
+
+class PauseRequested(Record):
+    at: Moment
+    actor: str
+    reason: str
+
+
+class ResumeRequested(Record):
+    actor: str
+    reason: str
 
 
 class CandidateFailed(Record):
@@ -151,10 +209,19 @@ Event = (
     | GateFailed
     | StepFailed
     | SplitMoved
+    | DwellStarted
     | StepHeld
-    | PlanChanged
+    | ApprovalAsked
     | BakeStarted
+    | ClockLost
+    | StepPassed
+    | Inconclusive
     | BakePassed
+    | PlanChanged
+    | StepSkipped
+    | Approved
+    | PauseRequested
+    | ResumeRequested
     | CandidateFailed
     | AbortRequested
     | Interrupted

@@ -13,6 +13,7 @@ from typing import NewType
 from proxyctl.domain.container import Container as Container  # the nouns are found here, wherever they are written
 from proxyctl.domain.container import DockerHealth as DockerHealth
 from proxyctl.domain.record import Record
+from proxyctl.domain.steps import Step
 from proxyctl.domain.units import Pairs as Pairs
 from proxyctl.domain.units import Seconds as Seconds
 
@@ -78,7 +79,8 @@ class Sticky(StrEnum):
 
 
 class Strategy(StrEnum):
-    BLUE_GREEN = "blue-green"
+    BLUE_GREEN = "blue-green"  # all traffic at once
+    CANARY = "canary"  # share by share
 
 
 class HealthCheck(Record):
@@ -180,6 +182,7 @@ class Service(Edge):
     port: int | None = None  # None: not routed
     replicas: int = 1
     strategy: Strategy = Strategy.BLUE_GREEN
+    steps: tuple[Step, ...] = ()  # of a canary
     bake: Seconds = 60.0
     standby: Seconds = 900.0
     readiness_delay: Seconds = 0.0  # health `none`: running this long is the gate

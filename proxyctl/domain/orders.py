@@ -7,6 +7,7 @@ refused with Conflict, in words.
 from __future__ import annotations
 
 from proxyctl.domain import events as ev
+from proxyctl.domain.commands import Moment
 from proxyctl.domain.model import (
     Colour,
     ProxySettings,
@@ -18,11 +19,12 @@ from proxyctl.domain.model import (
     Route,
 )
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.plan import Pause, Plan, Weight
+from proxyctl.domain.plan import Plan, at, at_once
 from proxyctl.domain.record import Record
-from proxyctl.domain.rollout import ABORTABLE, safe_split, same_traffic
+from proxyctl.domain.rollout import ABORTABLE, GATED, safe_split, same_traffic
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Kind, Phase, Placement, Rollout, ServiceState
+from proxyctl.domain.steps import Approval, Pause, Weight
 from proxyctl.errors import Conflict, UsageError
 
 
@@ -127,11 +129,108 @@ def abort(state: ServiceState, outcome: Outcome, signed: Signed) -> ev.AbortRequ
 
 
 def change_plan(state: ServiceState, plan: Plan, signed: Signed) -> ev.PlanChanged:
-    """Tell a paused rollout how to go on."""
-    if state.phase is not Phase.PAUSED:
-        refuse_while_running(state)
-        raise Conflict(f"{state.service} has no paused rollout", serving=serving(state))
+    """Tell a rollout how to go on."""
+    _gated(state)
     return ev.PlanChanged(plan=plan, actor=signed.actor, reason=signed.reason)
+
+
+def weigh(state: ServiceState, share: int, signed: Signed) -> ev.PlanChanged:
+    """This share, and there until told; the steps that give more come after it."""
+    rollout = _gated(state)
+    return change_plan(state, at(share, then=rollout.plan[rollout.cursor :]), signed)
+
+
+def promote(state: ServiceState, signed: Signed) -> ev.StepSkipped:
+    """End the wait of this step."""
+    rollout = _gated(state)
+    if state.phase is Phase.SHIFTING and rollout.since is None:
+        raise Conflict(
+            f"{state.service} is just moving to its next step",
+            serving=serving(state),
+            next_step=f"look, then repeat it: proxyctl status {state.service}",
+        )
+    return ev.StepSkipped(step=rollout.cursor, actor=signed.actor, reason=signed.reason)
+
+
+def promote_fully(state: ServiceState, signed: Signed) -> ev.PlanChanged:
+    """All traffic at once, and no wait is left."""
+    return change_plan(state, at_once(), signed)
+
+
+def pause(state: ServiceState, now: Moment, signed: Signed) -> ev.PauseRequested:
+    """No step goes on until a person resumes; a failing candidate is taken back all the same."""
+    if _gated(state).paused:
+        raise Conflict(
+            f"{state.service} is paused already", serving=serving(state), next_step=f"proxyctl resume {state.service}"
+        )
+    return ev.PauseRequested(at=now, actor=signed.actor, reason=signed.reason)
+
+
+def resume(state: ServiceState, signed: Signed) -> ev.ResumeRequested | ev.StepSkipped:
+    """The wait goes on with the time that it had left. A pause of the plan is over; an analysis without a verdict
+    begins anew."""
+    rollout = _gated(state)
+    if isinstance(rollout.step, Approval) and not rollout.paused:
+        raise Conflict(
+            f"{state.service} waits to be approved",
+            serving=serving(state),
+            next_step=f"proxyctl approve {state.service}, or proxyctl deny {state.service}",
+        )
+    if isinstance(rollout.step, Pause) and not rollout.paused:
+        return promote(state, signed)
+    if state.phase not in (Phase.PAUSED, Phase.HELD):
+        raise Conflict(
+            f"{state.service} is not paused: it is {state.phase}",
+            serving=serving(state),
+            next_step=f"proxyctl promote {state.service} ends the wait of this step",
+        )
+    return ev.ResumeRequested(actor=signed.actor, reason=signed.reason)
+
+
+def approve(state: ServiceState, signed: Signed) -> ev.Approved:
+    return ev.Approved(step=_asking(state).cursor, actor=signed.actor, reason=signed.reason)
+
+
+def deny(state: ServiceState, signed: Signed) -> ev.AbortRequested:
+    _asking(state)
+    return abort(
+        state, Outcome.ABORTED, signed.replace(reason=f"denied{': ' + signed.reason if signed.reason else ''}")
+    )
+
+
+def _asking(state: ServiceState) -> Rollout:
+    rollout = _gated(state)
+    if state.phase is not Phase.HELD or not isinstance(rollout.step, Approval):
+        raise Conflict(
+            f"{state.service} does not ask for approval: it is {state.phase}",
+            serving=serving(state),
+            next_step=f"proxyctl status {state.service}",
+        )
+    return rollout
+
+
+def _gated(state: ServiceState) -> Rollout:
+    """The rollout, whose candidate has passed its gate and is not on its way out. Raises Conflict."""
+    if state.phase not in GATED or state.rollout is None:
+        refuse_while_running(state)
+        raise Conflict(
+            f"{state.service} has no rollout: it is {state.phase}",
+            serving=serving(state),
+            next_step=f"proxyctl deploy {state.service}",
+        )
+    return state.rollout
+
+
+def retry(state: ServiceState) -> Release:
+    """The release that was started last, and was not promoted. Raises Conflict."""
+    refuse_while_running(state)
+    if state.tried is None:
+        raise Conflict(
+            f"{state.service} has no release to try again: the last one was promoted",
+            serving=serving(state),
+            next_step=f"proxyctl deploy {state.service}",
+        )
+    return state.tried
 
 
 def carried_out(state: ServiceState, order: ev.Event) -> bool:
@@ -140,10 +239,16 @@ def carried_out(state: ServiceState, order: ev.Event) -> bool:
         case ev.AbortRequested():
             arrived = same_traffic(state.split, safe_split(state)) and not state.unsure
             return state.phase in (Phase.ABORTING, Phase.IDLE) and arrived
-        case ev.PlanChanged(plan=(Weight(share=share), Pause())) if state.candidate is not None:
+        case ev.PlanChanged(plan=(Weight(share=share), Pause(), *_)) if state.candidate is not None:
             return state.phase is Phase.PAUSED and Split(state.candidate.colour, share).same_traffic(state.split)
         case ev.PlanChanged():
             return state.phase in (Phase.BAKING, Phase.PROMOTING, Phase.IDLE)
+        case ev.StepSkipped(step=step) | ev.Approved(step=step):
+            return state.rollout is None or state.rollout.cursor > step
+        case ev.PauseRequested():
+            return state.rollout is None or state.rollout.paused
+        case ev.ResumeRequested():
+            return state.phase is not Phase.HELD and not (state.rollout and state.rollout.paused)
         case _:
             return False
 

@@ -1,27 +1,29 @@
-"""A plan: the frozen list of steps of one rollout. Pure. Start at the constructors blue_green(), at() and hold()."""
+"""A plan: the frozen list of steps of one rollout. Pure. Start at of()."""
 
 from __future__ import annotations
 
-from proxyctl.domain.record import Record
+from proxyctl.domain.model import Service, Strategy
 from proxyctl.domain.split import WHOLE
+from proxyctl.domain.steps import Analysis, Approval, Bake, Hook, Pause, Step, Weight
+from proxyctl.domain.units import Seconds, lasting
 
-
-class Weight(Record):
-    """Give the candidate this share of traffic."""
-
-    share: int  # hundredths of a percent
-
-
-class Pause(Record):
-    """Wait, watching, until a person says how to go on."""
-
-
-Step = Weight | Pause
 Plan = tuple[Step, ...]
 
 
-def blue_green() -> Plan:
-    """All traffic at once."""
+def of(service: Service, beside_live: bool) -> Plan:
+    """What a deploy of this service goes by. The first release has nobody to be compared with, nor to share with."""
+    if service.strategy is Strategy.CANARY and beside_live:
+        return (*service.steps, *_bake(service.bake))
+    return blue_green(service.bake)
+
+
+def blue_green(bake: Seconds) -> Plan:
+    """All traffic at once, then watched."""
+    return (*at_once(), *_bake(bake))
+
+
+def at_once() -> Plan:
+    """All traffic at once, and that is all."""
     return (Weight(share=WHOLE),)
 
 
@@ -30,15 +32,43 @@ def hold() -> Plan:
     return (Pause(),)
 
 
-def at(share: int) -> Plan:
-    """This share, and there until told."""
-    return (Weight(share=share), Pause())
+def at(share: int, then: Plan = ()) -> Plan:
+    """This share, and there until told; then on, with those steps of `then` that give more."""
+    return (Weight(share=share), Pause(), *_beyond(share, then))
+
+
+def _beyond(share: int, plan: Plan) -> Plan:
+    """From its first step that gives more than this share."""
+    for at, step in enumerate(plan):
+        if isinstance(step, Weight) and step.share > share:
+            return plan[at:]
+    return ()
+
+
+def _bake(window: Seconds) -> Plan:
+    return (Bake(window=window),) if window else ()
 
 
 def words(step: Step) -> str:
     """One step as `plan` and `status` print it."""
     match step:
-        case Weight():
-            return f"weight {step.share / 100:g} %"
-        case Pause():
+        case Weight(share=share, dwell=dwell):
+            return f"weight {share / 100:g} %{_stay(dwell)}"
+        case Pause(window=None):
             return "pause until told"
+        case Pause(window=window):
+            return f"pause for {lasting(window or 0.0)}"
+        case Analysis():
+            return "until the analysis passes"
+        case Approval():
+            return "until it is approved"
+        case Hook(name=name):
+            return f"hook {name}"
+        case Bake(window=window):
+            return f"bake for {lasting(window)}"
+
+
+def _stay(dwell: Seconds | None) -> str:
+    if dwell is None:
+        return " until the analysis passes"
+    return f" for {lasting(dwell)}" if dwell else ""

@@ -14,15 +14,16 @@ from typing import Final, TypeVar
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain.model import Colour, Role
-from proxyctl.domain.plan import Pause, Weight
 from proxyctl.domain.split import Split
-from proxyctl.domain.state import Kind, Outcome, Phase, Placement, Rollout, ServiceState
+from proxyctl.domain.state import Outcome, Phase, Placement, Rollout, ServiceState
+from proxyctl.domain.steps import Analysis, Bake, Hook, Pause, Step, Weight
 
 T = TypeVar("T")
 
 RETAINED = 10  # releases that `rollback --to` can start again
 
-ABORTABLE: Final = (Phase.STARTING, Phase.GATING, Phase.SHIFTING, Phase.PAUSED, Phase.BAKING)
+GATED: Final = (Phase.SHIFTING, Phase.PAUSED, Phase.HELD, Phase.BAKING)  # the plan is being gone by
+ABORTABLE: Final = (Phase.STARTING, Phase.GATING, *GATED)
 
 MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
     Phase.IDLE: {
@@ -48,18 +49,28 @@ MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
     },
     Phase.SHIFTING: {
         ev.SplitMoved: Phase.SHIFTING,
+        ev.DwellStarted: Phase.SHIFTING,
         ev.StepHeld: Phase.PAUSED,
+        ev.ApprovalAsked: Phase.HELD,
         ev.BakeStarted: Phase.BAKING,
+        ev.StepPassed: Phase.SHIFTING,
+        ev.Inconclusive: Phase.HELD,
+        ev.BakePassed: Phase.PROMOTING,
         ev.StepFailed: Phase.ABORTING,
         ev.Interrupted: Phase.ABORTING,
     },
     Phase.PAUSED: {
-        ev.PlanChanged: Phase.SHIFTING,
-        ev.CandidateFailed: Phase.ABORTING,
+        ev.StepPassed: Phase.SHIFTING,
+        ev.ResumeRequested: Phase.SHIFTING,
+    },
+    Phase.HELD: {
+        ev.Approved: Phase.SHIFTING,
+        ev.ResumeRequested: Phase.SHIFTING,
     },
     Phase.BAKING: {
+        ev.StepPassed: Phase.SHIFTING,
+        ev.Inconclusive: Phase.HELD,
         ev.BakePassed: Phase.PROMOTING,
-        ev.CandidateFailed: Phase.ABORTING,
     },
     Phase.PROMOTING: {
         ev.PolicyAdopted: Phase.PROMOTING,
@@ -83,6 +94,14 @@ MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
 }
 for _phase in ABORTABLE:
     MOVES[_phase][ev.AbortRequested] = Phase.ABORTING
+for _phase in GATED:
+    MOVES[_phase] |= {
+        ev.CandidateFailed: Phase.ABORTING,
+        ev.ClockLost: _phase,
+        ev.PlanChanged: Phase.SHIFTING,
+        ev.StepSkipped: Phase.SHIFTING,
+        ev.PauseRequested: Phase.PAUSED,
+    }
 
 
 class UnlawfulEvent(Exception):
@@ -120,10 +139,20 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
             return _placed(state, _candidate(state).replace(gated=event.incarnations))
         case ev.SplitMoved():
             return _moved(state, event)
-        case ev.BakeStarted():
-            return _rolled(state, bake_since=event.since)
+        case ev.DwellStarted() | ev.StepHeld() | ev.ApprovalAsked() | ev.BakeStarted():
+            return _rolled(state, since=event.since)
+        case ev.ClockLost():
+            return _rolled(state, since=event.since, spent=event.spent)
+        case ev.StepPassed():
+            return _next_step(state)
+        case ev.StepSkipped() | ev.Approved():
+            return _next_step(state) if event.step == _rollout(state).cursor else state
+        case ev.PauseRequested():
+            return _paused_at(state, event.at)
+        case ev.ResumeRequested():
+            return _resumed(state)
         case ev.PlanChanged():
-            return _rolled(state, plan=event.plan, cursor=0)
+            return _rolled(state, plan=event.plan, cursor=0, since=None, spent=0.0, paused=False)
         case ev.GateFailed():
             return _failed(state, Outcome.FAILED, event.reason)
         case ev.StepFailed():
@@ -149,7 +178,7 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
             return state.replace(trouble=event.reason)
         case ev.RecoveryStarted():
             return state.replace(trouble="")
-        case ev.StepHeld() | ev.BakePassed() | ev.StandbyEnded() | ev.Intended():
+        case ev.Inconclusive() | ev.BakePassed() | ev.StandbyEnded() | ev.Intended():
             return state
 
 
@@ -160,6 +189,7 @@ def _opened(state: ServiceState, rollout: Rollout, placement: Placement | None) 
         return _placed(state, _must(state.at(rollout.colour)).replace(role=Role.CANDIDATE))
     state = state.replace(
         arriving=placement,
+        tried=placement.release,
         next_release=max(state.next_release, _number(placement.release.id) + 1),
     )
     return _settle(state)
@@ -176,13 +206,30 @@ def _moved(state: ServiceState, event: ev.SplitMoved) -> ServiceState:
     state = state.replace(split=event.split, cover=event.cover, unsure=False)
     if state.phase is not Phase.SHIFTING:
         return state
+    step = _rollout(state).step
+    done = isinstance(step, Weight) and step.dwell == 0 and _reached(state, step)
+    return _next_step(state) if done else state
+
+
+def _reached(state: ServiceState, step: Weight) -> bool:
+    return not state.unsure and Split(_rollout(state).colour, step.share).same_traffic(state.split)
+
+
+def _next_step(state: ServiceState) -> ServiceState:
+    return _rolled(state, cursor=_rollout(state).cursor + 1, since=None, spent=0.0, paused=False)
+
+
+def _paused_at(state: ServiceState, now: do.Moment) -> ServiceState:
+    """What had passed of the wait counts when it goes on."""
     rollout = _rollout(state)
-    return _rolled(state, cursor=rollout.cursor + 1) if _reached(state, rollout) else state
+    passed = rollout.since.elapsed(now) if rollout.since else 0.0
+    return _rolled(state, since=None, spent=rollout.spent + passed, paused=True)
 
 
-def _reached(state: ServiceState, rollout: Rollout) -> bool:
-    step = rollout.step
-    return isinstance(step, Weight) and Split(rollout.colour, step.share).same_traffic(state.split)
+def _resumed(state: ServiceState) -> ServiceState:
+    """A wait that a person stopped goes on; one that ended without a verdict begins anew."""
+    spent = _rollout(state).spent if state.phase is Phase.PAUSED else 0.0
+    return _rolled(state, since=None, spent=spent, paused=False)
 
 
 def _as_if_done(state: ServiceState) -> ServiceState:
@@ -215,7 +262,7 @@ def _promoted(state: ServiceState, event: ev.Promoted) -> ServiceState:
     """The release is retained from now on: one that never was live is nothing to go back to."""
     candidate, live = _candidate(state), state.live
     others = tuple(release for release in state.releases if release.id != candidate.release.id)
-    state = state.replace(releases=(*others, candidate.release)[-RETAINED:])
+    state = state.replace(releases=(*others, candidate.release)[-RETAINED:], tried=None)
     if live is not None:
         state = _placed(state, live.replace(role=Role.STANDBY))
     state = _placed(state, candidate.replace(role=Role.LIVE))
@@ -273,31 +320,52 @@ def _gating(state: ServiceState) -> do.Command:
 
 
 def _shifting(state: ServiceState) -> do.Command:
+    step = _rollout(state).step
+    if step is None:
+        return do.EndPlan()
+    if isinstance(step, Hook):
+        return do.RunHook(name=step.name)
+    if isinstance(step, Weight) and (step.dwell == 0 or not _reached(state, step)):
+        return _move_on(state, step)
+    return _wait(state, step)
+
+
+def _move_on(state: ServiceState, step: Weight) -> do.Command:
+    cover = _coverable(state)
+    if cover and not state.cover:  # up before the move: a request in flight keeps the pool that it chose
+        return do.Move(split=state.split, cover=True)
+    return do.Move(split=Split(_rollout(state).colour, step.share), cover=cover)
+
+
+def _wait(state: ServiceState, step: Step) -> do.Command:
+    """Every wait is a watch over the candidate."""
     rollout = _rollout(state)
-    match rollout.step:
-        case Weight(share=share):
-            target = Split(rollout.colour, share)
-            cover = _coverable(state)
-            if cover and not state.cover:  # up before the move: a request in flight keeps the pool that it chose
-                return do.Move(split=state.split, cover=True)
-            return do.Move(split=target, cover=cover)
-        case Pause():
-            return do.Hold()
-        case None:
-            return do.StartBake()
+    if rollout.since is None:
+        return do.Begin(step=step)
+    match step:
+        case Weight(dwell=None) | Analysis():
+            return do.Analyse(colour=rollout.colour, since=rollout.since, spent=rollout.spent)
+        case Weight(dwell=window) | Pause(window=window) | Bake(window=window):
+            return do.Watch(colour=rollout.colour, since=rollout.since, spent=rollout.spent, window=window)
+        case _:
+            return do.Watch(colour=rollout.colour)
 
 
 def _paused(state: ServiceState) -> do.Command:
-    return do.Watch(colour=_candidate(state).colour)
+    """By the plan, or by a person: then until he resumes."""
+    rollout = _rollout(state)
+    if rollout.paused or rollout.step is None:
+        return do.Watch(colour=rollout.colour)
+    return _wait(state, rollout.step)
+
+
+def _held(state: ServiceState) -> do.Command:
+    return do.Watch(colour=_rollout(state).colour)
 
 
 def _baking(state: ServiceState) -> do.Command:
-    """A rollback does not bake: there is nothing better to go back to."""
-    candidate, rollout = _candidate(state), _rollout(state)
-    bake = candidate.release.service.bake
-    if bake == 0 or rollout.kind is Kind.ROLLBACK:
-        return do.EndBake()
-    return do.Watch(colour=candidate.colour, since=rollout.bake_since, window=bake)
+    step = _rollout(state).step
+    return do.EndPlan() if step is None else _wait(state, step)
 
 
 def _promoting(state: ServiceState) -> do.Command:
@@ -351,6 +419,7 @@ NEXT: Final[dict[Phase, Callable[[ServiceState], do.Command | None]]] = {
     Phase.GATING: _gating,
     Phase.SHIFTING: _shifting,
     Phase.PAUSED: _paused,
+    Phase.HELD: _held,
     Phase.BAKING: _baking,
     Phase.PROMOTING: _promoting,
     Phase.ABORTING: _aborting,

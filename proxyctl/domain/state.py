@@ -15,12 +15,14 @@ from proxyctl.domain.model import (
     Role,
     RolloutId,
     Route,
+    Seconds,
     ServiceName,
 )
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.plan import Plan, Step
+from proxyctl.domain.plan import Plan
 from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
+from proxyctl.domain.steps import Step
 
 __all__ = ["Kind", "Outcome", "Phase", "Placement", "Rollout", "ServiceState"]
 
@@ -80,8 +82,10 @@ class Rollout(Record):
     actor: str
     reason: str
     opened: float  # unix time
-    cursor: int = 0
-    bake_since: Moment | None = None
+    cursor: int = 0  # the step that is being done
+    since: Moment | None = None  # when its wait began, or went on
+    spent: Seconds = 0.0  # of the wait, before `since`
+    paused: bool = False  # by a person: no step goes on
     outcome: Outcome | None = None  # set when the end is known, before it is reached
     why: str = ""
 
@@ -106,6 +110,7 @@ class ServiceState(Record):
     standby_since: Moment | None = None
     trouble: str = ""  # why the service is degraded
     releases: tuple[Release, ...] = ()  # oldest first; `rollback --to` can start these again
+    tried: Release | None = None  # started last, and not promoted: `retry` starts it again
     next_release: int = 1
     next_rollout: int = 1
 

@@ -9,6 +9,7 @@ from proxyctl.domain import events as ev
 from proxyctl.domain.model import ServiceName
 from proxyctl.domain.record import Record
 from proxyctl.domain.state import Rollout
+from proxyctl.domain.units import lasting
 from proxyctl.ports import Entry
 
 
@@ -59,14 +60,32 @@ def sentence(event: ev.Event) -> str:
             return f"failed: {reason}"
         case ev.SplitMoved(split=split, cover=cover):
             return f"live: {split or 'nobody serves'}{', each colour covers the other' if cover else ''}"
+        case ev.DwellStarted():
+            return "the candidate has its share, and is watched"
         case ev.StepHeld():
-            return "paused until told: switch, weight or abort"
+            return "paused, as planned"
+        case ev.ApprovalAsked():
+            return "waiting to be approved: approve or deny"
+        case ev.ClockLost(spent=spent):
+            return f"the machine was started again; {lasting(round(spent))} of the wait had passed"
+        case ev.StepPassed(reason=reason):
+            return f"step passed{': ' + reason if reason else ''}"
+        case ev.Inconclusive(reason=reason):
+            return f"held, a person decides: {reason}"
+        case ev.StepSkipped(actor=actor, reason=reason):
+            return f"step ended by {actor}{': ' + reason if reason else ''}"
+        case ev.Approved(actor=actor, reason=reason):
+            return f"approved by {actor}{': ' + reason if reason else ''}"
+        case ev.PauseRequested(actor=actor, reason=reason):
+            return f"paused by {actor}{': ' + reason if reason else ''}"
+        case ev.ResumeRequested(actor=actor, reason=reason):
+            return f"resumed by {actor}{': ' + reason if reason else ''}"
         case ev.PlanChanged(actor=actor):
             return f"told by {actor} how to go on"
         case ev.BakeStarted():
             return "all traffic on the candidate; the bake begins"
         case ev.BakePassed():
-            return "bake passed"
+            return "every step is done"
         case ev.CandidateFailed(reason=reason):
             return f"the candidate failed: {reason}"
         case ev.AbortRequested(actor=actor, outcome=outcome, reason=reason):
@@ -99,6 +118,8 @@ def intent(command: do.Command) -> str:
             return f"starting {colour}"
         case do.Move(split=split, cover=cover):
             return f"moving traffic to {split or 'nobody'}{' with cover' if cover else ''}"
+        case do.RunHook(name=name):
+            return f"running hook {name}"
         case do.AdoptPolicy():
             return "adopting the restart policy"
         case do.Retire(release=release):

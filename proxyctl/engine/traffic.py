@@ -11,6 +11,7 @@ from proxyctl.domain.commands import Moment
 from proxyctl.domain.model import Colour, HealthKind, Incarnation, Replica
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.state import Placement, ServiceState
+from proxyctl.domain.steps import Approval, Bake, Pause
 from proxyctl.engine.runner import Facts, Hands
 from proxyctl.errors import DockerUnavailable
 from proxyctl.ports import Clock, Endpoint, Flags, Inspector, Life, Prober, ProbeResult, ReplicaState, Splits
@@ -30,9 +31,8 @@ class TrafficHands:
             do.Observe: self._observe,
             do.Recheck: self._recheck,
             do.Move: self._move,
-            do.Hold: self._hold,
-            do.StartBake: self._start_bake,
-            do.EndBake: self._end_bake,
+            do.Begin: self._begin,
+            do.EndPlan: self._end_plan,
             do.Promote: self._promote,
             do.Close: self._close,
         }
@@ -79,13 +79,19 @@ class TrafficHands:
             await self._splits.move(state.service, flags)
         return [ev.SplitMoved(split=command.split, cover=command.cover)]
 
-    async def _hold(self, _state: ServiceState, _command: do.Hold) -> Facts:
-        return [ev.StepHeld()]
+    async def _begin(self, _state: ServiceState, command: do.Begin) -> Facts:
+        now = moment(self._clock)
+        match command.step:
+            case Pause():
+                return [ev.StepHeld(since=now)]
+            case Approval():
+                return [ev.ApprovalAsked(since=now)]
+            case Bake():
+                return [ev.BakeStarted(since=now)]
+            case _:
+                return [ev.DwellStarted(since=now)]
 
-    async def _start_bake(self, _state: ServiceState, _command: do.StartBake) -> Facts:
-        return [ev.BakeStarted(since=moment(self._clock))]
-
-    async def _end_bake(self, _state: ServiceState, _command: do.EndBake) -> Facts:
+    async def _end_plan(self, _state: ServiceState, _command: do.EndPlan) -> Facts:
         return [ev.BakePassed()]
 
     async def _promote(self, _state: ServiceState, _command: do.Promote) -> Facts:

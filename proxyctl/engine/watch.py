@@ -40,7 +40,9 @@ class Watch:
         self._bus = bus
 
     async def candidate(self, state: ServiceState, command: do.Watch) -> Facts:
-        """BakePassed when the window passed, CandidateFailed when it got sick before."""
+        """StepPassed when the window passed, CandidateFailed when it got sick before."""
+        if command.since is not None and command.since.boot != self._clock.boot:
+            return [ev.ClockLost(since=moment(self._clock), spent=command.spent)]
         placed = placement(state, command.colour)
         eyes = [self._probes(placed, replica) for replica in placed.replicas]
         tasks = [asyncio.ensure_future(eye) for eye in (self._window(command), self._containers(placed), *eyes)]
@@ -54,13 +56,13 @@ class Watch:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return [ev.BakePassed()]
+        return [ev.StepPassed()]
 
     async def _window(self, command: do.Watch) -> None:
         """Returns when the window passed; without a window, never."""
         while True:
             now = moment(self._clock)
-            elapsed = command.since.elapsed(now) if command.since else 0.0
+            elapsed = command.spent + (command.since.elapsed(now) if command.since else 0.0)
             self._bus.tell(Watched(elapsed=elapsed, window=command.window or 0.0))
             if command.window is not None and elapsed >= command.window:
                 return

@@ -104,7 +104,7 @@ async def standby_ends(arena: Arena) -> ServiceState:
 async def canary_grows(arena: Arena) -> ServiceState:
     await arena.deploy("app:2", Kind.STAGE, plan.at(500))
     await arena.order(lambda s: orders.change_plan(s, plan.at(5000), SIGNED))
-    return await arena.order(lambda s: orders.change_plan(s, plan.blue_green(), SIGNED))
+    return await arena.order(lambda s: orders.change_plan(s, plan.blue_green(1.0), SIGNED))
 
 
 async def canary_shrinks(arena: Arena) -> ServiceState:
@@ -212,7 +212,7 @@ def abort(state: ServiceState) -> ev.Event:
 def back(state: ServiceState) -> ev.Event:
     if state.rollout is not None:
         return orders.abort(state, Outcome.ROLLED_BACK, SIGNED)
-    return orders.open_warm(state, Kind.ROLLBACK, plan.blue_green(), orders.warm(state), SIGNED)
+    return orders.open_warm(state, Kind.ROLLBACK, plan.at_once(), orders.warm(state), SIGNED)
 
 
 def weight(state: ServiceState) -> ev.Event:

@@ -75,7 +75,7 @@ def test_cover_by_a_colour_where_nothing_stands_is_found(journal: Journal) -> No
 
 def test_a_writer_that_writes_after_its_successor_is_found(journal: Journal) -> None:
     late = [*journal[:-1], journal[-1].replace(fence=1)]
-    assert "10: 42 of web was written under fence 1 after a higher one" in broken_journal(late)
+    assert "10: 43 of web was written under fence 1 after a higher one" in broken_journal(late)
 
 
 def test_the_fence_of_one_service_says_nothing_about_another(journal: Journal) -> None:
@@ -84,7 +84,7 @@ def test_the_fence_of_one_service_says_nothing_about_another(journal: Journal) -
 
 
 def test_a_generation_lower_than_one_before_is_found(journal: Journal) -> None:
-    other = [entry.replace(fence=9) for entry in journal[14:17]]
+    other = [entry.replace(fence=9) for entry in journal[15:18]]
     published = last(journal, ev.RoutePublished)
     later = journal[published].event.replace(generation=0)
     tail = [other[0], journal[published - 1].replace(fence=9), journal[published].replace(fence=9, event=later)]
@@ -95,18 +95,18 @@ def test_a_generation_lower_than_one_before_is_found(journal: Journal) -> None:
 def test_a_release_stopped_while_it_has_traffic_is_found(journal: Journal) -> None:
     move = last(journal, ev.SplitMoved)
     still_served = bent(journal, move, split=Split(Colour.BLUE, 9_500))
-    assert "8: 41 stops web-2 while the split is blue 95 % green 5 %" in broken_journal(still_served)
+    assert "8: 42 stops web-2 while the split is blue 95 % green 5 %" in broken_journal(still_served)
 
 
 def test_a_release_stopped_while_it_may_cover_is_found(journal: Journal) -> None:
     covered = bent(journal, last(journal, ev.SplitMoved), cover=True)
-    assert broken_journal(covered) == ["8: 41 stops web-2 while it may cover the other colour"]
+    assert broken_journal(covered) == ["8: 42 stops web-2 while it may cover the other colour"]
 
 
 @pytest.mark.parametrize("cut", [3, -1])
 def test_connections_cut_before_the_drain_deadline_are_found(journal: Journal, cut: int) -> None:
     hasty = bent(journal, last(journal, ev.Retired), cut=cut)
-    assert broken_journal(hasty) == [f"8: 42 cut {cut} connections of web-2 after 0 s of 2 s"]
+    assert broken_journal(hasty) == [f"8: 43 cut {cut} connections of web-2 after 0 s of 2 s"]
 
 
 def test_connections_cut_after_the_drain_deadline_are_told_and_right(journal: Journal) -> None:
@@ -117,9 +117,9 @@ def test_connections_cut_after_the_drain_deadline_are_told_and_right(journal: Jo
 def test_an_outcome_that_nobody_announced_is_found(journal: Journal) -> None:
     intent = last(journal, ev.Intended, do.Retire)
     found = broken_journal([*journal[:intent], *journal[intent + 1 :]])
-    assert found == ["10: 42 of web is a Retired that nobody announced"]
+    assert found == ["10: 43 of web is a Retired that nobody announced"]
 
 
 def test_an_outcome_of_what_another_writer_announced_is_found(journal: Journal) -> None:
     taken_over = [*journal[:-1], journal[-1].replace(fence=99)]
-    assert broken_journal(taken_over) == ["10: 42 of web is a Retired that another writer announced"]
+    assert broken_journal(taken_over) == ["10: 43 of web is a Retired that another writer announced"]

@@ -9,7 +9,9 @@ import pytest
 from proxyctl.domain.codec import decode, encode
 from proxyctl.domain.container import Access, Container, DockerHealth, GrantedFile, Hook, Limits, Pull, Tmpfs, Ulimit
 from proxyctl.domain.events import Retired
-from proxyctl.domain.model import Colour, ReleaseId
+from proxyctl.domain.model import Colour, ProxySettings, ReleaseId, RolloutId
+from proxyctl.domain.state import Kind, Rollout
+from proxyctl.domain.steps import Weight
 
 FIRST_VERSION: dict[str, Any] = {
     "@": "Container",
@@ -56,6 +58,31 @@ def test_a_definition_of_the_first_version_loads_with_the_defaults_of_what_it_di
 def test_a_retirement_of_the_first_version_knew_of_no_hooks() -> None:
     old = {"@": "Retired", "release": "web-1", "colour": "blue", "cut": 0}
     assert decode(Retired, old) == Retired(release=ReleaseId("web-1"), colour=Colour.BLUE, cut=0)
+
+
+def test_a_rollout_of_the_first_version_baked_since_a_moment_of_its_own() -> None:
+    rollout = Rollout(
+        id=RolloutId("web-r1"),
+        kind=Kind.DEPLOY,
+        release=ReleaseId("web-1"),
+        colour=Colour.BLUE,
+        replaces=None,
+        plan=(Weight(share=10_000),),
+        fresh=True,
+        route=None,
+        before=None,
+        settings=ProxySettings(),
+        actor="ann",
+        reason="",
+        opened=1.0,
+    )
+    old = encode(rollout) | {
+        "bake_since": {"@": "Moment", "boot": "b", "at": 1.0},
+        "plan": [{"@": "Weight", "share": 10_000}],
+    }
+    for name in ("since", "spent", "paused"):
+        del old[name]
+    assert decode(Rollout, old) == rollout
 
 
 @pytest.mark.parametrize(

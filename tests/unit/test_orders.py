@@ -12,9 +12,10 @@ from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Colour, ProxySettings
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.rollout import ABORTABLE, MOVES, advance
+from proxyctl.domain.rollout import ABORTABLE, GATED, MOVES, advance
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Kind, Phase, ServiceState
+from proxyctl.domain.steps import Approval, Weight
 from proxyctl.errors import Conflict, UsageError
 from tests.arena import WEB, Arena
 
@@ -23,7 +24,7 @@ UNSEEN = ServiceState(service=WEB)
 IN_A_ROLLOUT = [phase for phase in MOVES if phase not in (Phase.IDLE, Phase.DRAINING)]
 NOT_ABORTABLE = [phase for phase in MOVES if phase not in ABORTABLE]
 
-switch = partial(orders.change_plan, plan=plan.blue_green(), signed=ANN)
+switch = partial(orders.change_plan, plan=plan.blue_green(1.0), signed=ANN)
 abort = partial(orders.abort, outcome=Outcome.ABORTED, signed=ANN)
 
 
@@ -32,13 +33,14 @@ def to_a_quarter(state: ServiceState) -> ev.Event:
 
 
 async def a_long_story() -> Arena:
-    """web-2 grows from a quarter to all and its standby ends; web-3 is taken back while nginx is silent."""
+    """web-2 grows from a quarter to all and its standby ends; web-3 waits for a yes, and is taken back while nginx is
+    silent."""
     arena = Arena()
     await arena.deploy("app:1")
     await arena.deploy("app:2", Kind.STAGE, plan.at(2500))
     await arena.order(switch)
     await arena.end_standby()
-    await arena.deploy("app:3", Kind.STAGE, plan.at(500))
+    await arena.deploy("app:3", Kind.STAGE, (Weight(share=500), Approval()))
     arena.world.nginx_down = True
     await arena.order(abort)
     return arena
@@ -59,7 +61,7 @@ async def with_a_standby() -> ServiceState:
 async def open_fresh(state: ServiceState) -> ev.RolloutOpened:
     """The order that `deploy` gives for what stands in this state."""
     release = (await with_a_standby()).releases[0].replace(id=orders.next_release_id(state))
-    return orders.open_fresh(state, Kind.DEPLOY, plan.blue_green(), release, (), None, ProxySettings(), ANN)
+    return orders.open_fresh(state, Kind.DEPLOY, plan.blue_green(1.0), release, (), None, ProxySettings(), ANN)
 
 
 # --- one rollout at a time ---------------------------------------------------------------------------------------
@@ -96,7 +98,7 @@ async def test_while_a_standby_leaves_no_rollout_starts_and_waiting_is_the_advic
 async def test_a_warm_release_cannot_be_opened_while_a_rollout_runs_either() -> None:
     standby = orders.warm(await with_a_standby())
     with pytest.raises(Conflict, match="rollout web-r2 of web-2 is baking"):
-        orders.open_warm(await in_phase(Phase.BAKING), Kind.SWITCH, plan.blue_green(), standby, ANN)
+        orders.open_warm(await in_phase(Phase.BAKING), Kind.SWITCH, plan.blue_green(1.0), standby, ANN)
 
 
 # --- opening -----------------------------------------------------------------------------------------------------
@@ -131,7 +133,7 @@ async def test_a_number_is_not_given_again_when_its_rollout_failed() -> None:
 async def test_a_warm_release_is_opened_where_it_stands() -> None:
     state = await with_a_standby()
     standby = orders.warm(state)
-    opened = orders.open_warm(state, Kind.ROLLBACK, plan.blue_green(), standby, ANN)
+    opened = orders.open_warm(state, Kind.ROLLBACK, plan.at_once(), standby, ANN)
     assert opened.placement is None
     assert (opened.rollout.release, opened.rollout.colour) == ("web-1", standby.colour)
     assert (opened.rollout.fresh, opened.rollout.route) == (False, state.route)
@@ -139,7 +141,7 @@ async def test_a_warm_release_is_opened_where_it_stands() -> None:
 
 async def test_who_asked_and_why_is_in_the_event() -> None:
     state = await with_a_standby()
-    opened = orders.open_warm(state, Kind.ROLLBACK, plan.blue_green(), orders.warm(state), ANN)
+    opened = orders.open_warm(state, Kind.ROLLBACK, plan.at_once(), orders.warm(state), ANN)
     assert (opened.rollout.actor, opened.rollout.reason, opened.rollout.opened) == ("ann", "too slow", 2.0)
     aborted = abort(await in_phase(Phase.BAKING))
     assert (aborted.actor, aborted.reason) == ("ann", "too slow")
@@ -182,18 +184,18 @@ async def test_a_paused_rollout_takes_another_plan_from_its_start() -> None:
     told = advance(state, switch(state))
     assert told.phase is Phase.SHIFTING
     assert told.rollout is not None
-    assert (told.rollout.plan, told.rollout.cursor) == (plan.blue_green(), 0)
+    assert (told.rollout.plan, told.rollout.cursor) == (plan.blue_green(1.0), 0)
 
 
-@pytest.mark.parametrize("phase", [phase for phase in IN_A_ROLLOUT if phase is not Phase.PAUSED])
-async def test_a_rollout_that_does_not_wait_takes_no_other_plan(phase: Phase) -> None:
+@pytest.mark.parametrize("phase", [phase for phase in IN_A_ROLLOUT if phase not in GATED])
+async def test_before_its_gate_and_after_its_end_a_rollout_takes_no_other_plan(phase: Phase) -> None:
     state = await in_phase(phase)
     with pytest.raises(Conflict, match=rf"rollout web-r\d of web-\d is {phase}"):
         to_a_quarter(state)
 
 
 async def test_without_a_rollout_there_is_no_plan_to_change() -> None:
-    with pytest.raises(Conflict, match="web has no paused rollout") as refusal:
+    with pytest.raises(Conflict, match="web has no rollout: it is idle") as refusal:
         switch(await in_phase(Phase.IDLE))
     assert refusal.value.serving == "web: web-1 (blue) 100 %"
     with pytest.raises(Conflict, match="web is draining its standby"):
@@ -230,10 +232,16 @@ async def test_a_weight_is_carried_out_when_the_rollout_waits_at_it() -> None:
 
 @pytest.mark.parametrize(
     ("phase", "arrived"),
-    [(Phase.PAUSED, False), (Phase.SHIFTING, False), (Phase.BAKING, True), (Phase.PROMOTING, True)],
+    [
+        (Phase.PAUSED, False),
+        (Phase.SHIFTING, False),
+        (Phase.HELD, False),
+        (Phase.BAKING, True),
+        (Phase.PROMOTING, True),
+    ],
 )
 async def test_a_switch_is_carried_out_once_the_candidate_has_all_traffic(phase: Phase, arrived: bool) -> None:
-    asked = ev.PlanChanged(plan=plan.blue_green(), actor="ann", reason="")
+    asked = ev.PlanChanged(plan=plan.blue_green(1.0), actor="ann", reason="")
     assert orders.carried_out(await in_phase(phase), asked) is arrived
 
 
@@ -338,7 +346,7 @@ async def test_safety_that_was_lost_is_looked_for_again() -> None:
     assert advance(state, recovery).phase is Phase.ABORTING
 
 
-UNTOUCHED = [Phase.IDLE, Phase.PAUSED, Phase.BAKING, Phase.PROMOTING, Phase.DRAINING, Phase.ABORTING]
+UNTOUCHED = [Phase.IDLE, Phase.PAUSED, Phase.HELD, Phase.BAKING, Phase.PROMOTING, Phase.DRAINING, Phase.ABORTING]
 
 
 @pytest.mark.parametrize("phase", UNTOUCHED)
