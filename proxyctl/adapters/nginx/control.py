@@ -83,6 +83,10 @@ class Control:
         b1, b2 = divmod(bucket, 100)
         return (await self._ask(f"/split/{service}?b1={b1:02d}&b2={b2:02d}")).body
 
+    async def matched_pool(self, service: ServiceName) -> str:
+        """The pool that a request goes to that a rule of the service matches, as a worker decides it for users."""
+        return (await self._ask(f"/preview/{service}")).body
+
     async def _ask(self, target: str) -> Answer:
         address = address_in_force(self._places)
         try:

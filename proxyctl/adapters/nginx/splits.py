@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from proxyctl.adapters.durable import repoint, sync_folder, told_in_words
@@ -21,6 +21,7 @@ from proxyctl.adapters.nginx.flags import (
     flag_names,
     folder_name,
     is_closing,
+    matched_pool,
     parse_folder_name,
     telling_buckets,
 )
@@ -59,16 +60,33 @@ class NginxSplits:
         return flags
 
     async def move(self, service: ServiceName, flags: Flags | None) -> None:
+        previewed = self._previews(service)
         with told_in_words(self._places.root), repointing(self._places, service):
             point(self._places, service, flags)
         await self._see(service, flags)
+        if previewed or (flags and flags.preview):
+            await self._see_preview(service, flags)
+
+    def _previews(self, service: ServiceName) -> bool:
+        """As the name of the folder in force says."""
+        with suppress(OSError, ValueError):
+            flags = parse_folder_name(str((self._splits / service / SPLIT_IN_FORCE).readlink()))
+            return flags is not None and flags.preview is not None
+        return False
 
     async def _see(self, service: ServiceName, flags: Flags | None) -> None:
         """The workers decide as the flags say."""
         for bucket in telling_buckets(flags):
-            seen, expected = await self._control.pool(service, bucket), expected_pool(flags, bucket)
-            if seen != expected:
-                raise await self._not_seen(service, f"bucket {bucket:04d} goes to {seen} instead of {expected}", seen)
+            seen = await self._control.pool(service, bucket)
+            await self._compare(service, f"bucket {bucket:04d}", seen, expected_pool(flags, bucket))
+
+    async def _see_preview(self, service: ServiceName, flags: Flags | None) -> None:
+        seen = await self._control.matched_pool(service)
+        await self._compare(service, "what a rule matches", seen, matched_pool(flags))
+
+    async def _compare(self, service: ServiceName, what: str, seen: str, expected: str) -> None:
+        if seen != expected:
+            raise await self._not_seen(service, f"{what} goes to {seen} instead of {expected}", seen)
 
     async def _not_seen(self, service: ServiceName, what: str, seen: str) -> SplitNotSeen:
         folder = self._splits / service / SPLIT_IN_FORCE
