@@ -63,7 +63,7 @@ def flag_names(flags: Flags | None, closing: bool = False) -> frozenset[str]:
     if flags is None:
         return frozenset()
     preview = {f"preview.{matched_pool(flags)}"} if flags.preview else set()
-    return preview | _split_names(flags, closing)
+    return _split_names(flags, closing) | preview
 
 
 def _split_names(flags: Flags, closing: bool) -> frozenset[str]:

@@ -77,16 +77,16 @@ class NginxSplits:
     async def _see(self, service: ServiceName, flags: Flags | None) -> None:
         """The workers decide as the flags say."""
         for bucket in telling_buckets(flags):
-            seen = await self._control.pool(service, bucket)
-            await self._compare(service, f"bucket {bucket:04d}", seen, expected_pool(flags, bucket))
+            seen, expected = await self._control.pool(service, bucket), expected_pool(flags, bucket)
+            if seen != expected:
+                raise await self._not_seen(service, f"bucket {bucket:04d} goes to {seen} instead of {expected}", seen)
 
     async def _see_preview(self, service: ServiceName, flags: Flags | None) -> None:
-        seen = await self._control.matched_pool(service)
-        await self._compare(service, "what a rule matches", seen, matched_pool(flags))
-
-    async def _compare(self, service: ServiceName, what: str, seen: str, expected: str) -> None:
+        """After the split was seen."""
+        seen, expected = await self._control.matched_pool(service), matched_pool(flags)
         if seen != expected:
-            raise await self._not_seen(service, f"{what} goes to {seen} instead of {expected}", seen)
+            what = f"what a rule matches goes to {seen} instead of {expected}"
+            raise await self._not_seen(service, what, expected_pool(flags, 0))
 
     async def _not_seen(self, service: ServiceName, what: str, seen: str) -> SplitNotSeen:
         folder = self._splits / service / SPLIT_IN_FORCE
