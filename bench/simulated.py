@@ -1,0 +1,67 @@
+"""Traffic out of a seed, judged by the real code: what bench/analysis.py and the unit tests measure by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Final
+
+import numpy as np
+
+from proxyctl.domain.analysis import Analysis, Step, judge
+from proxyctl.domain.evidence import Baseline, Evidence, baseline_of, begin, next_step, observe
+from proxyctl.domain.model import Colour
+from proxyctl.domain.record import Record
+from proxyctl.domain.split import WHOLE
+from proxyctl.domain.tally import TICK, RouteTally, Tally, Tick
+from proxyctl.domain.units import Seconds
+from proxyctl.domain.verdict import Decision, Reason, Verdict
+
+CANDIDATE: Final = Colour.GREEN
+USUAL: Final = 0.005  # the live release's rate of bad answers, unless said otherwise
+
+Rng = np.random.Generator
+Rate = Callable[[float], float]  # of bad answers, by the share of the candidate
+
+
+class Traffic(Record):
+    """Requests per second of both colours, and which share of them is bad."""
+
+    candidate: float
+    live: float
+    bad: float
+    usual: float = USUAL
+
+
+def ticks(rng: Rng, traffic: Traffic, seconds: Seconds, start: float = 0.0) -> Iterator[Tick]:
+    """Independent requests of clients that never come back."""
+    number = round(seconds / TICK)
+    ours = rng.poisson(traffic.candidate * TICK, number)
+    theirs = rng.poisson(traffic.live * TICK, number)
+    our_bad, their_bad = rng.binomial(ours, traffic.bad), rng.binomial(theirs, traffic.usual)
+    for at, n, k, m, j in zip(count(start, TICK), ours, our_bad, theirs, their_bad):  # noqa: B905 count() is endless
+        yield Tick(at=at, blue=tally(at, int(m), int(j)), green=tally(at, int(n), int(k)))
+
+
+def tally(at: float, requests: int, bad: int) -> Tally:
+    clients = tuple(f"{at}-{number}" for number in range(min(bad, 64)))
+    return Tally(requests=requests, bad=bad, bad_attempts=bad, clients=clients)
+
+
+def past(rng: Rng, live: float, usual: float = USUAL) -> Baseline:
+    """Half an hour of the live release alone."""
+    traffic = Traffic(candidate=0.0, live=live, bad=0.0, usual=usual)
+    return baseline_of(ticks(rng, traffic, 1800.0, start=-1800.0), CANDIDATE.other)
+
+
+ONE_STEP = Analysis(latency=False, deadline=1e9)
+
+
+def rolled_back_after(evidence: Evidence, settings: Analysis, log: Iterator[Tick]) -> Seconds | None:
+    """When a single step that is never left is rolled back, in log time."""
+    for tick in log:
+        evidence = observe(evidence, tick, CANDIDATE)
+        verdict = judge(evidence, settings, Step(share=1000, next_share=WHOLE), tick.at + TICK)
+        if verdict.decision is Decision.ROLLBACK:
+            return tick.at + TICK
+    return None
