@@ -13,7 +13,7 @@ from proxyctl.domain.evidence import Baseline, Evidence, baseline_of, begin, nex
 from proxyctl.domain.model import Colour
 from proxyctl.domain.record import Record
 from proxyctl.domain.split import WHOLE
-from proxyctl.domain.tally import TICK, RouteTally, Tally, Tick
+from proxyctl.domain.tally import TICK, Tally, Tick
 from proxyctl.domain.units import Seconds
 from proxyctl.domain.verdict import Decision, Reason, Verdict
 
@@ -39,7 +39,7 @@ def ticks(rng: Rng, traffic: Traffic, seconds: Seconds, start: float = 0.0) -> I
     ours = rng.poisson(traffic.candidate * TICK, number)
     theirs = rng.poisson(traffic.live * TICK, number)
     our_bad, their_bad = rng.binomial(ours, traffic.bad), rng.binomial(theirs, traffic.usual)
-    for at, n, k, m, j in zip(count(start, TICK), ours, our_bad, theirs, their_bad):  # noqa: B905 count() is endless
+    for at, n, k, m, j in zip(count(start, TICK), ours, our_bad, theirs, their_bad):
         yield Tick(at=at, blue=tally(at, int(m), int(j)), green=tally(at, int(n), int(k)))
 
 
@@ -65,3 +65,52 @@ def rolled_back_after(evidence: Evidence, settings: Analysis, log: Iterator[Tick
         if verdict.decision is Decision.ROLLBACK:
             return tick.at + TICK
     return None
+
+
+class Stage(Record):
+    """A step of a plan, and what is asked of it where that is not the default."""
+
+    share: int  # hundredths of a percent
+    margin: float | None = None
+    bake: Seconds = 60.0
+
+
+class Ending(Record):
+    outcome: Decision  # ADVANCE: promoted
+    seconds: Seconds
+    served: int  # bad answers that the candidate gave
+    verdict: Verdict
+
+
+# The plan of the design's own simulations; without `margin` it is the default one.
+DESIGNED: Final = (
+    Stage(share=500, margin=0.20),
+    Stage(share=2500, margin=0.05),
+    Stage(share=5000, margin=0.02),
+    Stage(share=9800, margin=0.02, bake=300.0),
+)
+
+
+def rollout(
+    rng: Rng, total: float, bad: Rate, plan: tuple[Stage, ...] = DESIGNED, settings: Analysis | None = None
+) -> Ending:
+    """One rollout to its end, at this many requests per second of both colours together."""
+    asked = settings or Analysis(latency=False)
+    evidence = begin(len(plan), 0.0, past(rng, total))
+    now = 0.0
+    for index, stage in enumerate(plan):
+        if index:
+            evidence = next_step(evidence, now)
+        after = plan[index + 1].share if index + 1 < len(plan) else None
+        step = Step(share=stage.share, next_share=after)
+        share = stage.share / WHOLE
+        traffic = Traffic(candidate=total * share, live=total * (1 - share), bad=bad(share))
+        for tick in ticks(rng, traffic, 2 * asked.deadline, start=now):
+            evidence, now = observe(evidence, tick, CANDIDATE), tick.at + TICK
+            verdict = judge(evidence, asked.replace(margin=stage.margin, bake=stage.bake), step, now)
+            if verdict.decision is not Decision.WAIT and verdict.reason is not Reason.SYSTEM_SICK:
+                break
+        if verdict.decision is not Decision.ADVANCE:
+            break
+    served = evidence.errors.whole.counts.candidate.bad
+    return Ending(outcome=verdict.decision, seconds=now, served=served, verdict=verdict)

@@ -14,7 +14,7 @@ from operator import add
 from typing import Final
 
 from proxyctl.domain import explain
-from proxyctl.domain.evidence import SLOW, Comparison, Evidence, Sides, usual_rate
+from proxyctl.domain.evidence import SLOW, Comparison, Count, Evidence, Sides, usual_rate
 from proxyctl.domain.record import Record
 from proxyctl.domain.sequential import (
     log_proof,
@@ -39,6 +39,7 @@ MARGINS: Final = (0.02, 0.20)  # the narrowest, which the last step has, and the
 USUAL_TIMES: Final = 3.0  # the usual rate: no margin is under that, or a good candidate would never pass
 WIDEST: Final = 0.5  # and none beyond this, however bad the live release is
 OUTAGE_TIMES: Final = 5.0  # the usual rate, on both sides: it is the system, not the candidate
+CHANCE: Final = 0.01  # that a minute which looks like an outage is none
 SILENCE: Final[Seconds] = 3 * TICK
 
 
@@ -177,9 +178,9 @@ def hard_signal(case: Case) -> Verdict | None:
 
 def system_sick(case: Case) -> Verdict | None:
     """Both sides are far above what is usual: going back would help nobody."""
-    recent, guard = _recent(case.evidence), OUTAGE_TIMES * max(case.usual, case.settings.floor)
-    others = bool(case.step.elsewhere) or (recent.live.bad >= FEWEST and recent.live.rate > guard)
-    if not others or recent.candidate.rate <= guard:
+    recent, usual = _recent(case.evidence), max(case.usual, case.settings.floor)
+    others = bool(case.step.elsewhere) or _far_above(recent.live, usual)
+    if not others or recent.candidate.rate <= OUTAGE_TIMES * usual:
         return None
     return case.verdict(Decision.HOLD, Reason.SYSTEM_SICK, detail=case.step.elsewhere)
 
@@ -360,6 +361,11 @@ def _one_client(evidence: Evidence) -> bool:
 
 def _recent(evidence: Evidence) -> Sides:
     return reduce(add, evidence.recent, Sides())
+
+
+def _far_above(count: Count, usual: float) -> bool:
+    """No chance: a minute with three bad answers instead of one is no outage."""
+    return count.rate > OUTAGE_TIMES * usual and log_proof(count.bad, count.requests, usual) >= log(1 / CHANCE)
 
 
 def _furthest(case: Case) -> Finding:
