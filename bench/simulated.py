@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from proxyctl.domain.analysis import Analysis, Step, judge
+from proxyctl.domain.analysis import Analysis, Bake, Step, judge, judge_bake
 from proxyctl.domain.evidence import Baseline, Evidence, baseline_of, begin, next_step, observe
 from proxyctl.domain.model import Colour
 from proxyctl.domain.record import Record
@@ -63,6 +63,20 @@ def rolled_back_after(evidence: Evidence, settings: Analysis, log: Iterator[Tick
         evidence = observe(evidence, tick, CANDIDATE)
         verdict = judge(evidence, settings, Step(share=1000, next_share=WHOLE), tick.at + TICK)
         if verdict.decision is Decision.ROLLBACK:
+            return tick.at + TICK
+    return None
+
+
+def bake_rolled_back_after(
+    rng: Rng, total: float, holdback: float, bad: float, baseline: Baseline, settings: Analysis = ONE_STEP
+) -> Seconds | None:
+    """Ten minutes after the cutover, when the defect begins."""
+    traffic = Traffic(candidate=total * (1 - holdback), live=total * holdback, bad=bad)
+    step = Bake(share=round(WHOLE * (1 - holdback)), window=600.0)
+    evidence = begin(1, 0.0, baseline)
+    for tick in ticks(rng, traffic, 600.0):
+        evidence = observe(evidence, tick, CANDIDATE)
+        if judge_bake(evidence, settings, step, tick.at + TICK).decision is Decision.ROLLBACK:
             return tick.at + TICK
     return None
 
