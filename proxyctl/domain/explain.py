@@ -137,16 +137,20 @@ def _share(count: Count) -> str:
 
 
 def percent(rate: float) -> str:
-    """Two digits that count: 6.5 %, 12 %, 0.078 %."""
-    hundredfold = 100 * rate
-    return f"{hundredfold:.0f} %" if hundredfold >= 10 else f"{hundredfold:.2g} %"
+    """6.5 %, 12 %, 0.078 %."""
+    return f"{figure(100 * rate)} %"
 
 
 def duration(seconds: Seconds) -> str:
-    """40 s, 11 min, 210 ms."""
+    """210 ms, 40 s, 11 min."""
     if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.3g} min"
+        return f"{figure(1000 * seconds)} ms"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{figure(seconds / 60)} min"
+
+
+def figure(number: float) -> str:
+    """The two digits that count, and no fraction of what has them before the point."""
+    return f"{number:,.0f}" if number >= 9.95 else f"{number:.2g}"
 
 
 def _whole(number: float) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from proxyctl.domain.analysis import ERRORS_SHARE, FEWEST, MATERIAL, Analysis, Step, margin, slow_margin
 from proxyctl.domain.evidence import SLOW
-from proxyctl.domain.explain import duration, percent
+from proxyctl.domain.explain import duration, figure, percent
 from proxyctl.domain.record import Record
 from proxyctl.domain.sequential import clopper_pearson_upper, log_ratios, mixture, requests_to_pass
 from proxyctl.domain.split import WHOLE
@@ -160,8 +160,10 @@ def _needed(alpha: float, planned: int) -> float:
 
 def _parts(step: StepForecast) -> Iterator[str]:
     goal = f"to prove less than {percent(step.margin)} bad"
-    name = f"step {step.number} at {step.share / 100:g} % ({step.per_second:.2g} req/s)"
-    if step.seconds is None or step.requests is None:
+    name = f"step {step.number} at {step.share / 100:g} % ({figure(step.per_second)} req/s)"
+    if not step.per_second:
+        yield f"{name} has nothing to be judged by"
+    elif step.seconds is None or step.requests is None:
         yield f"{name} cannot pass: the live release is no better than {percent(step.margin)} bad"
     else:
         yield f"{name} needs ~{duration(step.seconds)} {goal} by {step.requests:,} requests"
