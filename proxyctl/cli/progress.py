@@ -12,9 +12,10 @@ from proxyctl.domain import events as ev
 from proxyctl.domain import orders
 from proxyctl.domain.model import ServiceName
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.state import ServiceState
+from proxyctl.domain.plan import words
+from proxyctl.domain.state import Kind, ServiceState
 from proxyctl.engine.history import sentence
-from proxyctl.errors import Aborted, Degraded, GateFailed, Interrupted, ProxyctlError, RolloutFailed, Unavailable
+from proxyctl.errors import Aborted, Degraded, GateFailed, Held, Interrupted, ProxyctlError, RolloutFailed, Unavailable
 from proxyctl.ports import Entry
 from proxyctl.wiring import Workshop
 
@@ -41,7 +42,7 @@ async def follow(shop: Workshop, service: ServiceName, rollout: str, after: int,
     if leaving.presses:
         ended = sentence(story[-1].event)
         raise Interrupted(f"interrupted; {ended}", serving=orders.serving(known))
-    if (error := failure(story, known)) is not None:
+    if (error := failure(story, known) or held(known)) is not None:
         raise error
     return known
 
@@ -58,8 +59,10 @@ async def _read_to_the_end(
                 continue
             story.append(entry)
             shown.line(entry)
-            if isinstance(entry.event, (ev.RolloutEnded, ev.StepHeld, ev.SafetyLost)):
+            if isinstance(entry.event, (ev.RolloutEnded, ev.SafetyLost)):
                 return story
+        if orders.choices(shop.store.load(service)):
+            return story
         if leaving.presses > 1:
             raise Interrupted(
                 "left; the rollout goes on by itself",
@@ -102,6 +105,25 @@ def failure(story: list[Entry], known: ServiceState) -> ProxyctlError | None:
     kind = GateFailed if gate else RolloutFailed
     next_step = f"proxyctl events {known.service} tells every step; then deploy a mended release"
     return kind(what, serving=serving, detail=detail, next_step=next_step)
+
+
+def held(known: ServiceState) -> Held | None:
+    """Whether the rollout waits for a person; a staged release does so as asked."""
+    rollout, choices = known.rollout, orders.choices(known)
+    if rollout is None or not choices or rollout.kind is Kind.STAGE:
+        return None
+    return Held(
+        f"{rollout.id} waits for you at step {rollout.cursor + 1} of {len(rollout.plan)}: {_asks(known)}",
+        serving=orders.serving(known),
+        next_step=" or ".join(f"proxyctl {choice} {known.service}" for choice in choices),
+    )
+
+
+def _asks(known: ServiceState) -> str:
+    rollout = known.rollout
+    if rollout is None or rollout.step is None:
+        return "paused"
+    return rollout.why or words(rollout.step)
 
 
 class _Interrupts:

@@ -20,6 +20,7 @@ from proxyctl.cli.options import (
     say,
 )
 from proxyctl.cli.progress import follow
+from proxyctl.cli.traffic import known_service
 from proxyctl.config.load import config_digest
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Release, Service, ServiceName, Topology
@@ -87,6 +88,30 @@ def stage(service: str, image: str | None, reason: str, project: ProjectOptions,
     """
     asked = Asked(Kind.STAGE, lambda service, known: plan.hold(), reason, output)
     asyncio.run(_roll_out(project, asked, [service], image, supersede=False))
+
+
+@click.command()
+@click.argument("service")
+@reason_option
+@project_options
+@output_options
+def retry(service: str, reason: str, project: ProjectOptions, output: Output) -> None:
+    """Start the last release again that was not promoted: same image, same definition, as if deployed anew.
+
+    
+    Example:
+      proxyctl retry web --reason "the database was down"
+    """
+
+    async def work() -> None:
+        async with workshop(*project) as shop:
+            known = await _mended(shop, known_service(shop, service))
+            await _proxy_runs(shop)
+            done = await _open_and_follow(shop, Asked(Kind.DEPLOY, by_strategy, reason, output), orders.retry(known))
+            if output.as_json:
+                print_json(_result(done))
+
+    asyncio.run(work())
 
 
 def by_strategy(service: Service, known: ServiceState) -> Plan:

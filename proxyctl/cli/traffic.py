@@ -25,6 +25,7 @@ from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.split import hundredths
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
+from proxyctl.engine.traffic import moment
 from proxyctl.errors import Conflict, Degraded, GateFailed, Locked, ProxyctlError, RolloutFailed
 from proxyctl.wiring import Workshop, workshop
 
@@ -64,7 +65,7 @@ def switch(service: str, to: str | None, reason: str, project: ProjectOptions, o
         target = orders.warm(known) if to is None else orders.named(known, to)
         return _open_at(known, Kind.SWITCH, target, plan.blue_green(_bake(target)), signed)
 
-    _steer(project, service, "switch", reason, order, output)
+    steer(project, service, "switch", reason, order, output)
 
 
 @click.command()
@@ -88,7 +89,7 @@ def weight(service: str, percent: int, reason: str, project: ProjectOptions, out
             return orders.weigh(known, percent, signed)
         return _open_at(known, Kind.WEIGHT, orders.warm(known), plan.at(percent), signed)
 
-    _steer(project, service, "weight", reason, order, output)
+    steer(project, service, "weight", reason, order, output)
 
 
 @click.command()
@@ -117,7 +118,7 @@ def rollback(service: str, to: str | None, reason: str, project: ProjectOptions,
 
         start_retained(project, service, to, reason, output)
         return
-    _steer(project, service, "rollback", reason, order, output)
+    steer(project, service, "rollback", reason, order, output)
 
 
 @click.command()
@@ -136,7 +137,7 @@ def abort(service: str, reason: str, project: ProjectOptions, output: Output) ->
     def order(known: ServiceState, signed: Signed) -> ev.Event:
         return orders.abort(known, Outcome.ABORTED, signed)
 
-    _steer(project, service, "abort", reason, order, output)
+    steer(project, service, "abort", reason, order, output)
 
 
 @click.command()
@@ -192,7 +193,7 @@ async def _recovered(shop: Workshop, service: ServiceName) -> ServiceState:
 # --- how they are carried out -----------------------------------------------------------------------------------
 
 
-def _steer(
+def steer(
     project: ProjectOptions,
     service: str,
     verb: str,
@@ -201,7 +202,7 @@ def _steer(
     output: Output,
 ) -> None:
     async def work(shop: Workshop) -> ServiceState:
-        signed = Signed(actor=actor(), reason=reason, wall=shop.clock.wall())
+        signed = Signed(actor=actor(), reason=reason, wall=shop.clock.wall(), now=moment(shop.clock))
         name = known_service(shop, service)
         before = shop.store.last_seq()
         known = await shop.steering.steer(name, lambda known: order(known, signed), verb)
@@ -214,8 +215,8 @@ def _steer(
         print_json(_result(known))
     else:
         say(f"live: {orders.serving(known)}", output.quiet)
-        if known.phase is Phase.BAKING:
-            say(f"the bake goes on in the background: proxyctl status {service} --watch", output.quiet)
+        if known.rollout is not None:
+            say(f"{known.rollout.id} goes on in the background: proxyctl status {service} --watch", output.quiet)
 
 
 def _with_workshop(project: ProjectOptions, work: Callable[[Workshop], Awaitable[Any]]) -> Any:

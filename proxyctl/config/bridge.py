@@ -38,7 +38,6 @@ from proxyctl.domain.model import (
     Service,
     ServiceName,
     Sticky,
-    Strategy,
     Timeouts,
     Tls,
     UpstreamTls,
@@ -66,16 +65,22 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         basic_auth=_basic_auth(file.basic_auth, folder),
         response_headers=tuple(file.response_headers.items()),
         error_pages=_pages(file.error_pages, folder),
-        strategy=Strategy(file.strategy),
+        strategy=file.strategy.kind,
+        steps=file.strategy.steps,
         bake=file.bake,
         standby=file.standby,
         drain=file.drain,
         readiness_delay=file.readiness_delay,
         balance=_balance(file.balance),
-        sticky=Sticky(file.sticky),
+        sticky=Sticky(_sticky(file)),
         timeouts=_timeouts(file.timeouts),
         body_limit=file.body_limit,
     )
+
+
+def _sticky(file: ServiceFile) -> str:
+    """A word of the canary's own goes for the service."""
+    return (file.strategy.canary.sticky if file.strategy.canary else None) or file.sticky
 
 
 def settings_of(file: ProjectFile, folder: Path, templates_digest: str) -> ProxySettings:

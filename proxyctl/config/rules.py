@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from proxyctl.config import strategy
 from proxyctl.config.definition import Definition
 from proxyctl.config.document import Location, place_of
 from proxyctl.config.mounts import is_written_to, mounted_at, source_of
@@ -114,6 +115,7 @@ def _of_service(service: ServiceFile, definition: Definition | None) -> Iterator
         yield from _of_two_releases(definition, frozenset(service.allow))
     yield from _of_routing(service)
     yield from _of_health(service)
+    yield from _of_strategy(service)
 
 
 def _of_container(definition: Definition) -> Iterator[Breach]:
@@ -182,6 +184,16 @@ def _of_two_releases(definition: Definition, allowed: frozenset[str]) -> Iterato
         if source_of(volume) and is_written_to(volume) and "shared-volumes" not in allowed:
             wrong = f"two releases would write to {shown(source_of(volume))} at once"
             yield Breach(("container", "volumes"), f"{wrong}; write :ro after it, or allow: [shared-volumes]")
+
+
+def _of_strategy(service: ServiceFile) -> Iterator[Breach]:
+    for location, wrong in strategy.breaches(service.strategy):
+        yield Breach(("strategy", *location), wrong)
+    canary = service.strategy.canary
+    if canary is not None and service.port is None:
+        yield Breach(("strategy",), "a service without a port has no traffic to share; write blue-green")
+    if canary and canary.sticky and "sticky" in service.model_fields_set and canary.sticky != service.sticky:
+        yield Breach(("sticky",), f"strategy.canary.sticky says {canary.sticky}; keep one of the two")
 
 
 def _of_routing(service: ServiceFile) -> Iterator[Breach]:

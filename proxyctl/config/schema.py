@@ -13,6 +13,7 @@ from pydantic import Field, Tag
 from proxyctl.config import fields, grammar
 from proxyctl.config.container import ContainerFile
 from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, counted, forms, lasting, one_of, sized, written
+from proxyctl.config.strategy import AnyStrategy
 
 LATER = ("accessories", "jobs", "needs")  # keys of a later version, refused in words
 ALLOWED = ("shared-volumes", "database", "swarm")
@@ -188,7 +189,7 @@ class ServiceFile(Strict):
         ]
         | None
     ) = None
-    strategy: Annotated[str, one_of("blue-green", later=("canary", "rolling", "recreate"))] = "blue-green"
+    strategy: AnyStrategy = written("blue-green", "How a release comes to its traffic.")
     bake: Annotated[float, lasting("0s", "24h")] = written("60s", "Watched after the cutover.")
     standby: Annotated[float, lasting("0s", "168h")] = written("15m", "How long the old release stays warm.")
     drain: Annotated[float, lasting("0s", "1h")] = written("30s", "For open requests of a stopping replica.")

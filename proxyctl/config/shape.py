@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from proxyctl.config.compose_keys import INSTEAD, INSTEAD_IN_DEPLOY
@@ -142,7 +143,7 @@ def _unknown(key: str, known: list[str]) -> str:
 def _known_keys(annotation: Any, location: Location) -> list[str]:
     """The keys of the mapping that stands at this location of a model."""
     if not location:
-        return [key for model in _models(annotation) for key in model.model_fields]
+        return list(dict.fromkeys(key for model in _models(annotation) for key in _written(model)))
     return [key for below in _below(annotation, location[0]) for key in _known_keys(below, location[1:])]
 
 
@@ -159,8 +160,13 @@ def _below(annotation: Any, part: str | int) -> Iterator[Any]:
             yield get_args(option)[1]
         elif get_origin(option) is tuple:
             yield get_args(option)[0]
-        elif isinstance(option, type) and issubclass(option, BaseModel) and part in option.model_fields:
-            yield option.model_fields[str(part)].annotation
+        elif isinstance(option, type) and issubclass(option, BaseModel) and part in _written(option):
+            yield _written(option)[str(part)].annotation
+
+
+def _written(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Its keys as they stand in a file: some are no names in Python."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _options(annotation: Any) -> Iterator[Any]:

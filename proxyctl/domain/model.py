@@ -211,7 +211,7 @@ class Service(Edge):
     port: int | None = None  # None: not routed
     replicas: int = 1
     strategy: Strategy = Strategy.BLUE_GREEN
-    steps: tuple[Step, ...] = ()  # of a canary
+    steps: tuple[Step, ...] = ()  # before all traffic is the candidate's
     bake: Seconds = 60.0
     standby: Seconds = 900.0
     readiness_delay: Seconds = 0.0  # health `none`: running this long is the gate

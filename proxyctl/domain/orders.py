@@ -34,6 +34,7 @@ class Signed(Record):
     actor: str
     reason: str
     wall: float  # unix time, displayed only
+    now: Moment = Moment(boot="", at=0.0)
 
 
 def next_release_id(state: ServiceState) -> ReleaseId:
@@ -157,13 +158,13 @@ def promote_fully(state: ServiceState, signed: Signed) -> ev.PlanChanged:
     return change_plan(state, at_once(), signed)
 
 
-def pause(state: ServiceState, now: Moment, signed: Signed) -> ev.PauseRequested:
+def pause(state: ServiceState, signed: Signed) -> ev.PauseRequested:
     """No step goes on until a person resumes; a failing candidate is taken back all the same."""
     if _gated(state).paused:
         raise Conflict(
             f"{state.service} is paused already", serving=serving(state), next_step=f"proxyctl resume {state.service}"
         )
-    return ev.PauseRequested(at=now, actor=signed.actor, reason=signed.reason)
+    return ev.PauseRequested(at=signed.now, actor=signed.actor, reason=signed.reason)
 
 
 def resume(state: ServiceState, signed: Signed) -> ev.ResumeRequested | ev.StepSkipped:
@@ -231,6 +232,18 @@ def retry(state: ServiceState) -> Release:
             next_step=f"proxyctl deploy {state.service}",
         )
     return state.tried
+
+
+def choices(state: ServiceState) -> tuple[str, ...]:
+    """The verbs of which a person is to say one, for the rollout to go on; none while it goes on by itself."""
+    rollout = state.rollout
+    if rollout is None or state.phase not in (Phase.PAUSED, Phase.HELD):
+        return ()
+    if rollout.paused:
+        return ("resume", "promote", "abort")
+    if state.phase is Phase.PAUSED:
+        return ("promote", "weight", "abort") if rollout.step == Pause() else ()
+    return ("approve", "deny") if isinstance(rollout.step, Approval) else ("resume", "promote", "abort")
 
 
 def carried_out(state: ServiceState, order: ev.Event) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxyctl.domain.model import Service, Strategy
+from proxyctl.domain.model import Service
 from proxyctl.domain.split import WHOLE
 from proxyctl.domain.steps import Analysis, Approval, Bake, Hook, Pause, Step, Weight
 from proxyctl.domain.units import Seconds, lasting
@@ -12,9 +12,13 @@ Plan = tuple[Step, ...]
 
 def of(service: Service, beside_live: bool) -> Plan:
     """What a deploy of this service goes by. The first release has nobody to be compared with, nor to share with."""
-    if service.strategy is Strategy.CANARY and beside_live:
-        return (*service.steps, *_bake(service.bake))
-    return blue_green(service.bake)
+    before = service.steps if beside_live else ()
+    return (*before, *(() if _all(before) else at_once()), *_bake(service.bake))
+
+
+def _all(plan: Plan) -> bool:
+    """Whether the candidate ends with all traffic by these steps."""
+    return any(isinstance(step, Weight) and step.share == WHOLE for step in plan)
 
 
 def blue_green(bake: Seconds) -> Plan:

@@ -152,7 +152,7 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
         case ev.ResumeRequested():
             return _resumed(state)
         case ev.PlanChanged():
-            return _rolled(state, plan=event.plan, cursor=0, since=None, spent=0.0, paused=False)
+            return _rolled(state, plan=event.plan, cursor=0, since=None, spent=0.0, paused=False, why="")
         case ev.GateFailed():
             return _failed(state, Outcome.FAILED, event.reason)
         case ev.StepFailed():
@@ -178,7 +178,9 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
             return state.replace(trouble=event.reason)
         case ev.RecoveryStarted():
             return state.replace(trouble="")
-        case ev.Inconclusive() | ev.BakePassed() | ev.StandbyEnded() | ev.Intended():
+        case ev.Inconclusive():
+            return _rolled(state, why=event.reason)
+        case ev.BakePassed() | ev.StandbyEnded() | ev.Intended():
             return state
 
 
@@ -216,7 +218,7 @@ def _reached(state: ServiceState, step: Weight) -> bool:
 
 
 def _next_step(state: ServiceState) -> ServiceState:
-    return _rolled(state, cursor=_rollout(state).cursor + 1, since=None, spent=0.0, paused=False)
+    return _rolled(state, cursor=_rollout(state).cursor + 1, since=None, spent=0.0, paused=False, why="")
 
 
 def _paused_at(state: ServiceState, now: do.Moment) -> ServiceState:
@@ -229,7 +231,7 @@ def _paused_at(state: ServiceState, now: do.Moment) -> ServiceState:
 def _resumed(state: ServiceState) -> ServiceState:
     """A wait that a person stopped goes on; one that ended without a verdict begins anew."""
     spent = _rollout(state).spent if state.phase is Phase.PAUSED else 0.0
-    return _rolled(state, since=None, spent=spent, paused=False)
+    return _rolled(state, since=None, spent=spent, paused=False, why="")
 
 
 def _as_if_done(state: ServiceState) -> ServiceState:

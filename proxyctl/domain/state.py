@@ -87,7 +87,7 @@ class Rollout(Record):
     spent: Seconds = 0.0  # of the wait, before `since`
     paused: bool = False  # by a person: no step goes on
     outcome: Outcome | None = None  # set when the end is known, before it is reached
-    why: str = ""
+    why: str = ""  # it ended, or is held
 
     @property
     def step(self) -> Step | None:

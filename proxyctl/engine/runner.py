@@ -138,9 +138,8 @@ class Runner:
 
     def _heed(self) -> Facts:
         """Take the open requests into the state; what it does not allow any more changes nothing."""
-        if self._woken is None:
-            return []
-        self._woken.clear()
+        if self._woken is not None:
+            self._woken.clear()
         return [event for event in self._store.take(self.state.service) if self._allows(event)]
 
     def _allows(self, event: ev.Event) -> bool:

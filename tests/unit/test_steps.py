@@ -122,7 +122,7 @@ async def test_what_nobody_asks_cannot_be_approved() -> None:
 @pytest.mark.parametrize("step", [Weight(share=500, dwell=120.0), Pause(window=120.0), Bake(window=120.0)])
 async def test_after_a_pause_the_wait_has_the_time_that_it_had_left(step: Step) -> None:
     state = await dwelling(step)
-    paused = advance(state, orders.pause(state, at(130), ANN))
+    paused = advance(state, orders.pause(state, ANN.replace(now=at(130))))
     assert paused.phase is Phase.PAUSED
     watch = decide(paused)
     assert isinstance(watch, do.Watch) and watch.window is None, "no time ends it"
@@ -136,16 +136,16 @@ async def test_after_a_pause_the_wait_has_the_time_that_it_had_left(step: Step) 
 
 async def test_a_pause_is_not_asked_for_twice_nor_resumed_unasked() -> None:
     state = await dwelling(Weight(share=500, dwell=120.0))
-    paused = advance(state, orders.pause(state, at(130), ANN))
+    paused = advance(state, orders.pause(state, ANN.replace(now=at(130))))
     with pytest.raises(Conflict, match="is paused already"):
-        orders.pause(paused, at(131), ANN)
+        orders.pause(paused, ANN.replace(now=at(131)))
     with pytest.raises(Conflict, match="is not paused: it is shifting"):
         orders.resume(state, ANN)
 
 
 async def test_a_candidate_that_fails_in_a_pause_is_taken_back_all_the_same() -> None:
     state = await dwelling(Weight(share=500, dwell=120.0))
-    paused = advance(state, orders.pause(state, at(130), ANN))
+    paused = advance(state, orders.pause(state, ANN.replace(now=at(130))))
     assert advance(paused, ev.CandidateFailed(reason="it died")).phase is Phase.ABORTING
 
 

@@ -1,0 +1,147 @@
+"""What `strategy:` of a service may hold: how its releases come to their traffic. Start at StrategyFile.
+
+A word is a preset; a mapping with that word as its only key is the same, said in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import Field, Tag
+
+from proxyctl.config import fields, grammar
+from proxyctl.config.document import Location
+from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, forms, lasting, one_of, written
+from proxyctl.domain.model import Strategy
+from proxyctl.domain.split import WHOLE, hundredths
+from proxyctl.domain.steps import Analysis, Approval, Hook, Pause, Step, Weight
+
+MOST_STEPS = 100
+LADDER = (500, 2500, 5000)  # of the preset, in hundredths of a percent; each until the analysis passes
+KINDS = ("weight", "pause", "analysis", "gate", "hook")
+
+_Wait = Annotated[float, lasting("1s", "168h")]
+
+
+def share(value: Any) -> int:
+    """Hundredths of a percent, of `5`, `12.5` or `5%`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError("write a percentage from 0 to 100, such as 5 or 12.5")
+    try:
+        return hundredths(value.removesuffix("%").strip() if isinstance(value, str) else value)
+    except ValueError as error:
+        raise ValueError(f"{error}; write a percentage from 0 to 100, such as 5 or 12.5") from None
+
+
+Share = Annotated[int, Read(share, {"type": ["number", "string"], "examples": [5, "12.5%"]})]
+
+
+class StepFile(Strict):
+    """One of weight, pause, analysis, gate and hook."""
+
+    weight: Share | None = written(None, "The candidate's share of traffic, in percent.")
+    for_: _Wait | None = Field(
+        None, alias="for", description="Of a weight: stay this long; else until the analysis passes."
+    )
+    pause: _Wait | None = written(None, "Wait this long, watching; the word pause alone waits until told.")
+    gate: Annotated[str, one_of("approve")] | None = written(None, "Wait for `proxyctl approve`.")
+    hook: fields.Name | None = written(None, "Run .proxyctl/hooks/NAME; it must exit 0.")
+
+
+def _bare(value: Any) -> Pause | Analysis:
+    known: dict[Any, Pause | Analysis] = {"pause": Pause(), "analysis": Analysis()}
+    if value not in known:
+        raise ValueError("write a mapping such as {weight: 5, for: 2m}, or one of the words pause and analysis")
+    return known[value]
+
+
+_AnyStep = Annotated[
+    Annotated[StepFile, Tag(MAPPED)]
+    | Annotated[Pause | Analysis, Read(_bare, {"enum": ["pause", "analysis"]}), Tag(ALONE)],
+    forms("a step such as {weight: 5, for: 2m}, or one of the words pause and analysis"),
+]
+
+
+class CanaryFile(Strict):
+    """Share by share."""
+
+    steps: Annotated[tuple[_AnyStep, ...], Field(min_length=1, max_length=MOST_STEPS)] | None = written(
+        None, "One after the other; 100 % comes last by itself. Left out: 5, 25 and 50 %, as the analysis passes."
+    )
+    sticky: Annotated[str, one_of("none", "cookie", "ip")] | None = written(None, "As beside strategy.")
+
+
+class BlueGreenFile(Strict):
+    """All traffic at once."""
+
+    promote: Annotated[str, one_of("auto", "manual")] = written("auto", "manual: gated and warm, until told.")
+
+
+class StrategyFile(Strict):
+    blue_green: BlueGreenFile | None = Field(None, alias="blue-green")
+    canary: CanaryFile | None = None
+
+    @property
+    def kind(self) -> Strategy:
+        return Strategy.CANARY if self.canary is not None else Strategy.BLUE_GREEN
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Before all traffic is the candidate's."""
+        if self.canary is None:
+            manual = self.blue_green is not None and self.blue_green.promote == "manual"
+            return (Pause(),) if manual else ()
+        if self.canary.steps is None:
+            return tuple(Weight(share=share, dwell=None) for share in LADDER)
+        return tuple(map(_step, self.canary.steps))
+
+
+def _preset(value: Any) -> StrategyFile:
+    word = grammar.choice("blue-green", "canary", later=("rolling", "recreate"))(value)
+    return StrategyFile.model_validate({word: {}})
+
+
+AnyStrategy = Annotated[
+    Annotated[StrategyFile, Tag(MAPPED)]
+    | Annotated[StrategyFile, Read(_preset, {"enum": ["blue-green", "canary"]}), Tag(ALONE)],
+    forms("blue-green, canary, or a mapping such as canary: {steps: [{weight: 5, for: 2m}, {weight: 50}]}"),
+]
+
+
+def _step(file: StepFile | Pause | Analysis) -> Step:
+    if not isinstance(file, StepFile):
+        return file
+    if file.weight is not None:
+        return Weight(share=file.weight, dwell=file.for_ if file.weight < WHOLE or file.for_ else 0.0)
+    if file.pause is not None:
+        return Pause(window=file.pause)
+    return Hook(name=file.hook) if file.hook else Approval()
+
+
+# --- what its keys mean together ---------------------------------------------------------------------------------
+
+
+def breaches(file: StrategyFile) -> Iterator[tuple[Location, str]]:
+    """Where in it, and what is wrong."""
+    if (file.blue_green is None) == (file.canary is None):
+        yield (), "write one of blue-green and canary"
+    highest = 0
+    for at, step in enumerate((file.canary.steps if file.canary else None) or ()):
+        if not isinstance(step, StepFile):
+            continue
+        where: Location = ("canary", "steps", at)
+        for wrong in _of_step(step):
+            yield where, wrong
+        if step.weight is not None and step.weight < highest:
+            yield where, f"less than the {highest / 100:g} % before it; weights of a canary only grow"
+        highest = max(highest, step.weight or 0)
+
+
+def _of_step(step: StepFile) -> Iterator[str]:
+    kinds = [kind for kind in KINDS if getattr(step, kind, None) is not None]
+    if len(kinds) != 1:
+        found = f"{' and '.join(kinds)} are written" if kinds else "it does not say what to do"
+        yield f"{found}; write one of weight, pause, gate and hook"
+    elif step.for_ is not None and step.weight is None:
+        yield "only a weight has for; write {pause: 2m} for a pause of two minutes"

@@ -1,0 +1,377 @@
+"""Judge a candidate by what the log says of it. Pure: no I/O, no clock. Start at judge() and judge_bake().
+
+At every tick the rules of STEP or BAKE are asked in their order, and the first that has something to say decides.
+docs/analysis.md is this page in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import reduce
+from math import exp, inf, log
+from operator import add
+from typing import Final
+
+from proxyctl.domain import explain
+from proxyctl.domain.evidence import SLOW, Comparison, Count, Evidence, Sides, usual_rate
+from proxyctl.domain.record import Record
+from proxyctl.domain.sequential import (
+    log_proof,
+    lower_bound,
+    mixture,
+    more_to_pass,
+    passes,
+    since_any_start,
+    upper_bound,
+)
+from proxyctl.domain.split import WHOLE
+from proxyctl.domain.tally import EDGES, TICK
+from proxyctl.domain.units import Seconds
+from proxyctl.domain.verdict import Decision, Doubt, Finding, Metric, Reason, Verdict
+
+ERRORS_SHARE: Final = 0.7  # of α; latency has the rest
+MATERIAL: Final = 1.5  # times the live release's rate: less is not worth a rollback
+FEWEST: Final = 3  # bad answers, and of these clients:
+FEWEST_CLIENTS: Final = 2
+BLAST: Final = 0.025  # of all answers may be bad without our knowing, after a move
+MARGINS: Final = (0.02, 0.20)  # the narrowest, which the last step has, and the widest
+USUAL_TIMES: Final = 3.0  # the usual rate: no margin is under that, or a good candidate would never pass
+WIDEST: Final = 0.5  # and none beyond this, however bad the live release is
+OUTAGE_TIMES: Final = 5.0  # the usual rate, on both sides: it is the system, not the candidate
+CHANCE: Final = 0.01  # that a minute which looks like an outage is none
+SILENCE: Final[Seconds] = 3 * TICK
+
+
+class Sensitivity(StrEnum):
+    """The chance to roll back a rollout that is as good as the live release, over all its steps."""
+
+    HIGH = "high"  # 5 %
+    NORMAL = "normal"  # 1 %
+    LOW = "low"  # 0.1 %
+
+    @property
+    def alpha(self) -> float:
+        return {Sensitivity.HIGH: 0.05, Sensitivity.NORMAL: 0.01, Sensitivity.LOW: 0.001}[self]
+
+
+class OnInconclusive(StrEnum):
+    HOLD = "hold"  # a person decides
+    PROMOTE = "promote"  # go on
+    ROLLBACK = "rollback"
+
+
+class Analysis(Record):
+    """How a service wants its candidates judged."""
+
+    max_error_rate: float | None = None  # the candidate's, whatever the live release's is
+    sensitivity: Sensitivity = Sensitivity.NORMAL
+    deadline: Seconds = 600.0  # of a step
+    on_inconclusive: OnInconclusive = OnInconclusive.HOLD
+    bake: Seconds = 60.0  # of a step, at least
+    floor: float = 0.001  # a rate of bad answers that matters to nobody
+    latency: bool = True
+    margin: float | None = None  # to be proven at every step; None: by how much traffic comes next
+
+
+class Step(Record):
+    """Where a rollout stands, and what is known elsewhere."""
+
+    share: int  # of the candidate, hundredths of a percent
+    next_share: int | None = None  # after this step; None: it is the last
+    failure: str = ""  # a hard signal: what happened
+    unready: str = ""  # why it may not go on, though that is no reason to go back
+    elsewhere: str = ""  # why others are thought to suffer too
+
+
+class Bake(Step):
+    """The candidate has all traffic but a holdback, which may be none."""
+
+    window: Seconds
+
+
+class Case(Record):
+    """All that a rule may ask for."""
+
+    evidence: Evidence
+    settings: Analysis
+    step: Step
+    now: float
+    findings: tuple[Finding, ...]
+    usual: float  # the live release's rate of bad answers
+
+    @property
+    def elapsed(self) -> Seconds:
+        return self.now - self.evidence.step_began
+
+    @property
+    def bake_left(self) -> Seconds:
+        bake = self.step.window if isinstance(self.step, Bake) else self.settings.bake
+        return max(0.0, bake - self.elapsed)
+
+    @property
+    def overdue(self) -> bool:
+        window = self.step.window if isinstance(self.step, Bake) else 0.0
+        return self.elapsed >= window + self.settings.deadline
+
+    @property
+    def silence(self) -> Seconds:
+        """For how long the log has said nothing; 0 while that is no reason for concern."""
+        heard = self.evidence.step_began if self.evidence.last is None else self.evidence.last + TICK
+        return self.now - heard if self.now - heard > SILENCE else 0.0
+
+    @property
+    def may_advance(self) -> bool:
+        return not (self.bake_left or self.silence or self.step.unready)
+
+    def verdict(self, decision: Decision, reason: Reason, decisive: Finding | None = None, detail: str = "") -> Verdict:
+        return Verdict(
+            decision=decision,
+            reason=reason,
+            share=self.step.share,
+            elapsed=self.elapsed,
+            findings=self.findings,
+            decisive=decisive,
+            recent=_recent(self.evidence),
+            usual=self.usual,
+            bake_left=self.bake_left,
+            silence=self.silence,
+            clients=len(self.evidence.clients),
+            samples=self.evidence.samples,
+            detail=detail,
+        )
+
+
+Rule = Callable[[Case], Verdict | None]
+
+
+def judge(evidence: Evidence, settings: Analysis, step: Step, now: float) -> Verdict:
+    """What to do with a candidate that has a part of the traffic; `now` is unix time."""
+    return _judged(STEP, evidence, settings, step, now, settings.sensitivity.alpha)
+
+
+def judge_bake(evidence: Evidence, settings: Analysis, step: Bake, now: float) -> Verdict:
+    """After the cutover, by evidence that bake() began. With a holdback there are two tests, each with half of α."""
+    alpha = settings.sensitivity.alpha
+    return _judged(BAKE, evidence, settings, step, now, alpha / 2 if _both_tests(evidence, step) else alpha)
+
+
+def _judged(
+    rules: tuple[Rule, ...], evidence: Evidence, settings: Analysis, step: Step, now: float, alpha: float
+) -> Verdict:
+    usual = usual_rate(evidence)
+    findings = _findings(evidence, settings, step, usual, alpha)
+    case = Case(evidence=evidence, settings=settings, step=step, now=now, findings=findings, usual=usual)
+    verdict = next(verdict for rule in rules if (verdict := rule(case)) is not None)
+    return verdict.replace(sentence=explain.sentence(verdict))
+
+
+# --- the rules, in the order in which they are asked --------------------------------------------------------------
+
+
+def hard_signal(case: Case) -> Verdict | None:
+    """A container that exited or restarted, a probe that failed often enough: no statistics are needed."""
+    if not case.step.failure:
+        return None
+    return case.verdict(Decision.ROLLBACK, Reason.HARD_SIGNAL, detail=case.step.failure)
+
+
+def system_sick(case: Case) -> Verdict | None:
+    """Both sides are far above what is usual: going back would help nobody."""
+    recent, usual = _recent(case.evidence), max(case.usual, case.settings.floor)
+    others = bool(case.step.elsewhere) or _far_above(recent.live, usual)
+    if not others or recent.candidate.rate <= OUTAGE_TIMES * usual:
+        return None
+    return case.verdict(Decision.HOLD, Reason.SYSTEM_SICK, detail=case.step.elsewhere)
+
+
+def worse(case: Case) -> Verdict | None:
+    """The FAIL test: the evidence is strong enough, and what it says is worth a rollback."""
+    convicting = [finding for finding in case.findings if finding.convicts]
+    return case.verdict(Decision.ROLLBACK, Reason.WORSE, convicting[0]) if convicting else None
+
+
+def over_limit(case: Case) -> Verdict | None:
+    """The user's own limit, proven to be exceeded in this step; each planned step has its part of α."""
+    errors, limit = case.findings[0], case.settings.max_error_rate
+    if limit is None or errors.step.rate <= limit or errors.step.bad < FEWEST or _one_client(case.evidence):
+        return None
+    if log_proof(errors.step.bad, errors.step.requests, limit) < log(errors.needed * case.evidence.steps):
+        return None
+    return case.verdict(Decision.ROLLBACK, Reason.OVER_LIMIT, errors)
+
+
+def worse_than_before(case: Case) -> Verdict | None:
+    """The candidate's errors against what was usual: after the cutover there is little control left, or none.
+
+    Errors only: how fast answers are drifts too much in half an hour to be judged without a control.
+    """
+    alpha = case.settings.sensitivity.alpha
+    finding = case.findings[0].replace(
+        counts=Sides(candidate=case.evidence.errors.step.counts.candidate, live=case.evidence.baseline.errors),
+        evidence=_e(mixture(case.evidence.alone, case.evidence.errors.dispersion.phi)),
+        needed=2 / alpha if _both_tests(case.evidence, case.step) else 1 / alpha,
+    )
+    finding = finding.replace(doubts=_doubts(finding.counts, case.settings, _one_client(case.evidence)))
+    return case.verdict(Decision.ROLLBACK, Reason.WORSE_THAN_BEFORE, finding) if finding.convicts else None
+
+
+def proven(case: Case) -> Verdict | None:
+    """The PASS test, in every metric, and the bake of a step."""
+    if not case.may_advance or not all(finding.passed for finding in case.findings):
+        return None
+    return case.verdict(Decision.ADVANCE, Reason.PROVEN)
+
+
+def baked(case: Case) -> Verdict | None:
+    """The window passed and nothing spoke against it; never measured is not passed."""
+    if not case.may_advance or not case.evidence.errors.step.counts.candidate.requests:
+        return None
+    return case.verdict(Decision.ADVANCE, Reason.BAKED)
+
+
+def overdue(case: Case) -> Verdict | None:
+    """The deadline: the user said what to do when nothing is known. Never go on against evidence, or blind."""
+    if not case.overdue:
+        return None
+    match case.settings.on_inconclusive:
+        case OnInconclusive.ROLLBACK:
+            decision = Decision.ROLLBACK
+        case OnInconclusive.PROMOTE if case.may_advance and not any(finding.strong for finding in case.findings):
+            decision = Decision.ADVANCE
+        case _:
+            decision = Decision.HOLD
+    return case.verdict(decision, Reason.INCONCLUSIVE, _furthest(case), case.step.unready)
+
+
+def unproven(case: Case) -> Verdict:
+    """Wait; without a log there is nothing to wait for."""
+    if case.silence:
+        return case.verdict(Decision.HOLD, Reason.SILENT_LOG)
+    return case.verdict(Decision.WAIT, Reason.UNPROVEN, _furthest(case), case.step.unready)
+
+
+STEP: Final[tuple[Rule, ...]] = (hard_signal, system_sick, worse, over_limit, proven, overdue, unproven)
+BAKE: Final[tuple[Rule, ...]] = (
+    hard_signal,
+    system_sick,
+    worse,
+    worse_than_before,
+    over_limit,
+    baked,
+    overdue,
+    unproven,
+)
+
+
+# --- what is found in one metric ----------------------------------------------------------------------------------
+
+
+def margin(settings: Analysis, step: Step, usual: float) -> float:
+    """What the rate of errors must be proven to be below, so that the next step risks little of all traffic."""
+    own = settings.margin
+    wanted = max(_blast_margin(step), min(USUAL_TIMES * usual, WIDEST)) if own is None else own
+    return wanted if settings.max_error_rate is None else min(wanted, settings.max_error_rate)
+
+
+def slow_margin(step: Step) -> float:
+    """The same for slow answers: of the live release's, one in twenty is slow."""
+    return max(_blast_margin(step), USUAL_TIMES * SLOW)
+
+
+def _blast_margin(step: Step) -> float:
+    narrowest, widest = MARGINS
+    if step.next_share is None:
+        return narrowest
+    return min(max(BLAST * WHOLE / step.next_share, narrowest), widest)
+
+
+def _findings(evidence: Evidence, settings: Analysis, step: Step, usual: float, alpha: float) -> tuple[Finding, ...]:
+    share = ERRORS_SHARE if settings.latency else 1.0
+    errors = _found(Metric.ERRORS, evidence, settings, alpha * share)
+    errors = _held_against(errors, None if isinstance(step, Bake) else margin(settings, step, usual), usual)
+    errors = errors.replace(limit=settings.max_error_rate)
+    if not settings.latency:
+        return (errors,)
+    latency = _found(Metric.LATENCY, evidence, settings, alpha * (1 - share))
+    latency = _held_against(latency, None if isinstance(step, Bake) else slow_margin(step), SLOW)
+    slowest = evidence.baseline.threshold
+    return errors, latency.replace(slower_than=None if slowest is None else EDGES[min(slowest, len(EDGES) - 1)])
+
+
+def _found(metric: Metric, evidence: Evidence, settings: Analysis, alpha: float) -> Finding:
+    known = evidence.errors if metric is Metric.ERRORS else evidence.latency
+    one_client = metric is Metric.ERRORS and _one_client(evidence)
+    doubts, counts = min(
+        ((_doubts(span.counts, settings, one_client), span.counts) for span in (known.whole, known.step)),
+        key=lambda span: len(span[0]),
+    )
+    step = known.step.counts.candidate
+    return Finding(
+        metric=metric,
+        counts=counts,
+        evidence=_e(_log_evidence(known, evidence.steps)),
+        needed=1 / alpha,
+        doubts=doubts,
+        step=step,
+        above=lower_bound(step.bad, step.requests),
+        below=upper_bound(step.bad, step.requests),
+        worst=max(known.routes, key=lambda route: route.bad).route if known.routes else "",
+    )
+
+
+def _held_against(finding: Finding, wanted: float | None, usual: float) -> Finding:
+    """The PASS test, where something is to be proven."""
+    if wanted is None:
+        return finding
+    bad, requests = finding.step.bad, finding.step.requests
+    passed = passes(bad, requests, wanted)
+    more = 0 if passed else more_to_pass(bad, requests, wanted, usual)
+    return finding.replace(margin=wanted, passed=passed, more=more)
+
+
+def _log_evidence(known: Comparison, planned: int) -> float:
+    phi = known.dispersion.phi
+    steps = [mixture(step, phi) for step in (*known.closed, known.step.against)]
+    return since_any_start(mixture(known.whole.against, phi), steps, planned)
+
+
+def _doubts(counts: Sides, settings: Analysis, one_client: bool) -> tuple[Doubt, ...]:
+    rate = counts.candidate.rate
+    found = {
+        Doubt.FEW: counts.candidate.bad < FEWEST,
+        Doubt.ONE_CLIENT: one_client,
+        Doubt.NOT_MUCH_WORSE: rate < MATERIAL * counts.live.rate,
+        Doubt.SMALL: rate < settings.floor,
+    }
+    return tuple(doubt for doubt, so in found.items() if so)
+
+
+# --- small words --------------------------------------------------------------------------------------------------
+
+
+def _both_tests(evidence: Evidence, step: Bake | Step) -> bool:
+    """Whether there is a holdback to compare with, and a past as well."""
+    return step.share < WHOLE and evidence.baseline.ceiling is not None
+
+
+def _one_client(evidence: Evidence) -> bool:
+    return len(evidence.clients) < FEWEST_CLIENTS
+
+
+def _recent(evidence: Evidence) -> Sides:
+    return reduce(add, evidence.recent, Sides())
+
+
+def _far_above(count: Count, usual: float) -> bool:
+    """No chance: a minute with three bad answers instead of one is no outage."""
+    return count.rate > OUTAGE_TIMES * usual and log_proof(count.bad, count.requests, usual) >= log(1 / CHANCE)
+
+
+def _furthest(case: Case) -> Finding:
+    """The metric that needs the most requests."""
+    return max(case.findings, key=lambda finding: inf if finding.more is None else finding.more)
+
+
+def _e(log_evidence: float) -> float:
+    return exp(min(log_evidence, 700.0))  # what is more is no float

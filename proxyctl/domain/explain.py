@@ -1,0 +1,163 @@
+"""A verdict in one sentence with its numbers: the same in terminal, JSON, journal and exit message. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from proxyctl.domain.evidence import CLIENTS, Count
+from proxyctl.domain.units import Seconds
+from proxyctl.domain.verdict import Decision, Finding, Metric, Reason, Verdict
+
+
+def sentence(verdict: Verdict) -> str:
+    where = f"{_done(verdict)} at {verdict.share / 100:g} %"
+    return f"{where}: {'; '.join(part for part in _parts(verdict) if part)}"
+
+
+def _done(verdict: Verdict) -> str:
+    if verdict.reason is Reason.INCONCLUSIVE:
+        return f"inconclusive after {duration(verdict.elapsed)}"
+    return {
+        Decision.ADVANCE: "passed",
+        Decision.WAIT: "waiting",
+        Decision.HOLD: "held",
+        Decision.ROLLBACK: "rolled back",
+    }[verdict.decision]
+
+
+def _parts(verdict: Verdict) -> Iterator[str]:
+    match verdict.reason:
+        case Reason.HARD_SIGNAL:
+            yield verdict.detail
+        case Reason.SYSTEM_SICK:
+            yield "the system, not the candidate"
+            yield _shared(verdict)
+        case Reason.WORSE | Reason.WORSE_THAN_BEFORE | Reason.OVER_LIMIT:
+            yield ", ".join(part for part in _charge(verdict, _decisive(verdict)) if part)
+        case Reason.PROVEN:
+            yield from (_proof(finding) for finding in verdict.findings)
+        case Reason.BAKED:
+            yield f"{duration(verdict.elapsed)} with {_counted(verdict.findings[0], verdict.findings[0].step)}"
+        case Reason.SILENT_LOG:
+            yield f"the log has said nothing for {duration(verdict.silence)}"
+        case Reason.INCONCLUSIVE:
+            yield from _unknown(verdict)
+            yield _policy(verdict)
+        case Reason.UNPROVEN:
+            yield from _unknown(verdict)
+
+
+def _charge(verdict: Verdict, finding: Finding) -> Iterator[str]:
+    if verdict.reason is Reason.OVER_LIMIT:
+        yield f"{_counted(finding, finding.step)}, surely more than {percent(finding.above)}"
+        yield f"the limit is {percent(finding.limit or 0.0)}"
+    else:
+        before = " before the rollout" if verdict.reason is Reason.WORSE_THAN_BEFORE else ""
+        yield f"{_counted(finding, finding.counts.candidate)} against {_share(finding.counts.live)}{before}"
+        yield f"evidence {_whole(finding.evidence)} of {_whole(finding.needed)} needed"
+    if finding.metric is Metric.ERRORS:
+        yield f"{verdict.clients}{' or more' if verdict.clients == CLIENTS else ''} clients"
+    elif finding.slower_than is not None:
+        yield f"slow is over {duration(finding.slower_than)}"
+    yield f"worst {finding.worst}" if finding.worst else ""
+    if finding.metric is Metric.ERRORS and verdict.samples:
+        yield f"requests {', '.join(verdict.samples)}"
+
+
+def _shared(verdict: Verdict) -> str:
+    ours = f"{_share(verdict.recent.candidate)} bad in the last minute"
+    if verdict.detail:
+        return f"{ours}, and {verdict.detail}"
+    return f"{ours}, and {_share(verdict.recent.live)} of the live release's, where {percent(verdict.usual)} is usual"
+
+
+def _unknown(verdict: Verdict) -> Iterator[str]:
+    """What is known, and what is missing."""
+    finding = _decisive(verdict)
+    yield verdict.detail
+    if verdict.silence:
+        yield f"the log has said nothing for {duration(verdict.silence)}"
+    for strong in verdict.findings:
+        if strong.strong:
+            yield f"{_counted(strong, strong.counts.candidate)} look worse, but {', '.join(strong.doubts)}"
+    if finding.margin is None:
+        yield f"{_counted(finding, finding.step)} so far"
+    elif finding.passed:
+        yield _proof(finding)
+    else:
+        yield f"{_counted(finding, finding.step)}{_proven_so_far(finding)}"
+        yield _missing(finding)
+    if verdict.bake_left:
+        yield f"{duration(verdict.bake_left)} of its bake are left"
+
+
+def _missing(finding: Finding) -> str:
+    goal = f"less than {percent(finding.margin or 0.0)} {_kind(finding)}"
+    if finding.more is None:
+        return f"{goal} will not be proven by waiting"
+    return f"needs about {_whole(_rounded(finding.more))} more requests to prove {goal}"
+
+
+def _proof(finding: Finding) -> str:
+    return f"less than {percent(finding.below)} {_kind(finding)}, proven by {_counted(finding, finding.step)}"
+
+
+def _proven_so_far(finding: Finding) -> str:
+    return f", proven less than {percent(finding.below)}" if finding.below < 1 else ""
+
+
+def _policy(verdict: Verdict) -> str:
+    return {
+        Decision.ADVANCE: "goes on, as on_inconclusive says",
+        Decision.ROLLBACK: "goes back, as on_inconclusive says",
+    }.get(verdict.decision, "a person decides")
+
+
+def _decisive(verdict: Verdict) -> Finding:
+    return verdict.decisive or verdict.findings[0]
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------
+
+
+def _kind(finding: Finding) -> str:
+    return "bad" if finding.metric is Metric.ERRORS else "slow"
+
+
+def _counted(finding: Finding, count: Count) -> str:
+    """6 bad of 93 (6.5 %)."""
+    rate = f" ({percent(count.rate)})" if count.bad else ""
+    return f"{_whole(count.bad)} {_kind(finding)} of {_whole(count.requests)}{rate}"
+
+
+def _share(count: Count) -> str:
+    """14 of 1,790 (0.78 %)."""
+    rate = f" ({percent(count.rate)})" if count.bad else ""
+    return f"{_whole(count.bad)} of {_whole(count.requests)}{rate}"
+
+
+def percent(rate: float) -> str:
+    """6.5 %, 12 %, 0.078 %."""
+    return f"{figure(100 * rate)} %"
+
+
+def duration(seconds: Seconds) -> str:
+    """210 ms, 40 s, 11 min."""
+    if seconds < 1:
+        return f"{figure(1000 * seconds)} ms"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{figure(seconds / 60)} min"
+
+
+def figure(number: float) -> str:
+    """The two digits that count, and no fraction of what has them before the point."""
+    return f"{number:,.0f}" if number >= 9.95 else f"{number:.2g}"
+
+
+def _whole(number: float) -> str:
+    return f"{number:,.0f}" if number < 1e6 else "over 1,000,000"
+
+
+def _rounded(number: int) -> int:
+    """Two digits: a forecast is no measurement."""
+    digits = max(0, len(str(number)) - 2)
+    return round(number, -digits)

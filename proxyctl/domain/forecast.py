@@ -1,0 +1,177 @@
+"""What a canary can tell at a given traffic: how long every step will take, and what it can catch. Pure.
+
+Start at forecast(). The figures are of the same tests that will judge; nothing here is simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from math import ceil, comb, log
+from typing import Final
+
+from proxyctl.domain.analysis import ERRORS_SHARE, FEWEST, MATERIAL, Analysis, Step, margin, slow_margin
+from proxyctl.domain.evidence import SLOW
+from proxyctl.domain.explain import duration, figure, percent
+from proxyctl.domain.record import Record
+from proxyctl.domain.sequential import clopper_pearson_upper, log_ratios, mixture, requests_to_pass
+from proxyctl.domain.split import WHOLE
+from proxyctl.domain.units import Seconds
+
+POWER: Final = 0.8  # the chance to catch what is said to be caught
+
+
+class StepForecast(Record):
+    number: int  # from 1
+    share: int  # of the candidate, hundredths of a percent
+    per_second: float  # requests of the candidate
+    margin: float  # what its rate of errors must be proven to be below
+    requests: int | None  # that a good candidate needs, as often as not; None: it cannot pass
+    seconds: Seconds | None  # the same in time; never less than the step's bake
+    passes: float  # the chance that a good candidate passes before the deadline
+    catches: float | None  # a candidate with this rate of errors is rolled back before the deadline, 4 times in 5
+    deadline: Seconds
+
+    @property
+    def inconclusive(self) -> bool:
+        """A good candidate will rather be stopped by the deadline than pass."""
+        return self.passes < 0.5
+
+    def __str__(self) -> str:
+        return "; ".join(_parts(self))
+
+
+def forecast(settings: Analysis, shares: tuple[int, ...], per_second: float, usual: float) -> tuple[StepForecast, ...]:
+    """For a service with so many requests per second, of which this rate is bad already."""
+    following = (*shares[1:], None)
+    steps = [Step(share=share, next_share=after) for share, after in zip(shares, following, strict=True)]
+    return tuple(_step(settings, step, number, len(steps), per_second, usual) for number, step in enumerate(steps, 1))
+
+
+def _step(settings: Analysis, step: Step, number: int, planned: int, per_second: float, usual: float) -> StepForecast:
+    ours = per_second * step.share / WHOLE
+    before_deadline = int(ours * settings.deadline)
+    wanted = margin(settings, step, usual)
+    tests = [(usual, wanted), *([(SLOW, slow_margin(step))] if settings.latency else [])]
+    needed = [requests_needed(rate, below) for rate, below in tests]
+    requests = None if None in needed else max(number for number in needed if number is not None)
+    passes = 1.0
+    for rate, below in tests:
+        passes *= chance_to_pass(rate, below, before_deadline)
+    return StepForecast(
+        number=number,
+        share=step.share,
+        per_second=ours,
+        margin=wanted,
+        requests=requests,
+        seconds=None if requests is None or not ours else max(settings.bake, requests / ours),
+        passes=passes,
+        catches=catches(settings, before_deadline, step.share / WHOLE, planned, usual),
+        deadline=settings.deadline,
+    )
+
+
+# --- passing ------------------------------------------------------------------------------------------------------
+
+
+def requests_needed(rate: float, margin: float, chance: float = 0.5) -> int | None:
+    """With this chance a candidate with this rate has passed by then; None: it hardly ever will."""
+    return next((requests for requests, passed in _passed(rate, margin) if passed >= chance), None)
+
+
+def chance_to_pass(rate: float, margin: float, requests: int) -> float:
+    """That a candidate with this rate passes within so many requests."""
+    chance = 0.0
+    for looked, passed in _passed(rate, margin):
+        if looked > requests:
+            break
+        chance = passed
+    return chance
+
+
+def _passed(rate: float, margin: float) -> Iterator[tuple[int, float]]:
+    """The chance to have passed, wherever it grows: exactly, request by request.
+
+    With k bad ones a candidate passes at requests_to_pass(k); in between the bad ones of those that have not are spread
+    by the binomial.
+    """
+    if rate >= margin:
+        return
+    open_with, looked, passed = [1.0], 0, 0.0  # the chance to be unpassed with 0, 1, 2... bad ones
+    for bad in count():
+        requests = requests_to_pass(bad, margin)
+        open_with = _spread(open_with, requests - looked, rate)
+        passed += sum(open_with[: bad + 1])
+        open_with[: bad + 1] = [0.0] * len(open_with[: bad + 1])
+        looked = requests
+        yield requests, passed
+        if passed > 0.999 or bad == 300:
+            return
+
+
+def _spread(chances: list[float], requests: int, rate: float) -> list[float]:
+    more = _binomial(requests, rate)
+    spread = [0.0] * (len(chances) + len(more) - 1)
+    for have, chance in enumerate(chances):
+        if chance > 0:
+            for extra, by in enumerate(more):
+                spread[have + extra] += chance * by
+    return spread
+
+
+def _binomial(requests: int, rate: float) -> list[float]:
+    """The chances of 0, 1, 2... bad ones, until they no longer matter."""
+    chances = list[float]()
+    while sum(chances) < 1 - 1e-9 and len(chances) <= requests:
+        bad = len(chances)
+        chances.append(comb(requests, bad) * rate**bad * (1 - rate) ** (requests - bad))
+    return chances
+
+
+# --- catching -----------------------------------------------------------------------------------------------------
+
+
+def catches(settings: Analysis, requests: int, share: float, planned: int, usual: float) -> float | None:
+    """The smallest rate that is rolled back within so many requests of this step alone, with a chance of POWER."""
+    alpha = settings.sensitivity.alpha * (ERRORS_SHARE if settings.latency else 1.0)
+    enough = convicting(requests, share, usual, _needed(alpha, planned))
+    enough = max(enough, FEWEST, ceil(MATERIAL * usual * requests), ceil(settings.floor * requests))
+    return clopper_pearson_upper(enough - 1, requests, 1 - POWER) if enough <= requests else None
+
+
+def convicting(requests: int, share: float, usual: float, needed: float) -> int:
+    """How many bad ones of so many requests are evidence enough, while the live release is as usual."""
+    live_bad = round(requests * (1 - share) / share * usual) if share else 0
+    low, high = 0, requests + 1
+    while high - low > 1:
+        bad = (low + high) // 2
+        enough = mixture(log_ratios(bad, bad + live_bad, share)) >= log(needed)
+        low, high = (low, bad) if enough else (bad, high)
+    return high
+
+
+def _needed(alpha: float, planned: int) -> float:
+    """What the step's own E must reach while every other step's is 1: see since_any_start()."""
+    return (1 / alpha - 0.5 * (planned - 1) / planned) / (0.5 + 0.5 / planned)
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+
+def _parts(step: StepForecast) -> Iterator[str]:
+    goal = f"to prove less than {percent(step.margin)} bad"
+    name = f"step {step.number} at {step.share / 100:g} % ({figure(step.per_second)} req/s)"
+    if not step.per_second:
+        yield f"{name} has nothing to be judged by"
+    elif step.seconds is None or step.requests is None:
+        yield f"{name} cannot pass: the live release is no better than {percent(step.margin)} bad"
+    else:
+        yield f"{name} needs ~{duration(step.seconds)} {goal} by {step.requests:,} requests"
+    if step.inconclusive:
+        yield f"deadline is {duration(step.deadline)}: will end inconclusive"
+    elif step.passes < 0.9:
+        yield f"deadline is {duration(step.deadline)}: ends inconclusive {percent(1 - step.passes)} of the time"
+    if step.catches is None:
+        yield f"catches nothing in {duration(step.deadline)}"
+    else:
+        yield f"catches {percent(step.catches)} bad in {duration(step.deadline)}, 4 times in 5"

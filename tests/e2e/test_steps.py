@@ -1,0 +1,131 @@
+"""A canary by its steps, under load, with real containers and nginx: it waits, is led, is stopped, and is resumed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.e2e.shop import SICK, TWO, Shop, open_shop
+
+pytestmark = pytest.mark.docker
+
+STEPS = "[{weight: 5, for: 2s}, {weight: 25, for: 2s}, {gate: approve}, {weight: 50, for: 2s}]"
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    """Release 1 is live, and the next one comes step by step."""
+    async with open_shop(bake="1s") as made:
+        made.write("drain: 5s", f"drain: 500ms\n    strategy: {{canary: {{steps: {STEPS}}}}}")
+        first = await made.type("deploy", "web")
+        assert first.code == 0, first.err
+        assert "5 %" not in first.err, "the first release has nobody to share with"
+        yield made
+
+
+def share(web: dict[str, object]) -> float:
+    split = web["split"]
+    assert isinstance(split, dict)
+    return float(min(split.values()))
+
+
+async def test_a_canary_goes_up_its_steps_and_waits_for_a_yes(shop: Shop) -> None:
+    async with shop.load() as load:
+        held = await shop.type("deploy", "web", "--image", TWO)
+        assert held.code == 8, held.err
+        assert "waits for you at step 3 of 6: until it is approved" in held.err
+        assert "proxyctl approve web or proxyctl deny web" in held.err
+        assert share(await shop.web()) == 25.0
+        approved = await shop.type("approve", "web", "--reason", "looks well")
+        assert approved.code == 0, approved.err
+        web = await shop.at_rest()
+    assert [r["id"] for r in web["releases"] if r["role"] == "live"] == ["web-2"]
+    assert not load.failed(), load.failed()[:3]
+    said = (await shop.type("events", "web")).out
+    for words in ("blue 95 % green 5 %", "blue 75 % green 25 %", "approved by", "blue 50 % green 50 %", "promoted"):
+        assert words in said
+
+
+async def test_a_no_takes_the_candidate_back(shop: Shop) -> None:
+    async with shop.load() as load:
+        assert (await shop.type("deploy", "web", "--image", TWO)).code == 8
+        denied = await shop.type("deny", "web", "--reason", "wrong totals")
+        assert denied.code == 0, denied.err
+        web = await shop.at_rest()
+    assert [r["id"] for r in web["releases"]] == ["web-1"]
+    assert not load.failed(), load.failed()[:3]
+    assert "denied: wrong totals" in (await shop.type("history", "web")).out
+
+
+async def test_a_pause_keeps_the_share_and_resume_goes_on(shop: Shop) -> None:
+    deploy = await shop.start("deploy", "web", "--image", TWO)
+    await shop.until("shifting")
+    while share(await shop.web()) != 5.0:
+        pass
+    paused = await shop.type("pause", "web", "--reason", "graphs")
+    assert paused.code == 0, paused.err
+    _, err = await deploy.communicate()
+    assert deploy.returncode == 8, err.decode()
+    assert "proxyctl resume web" in err.decode()
+    again = await shop.type("pause", "web")
+    assert again.code == 4 and "is paused already" in again.err
+    web = await shop.web()
+    assert (web["phase"], share(web)) == ("paused", 5.0)
+    assert (await shop.type("resume", "web")).code == 0
+    await shop.until("held")
+    full = await shop.type("promote", "web", "--full")
+    assert full.code == 0, full.err
+    web = await shop.at_rest()
+    assert [r["id"] for r in web["releases"] if r["role"] == "live"] == ["web-2"]
+
+
+async def test_promote_ends_one_wait_and_a_weight_by_hand_keeps_the_steps_that_give_more(shop: Shop) -> None:
+    shop.write("for: 2s}, {weight: 25", "for: 10m}, {weight: 25")
+    deploy = await shop.start("deploy", "web", "--image", TWO)
+    await shop.until("shifting")
+    while share(await shop.web()) != 5.0:
+        pass
+    ten = await shop.type("weight", "web", "10")
+    assert ten.code == 0, ten.err
+    await deploy.communicate()
+    assert share(await shop.web()) == 10.0
+    assert (await shop.type("promote", "web")).code == 0
+    await shop.until("held")
+    assert share(await shop.web()) == 25.0
+    assert (await shop.type("abort", "web")).code == 0
+    await shop.at_rest()
+
+
+async def test_a_killed_driver_leaves_a_wait_that_goes_on(shop: Shop) -> None:
+    shop.write("for: 2s}, {weight: 25", "for: 6s}, {weight: 25")
+    async with shop.load() as load:
+        deploy = await shop.start("deploy", "web", "--image", TWO)
+        await shop.until("shifting")
+        while share(await shop.web()) != 5.0:
+            pass
+        os.kill(shop.driver(), signal.SIGKILL)
+        _, err = await deploy.communicate()
+        assert deploy.returncode == 6 and "proxyctl recover web" in err.decode()
+        assert (await shop.type("recover")).code == 0
+        await shop.until("held")
+    assert not load.failed(), load.failed()[:3]
+    assert (await shop.type("deny", "web")).code == 0
+    await shop.at_rest()
+
+
+async def test_a_release_that_was_refused_is_tried_again(shop: Shop) -> None:
+    refused = await shop.type("deploy", "web", "--image", SICK)
+    assert refused.code == 5
+    again = await shop.type("retry", "web")
+    assert again.code == 5, "it is as sick as before"
+    assert "web-2" in again.err
+    rested = await shop.at_rest()
+    assert [r["id"] for r in rested["releases"]] == ["web-1"]
+    assert (await shop.type("deploy", "web", "--image", TWO)).code == 8
+    assert (await shop.type("promote", "web", "--full")).code == 0
+    await shop.at_rest()
+    nothing = await shop.type("retry", "web")
+    assert nothing.code == 4 and "no release to try again" in nothing.err
