@@ -9,7 +9,7 @@ import pytest
 from proxyctl.domain.codec import decode, encode
 from proxyctl.domain.container import Access, Container, DockerHealth, GrantedFile, Hook, Limits, Pull, Tmpfs, Ulimit
 from proxyctl.domain.events import Retired
-from proxyctl.domain.model import Colour, ReleaseId
+from proxyctl.domain.model import Colour, Logged, ProxySettings, ReleaseId
 
 FIRST_VERSION: dict[str, Any] = {
     "@": "Container",
@@ -75,3 +75,9 @@ def test_a_retirement_of_the_first_version_knew_of_no_hooks() -> None:
 )
 def test_a_definition_comes_back_as_it_went(definition: Container) -> None:
     assert decode(Container, encode(definition)) == definition
+
+
+@pytest.mark.parametrize(("written", "means"), [(True, Logged.ON), (False, Logged.OFF), ("rollouts", Logged.ROLLOUTS)])
+def test_a_generation_of_the_first_version_logged_or_did_not(written: object, means: Logged) -> None:
+    old = encode(ProxySettings()) | {"access_log": written}
+    assert decode(ProxySettings, old) == ProxySettings(access_log=means)
