@@ -14,6 +14,7 @@ CONFIG = "nginx.conf"
 TLS_FOLDER = "tls"
 AUTH_FOLDER = "auth"
 ERRORS_FOLDER = "errors"
+SPLIT = "-"  # why a request went to its colour, in the log: its place in the split, and no rule
 
 
 def include_line(places: Places) -> str:
