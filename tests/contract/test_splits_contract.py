@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxyctl.adapters.memory import MemorySplits, MemoryWorld
-from proxyctl.domain.model import ServiceName
+from proxyctl.domain.model import Match, ServiceName
 from proxyctl.errors import NginxUnavailable
 from proxyctl.ports import Flags, Splits
 from tests.nginx_bed import BLUE, GREEN, WEB, a_bed, all_to, share
@@ -22,6 +22,9 @@ EVERY_KIND = [
     share(BLUE, "99.99"),
     share(GREEN, 0),
     share(GREEN, 100),
+    share(GREEN, 0, preview=GREEN),
+    share(GREEN, "0.5", cover=False, preview=GREEN),
+    share(BLUE, 25, preview=GREEN),
 ]
 
 
@@ -31,7 +34,7 @@ async def splits(request: pytest.FixtureRequest) -> AsyncIterator[Splits]:
         yield MemorySplits(MemoryWorld())
         return
     async with a_bed() as bed:
-        await bed.publish()
+        await bed.publish(bed.topology(bed.route(matches=(Match(headers=(("X-Canary", "yes"),)),))))
         yield bed.splits
 
 

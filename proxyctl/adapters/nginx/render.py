@@ -20,12 +20,16 @@ from proxyctl.adapters.nginx import flags
 from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.control import Address
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
+from proxyctl.adapters.nginx.matches import Condition, conditions, matched, mirrored, sampled
 from proxyctl.adapters.nginx.names import (
+    MATCH,
+    MIRROR,
     SPLIT,
     cookie_name,
     error_page,
     files_from,
     log_format,
+    mirror_format,
     password_file,
     pools_prefix,
     seen_from,
@@ -34,11 +38,13 @@ from proxyctl.adapters.nginx.names import (
 )
 from proxyctl.adapters.nginx.pools import (
     Apart,
+    Copy,
     Page,
     PlainPool,
     StandIn,
     answers,
     apart,
+    copies,
     plain_pools,
     stand_ins,
     upstream_tls,
@@ -102,7 +108,9 @@ def render(
         "waits": Directive.KEEPALIVE_MIN_TIMEOUT in known,
         "closing": f"{seen_from(settings, places)}{flags.CLOSING}",
         "last_round": "." * (flags.ROUNDS - 1),
-        "log_formats": [LogFormat(px), *(LogFormat(log_format(px, name), name) for name in services)],
+        "log_formats": [LogFormat(px), *(each for view in services.values() for each in view.log_formats)],
+        "by_split": SPLIT,
+        "by_match": MATCH,
         "stood_in": any(view.stand_ins for view in services.values()),
         "buckets": _buckets(topology, px),
         "percents": _percents(),
@@ -188,7 +196,12 @@ class ServiceView(NamedTuple):
     sets_cookie: bool
     balance: Trusted
     log_format: str
+    log_formats: list[LogFormat]
     logged: str
+    conditions: list[Condition]
+    matched: Trusted | None
+    mirror: MirrorView | None
+    previewed: list[Question]
     upstreams: list[Upstream]
     colours: list[PlainPool]
 
@@ -199,10 +212,21 @@ class Bucket(NamedTuple):
     key: Trusted
 
 
+class MirrorView(NamedTuple):
+    mirrored: Trusted
+    sampled: Trusted
+    percent: str
+    methods: tuple[str, ...]
+    log_format: str
+    copies: list[Copy]
+    statuses: Mapping[str, int]  # for each pool of a preview, the one that sends a request to be copied
+    keeps_uri: bool  # for its copies: they have another
+
+
 class LogFormat(NamedTuple):
     name: str
     service: str = "-"
-    reason: str = SPLIT  # why a request went where it went
+    reason: str | Trusted = SPLIT  # why a request went where it went
 
 
 class ControlView(NamedTuple):
@@ -210,6 +234,7 @@ class ControlView(NamedTuple):
     prefix: Trusted
     folder: Trusted
     questions: list[Question]
+    previewed: list[Question]  # none where no service has a rule
     nobody: str
 
 
@@ -262,6 +287,11 @@ def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
         sets_cookie=route.sticky is Sticky.COOKIE,
         balance=_balance(route.balance),
         log_format=log_format(px, route.service),
+        log_formats=list(_log_formats(route, px)),
+        conditions=conditions(route, px),
+        matched=matched(route, px),
+        mirror=_mirror(route, px, pools, beside),
+        previewed=_questions(flags.PREVIEWED) if route.previews else [],
         logged=f"{seen_from(topology.settings, places)}{route.service}/{flags.LOGGED}",
         upstreams=_upstreams(topology.project, route),
         colours=plain_pools(route, pools, beside),
@@ -302,6 +332,29 @@ def _headers(route: Route) -> Iterator[Header]:
         yield Header(name, quoted(value))
 
 
+def _log_formats(route: Route, px: str) -> Iterator[LogFormat]:
+    by_rule = Trusted(f"${px}_reason") if route.matches else SPLIT
+    yield LogFormat(log_format(px, route.service), route.service, by_rule)
+    if route.mirror:
+        yield LogFormat(mirror_format(px, route.service), route.service, MIRROR)
+
+
+def _mirror(route: Route, px: str, pools: str, beside: Trusted) -> MirrorView | None:
+    if route.mirror is None:
+        return None
+    copied = copies(route, pools, beside)
+    return MirrorView(
+        mirrored=mirrored(route, px),
+        sampled=sampled(route, px),
+        percent=f"{route.mirror.share / 100:.2f}%",
+        methods=route.mirror.methods,
+        log_format=mirror_format(px, route.service),
+        copies=copied,
+        statuses={name: copy.status for names in (PLAIN, COVERED) for name, copy in zip(names, copied, strict=True)},
+        keeps_uri=route.strip_path,
+    )
+
+
 def _upstreams(project: str, route: Route) -> list[Upstream]:
     plain = [
         Upstream(upstream_name(project, route.service, name), route.slots(colour), ())
@@ -334,6 +387,7 @@ def _control(topology: Topology, places: Places, address: Address) -> ControlVie
         prefix=_found(address.prefix),
         folder=_found(seen_from(topology.settings, places)) + Trusted(f"${{px_service}}/{SPLIT_IN_FORCE}"),
         questions=_questions(flags.AT_REST + flags.IN_SPLIT, "$arg_b1", "$arg_b2"),
+        previewed=_questions(flags.PREVIEWED) if any(route.previews for route in topology.routes) else [],
         nobody=NOBODY,
     )
 
