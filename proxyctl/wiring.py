@@ -94,6 +94,7 @@ class Workshop:
             locks=self.locks,
             clock=self.clock,
             splits=self.splits,
+            inspector=self.inspector,
             processes=self.processes,
             hands=self.light_hands,
         )

@@ -18,11 +18,13 @@ from proxyctl.cli.options import (
     reason_option,
     say,
 )
+from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Colour, Release, ServiceName
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.rollout import decide
 from proxyctl.domain.split import hundredths
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
 from proxyctl.errors import Conflict, Degraded, GateFailed, Locked, ProxyctlError, RolloutFailed
@@ -142,7 +144,7 @@ def abort(service: str, reason: str, project: ProjectOptions, output: Output) ->
 @project_options
 @output_options
 def recover(service: str | None, project: ProjectOptions, output: Output) -> None:
-    """Finish or undo what a crash left; repeating it changes nothing.
+    """Finish or undo what a crash left, and gate again what the engine restarted; repeating it changes nothing.
 
     \b
     Example:
@@ -154,7 +156,7 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
         found, refused = [], list[ProxyctlError]()
         for name in names:  # one that cannot be mended hinders no other
             try:
-                found.append(await _recovered(shop, name))
+                found.append(await recovered(shop, name))
             except Locked as error:
                 if service:
                     raise
@@ -170,13 +172,16 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
     states = _with_workshop(project, work)
     for known in states:
         say(orders.serving(known), output.quiet)
+        if isinstance(decide(known), do.Vet):
+            say(f"gated again, for the engine restarted it: proxyctl status {known.service}", output.quiet)
     if output.as_json:
         print_json([_result(known) for known in states])
     _raise_if_degraded(states)
 
 
-async def _recovered(shop: Workshop, service: ServiceName) -> ServiceState:
-    """A guard has the lock for a moment only; whoever has it longer drives the service. Raises Locked."""
+async def recovered(shop: Workshop, service: ServiceName) -> ServiceState:
+    """Mended; what the engine restarted is left to a guard. A guard has the lock for a moment only: whoever has it for
+    longer drives the service. Raises Locked."""
     deadline = shop.clock.now() + 2.0
     while True:
         try:

@@ -89,6 +89,7 @@ class Town:
             locks=self.arena.locks,
             clock=self.arena.clock,
             splits=self.arena.splits,
+            inspector=MemoryInspector(self.arena.world),
             processes=self,
             hands=self.light_hands,
         )
