@@ -120,7 +120,13 @@ class Arena:
 
     async def open(self, image: str, kind: Kind = Kind.DEPLOY, steps: plan.Plan | None = None) -> ev.Event:
         service = self.service(image)
-        opening = Opening(runtime=self.runtime, store=self.store, project="shop", settings=ProxySettings())
+        opening = Opening(
+            runtime=self.runtime,
+            network=self.runtime.network,
+            store=self.store,
+            project="shop",
+            settings=ProxySettings(),
+        )
         release = await opening.release(service, self.state, 1.0, "config", lambda line: None)
         return await opening.fresh(kind, steps or plan.blue_green(), release, self.state, SIGNED)
 

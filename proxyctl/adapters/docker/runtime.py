@@ -77,6 +77,10 @@ class DockerRuntime:
     async def network(self) -> Network:
         return await self._engine.act(self._networks.made, "making the slot network")
 
+    async def network_so_far(self) -> Network | None:
+        """None where it is still to be made."""
+        return await self._engine.look(self._networks.found, "looking at the slot network")
+
     async def start(self, release: Release, replica: Replica, colour: Colour, rollout: str) -> Replica:
         labels = self._labels(release, replica, colour, rollout)
 
