@@ -223,6 +223,7 @@ def start_retained(project: ProjectOptions, service: str, to: str, reason: str, 
             target = orders.named(known, to)
             if not isinstance(target, Release):
                 raise Conflict(f"{to} is warm already", next_step=f"proxyctl rollback {service}")
+            await shop.runtime.require_image(target)  # while the standby still stands
             done = await _open_and_follow(shop, Asked(Kind.ROLLBACK, plan.blue_green(), reason, output), target)
             if output.as_json:
                 print_json(_result(done))
