@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -29,6 +29,8 @@ from proxyctl.domain.split import hundredths
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
 from proxyctl.errors import Conflict, Degraded, GateFailed, Locked, ProxyctlError, RolloutFailed
 from proxyctl.wiring import Workshop, workshop
+
+T = TypeVar("T")
 
 
 class Share(click.ParamType):  # type: ignore[type-arg]
@@ -112,7 +114,7 @@ def rollback(service: str, to: str | None, reason: str, project: ProjectOptions,
         target = orders.warm(known) if to is None else orders.named(known, to)
         return _open_at(known, Kind.ROLLBACK, plan.blue_green(), target, signed)
 
-    if to is not None and _is_retained(project, service, to):
+    if to is not None and isinstance(orders.named(_looked_at(project, service), to), Release):
         from proxyctl.cli.releases import start_retained
 
         start_retained(project, service, to, reason, output)
@@ -128,6 +130,8 @@ def rollback(service: str, to: str | None, reason: str, project: ProjectOptions,
 def abort(service: str, reason: str, project: ProjectOptions, output: Output) -> None:
     """Stop the running rollout: traffic goes to the safe side, the candidate is drained and removed.
 
+    Where none runs nothing is done, and that is said.
+
     \b
     Example:
       proxyctl abort web --reason "wrong branch"
@@ -136,6 +140,10 @@ def abort(service: str, reason: str, project: ProjectOptions, output: Output) ->
     def order(known: ServiceState, signed: Signed) -> ev.Event:
         return orders.abort(known, Outcome.ABORTED, signed)
 
+    if (known := _looked_at(project, service)).rollout is None:
+        say(f"nothing to abort: no rollout of {service} runs", output.quiet)
+        _tell(known, output)
+        return
     _steer(project, service, "abort", reason, order, output)
 
 
@@ -212,17 +220,20 @@ def _steer(
         _raise_if_it_failed(shop, known, before, verb)
         return known
 
-    known = _with_workshop(project, work)
+    _tell(_with_workshop(project, work), output)
+
+
+def _tell(known: ServiceState, output: Output) -> None:
     if output.as_json:
         print_json(_result(known))
     else:
         say(f"live: {orders.serving(known)}", output.quiet)
         if known.phase is Phase.BAKING:
-            say(f"the bake goes on in the background: proxyctl status {service} --watch", output.quiet)
+            say(f"the bake goes on in the background: proxyctl status {known.service} --watch", output.quiet)
 
 
-def _with_workshop(project: ProjectOptions, work: Callable[[Workshop], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
+def _with_workshop(project: ProjectOptions, work: Callable[[Workshop], Awaitable[T]]) -> T:
+    async def run() -> T:
         async with workshop(*project) as shop:
             return await work(shop)
 
@@ -254,11 +265,11 @@ def _open_at(
     return orders.open_warm(known, kind, steps, target, signed)
 
 
-def _is_retained(project: ProjectOptions, service: str, to: str) -> bool:
-    async def look(shop: Workshop) -> bool:
-        return isinstance(orders.named(shop.store.load(known_service(shop, service)), to), Release)
+def _looked_at(project: ProjectOptions, service: str) -> ServiceState:
+    async def look(shop: Workshop) -> ServiceState:
+        return shop.store.load(known_service(shop, service))
 
-    return bool(_with_workshop(project, look))
+    return _with_workshop(project, look)
 
 
 def _raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: str) -> None:
