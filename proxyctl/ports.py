@@ -157,6 +157,10 @@ class Runtime(Inspector, Protocol):
         ImageUnavailable."""
         ...
 
+    async def require_image(self, release: Release) -> None:
+        """Raises ImageUnavailable when the image that the release was made of is gone."""
+        ...
+
     async def network(self) -> Network:
         """The slot network, created when missing. Raises StateUnusable when another state folder owns it."""
         ...

@@ -116,6 +116,11 @@ class MemoryRuntime(MemoryInspector):
         progress(f"{image} is here")
         return Image(reference=image, digest=f"sha256:{image}")
 
+    async def require_image(self, release: Release) -> None:
+        self._world.engine()
+        if release.image in self._world.missing_images:
+            raise ImageUnavailable(f"{release.id}: its image {release.image} is gone")
+
     async def network(self) -> Network:
         self._world.engine()
         slots = tuple(f"172.30.0.{n}" for n in range(2, 128))
