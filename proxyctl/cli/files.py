@@ -192,8 +192,9 @@ def _before(known: ServiceState) -> list[str]:
 
 
 def _after(service: Service) -> list[str]:
-    standby = [f"keep the old release warm for {service.standby:g} s"] if service.routed else []
-    return [f"bake {service.bake:g} s", "promote", *standby]
+    bake = [f"bake {service.bake:g} s"] if service.bake else []
+    after = f"keep the old release warm for {service.standby:g} s" if service.routed else "end the old release"
+    return [*bake, "promote", after]
 
 
 async def _diff(shop: Workshop, known: ServiceState, route: Route | None) -> str:
