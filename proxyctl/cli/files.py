@@ -193,8 +193,8 @@ def _before(known: ServiceState) -> list[str]:
 
 
 def _after(service: Service) -> list[str]:
-    standby = [f"keep the old release warm for {service.standby:g} s"] if service.routed else []
-    return ["promote", *standby]
+    after = f"keep the old release warm for {service.standby:g} s" if service.routed else "end the old release"
+    return ["promote", after]
 
 
 async def _diff(shop: Workshop, known: ServiceState, route: Route | None) -> str:

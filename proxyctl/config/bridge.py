@@ -67,7 +67,7 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         error_pages=_pages(file.error_pages, folder),
         strategy=file.strategy.kind,
         steps=file.strategy.steps,
-        bake=file.bake,
+        bake=file.bakes_for,
         standby=file.standby,
         drain=file.drain,
         readiness_delay=file.readiness_delay,
