@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -87,17 +89,21 @@ async def test_the_way_may_change_while_nginx_serves(shop: Shop) -> None:
 
 async def test_a_driver_that_is_killed_in_a_move_is_made_good(shop: Shop) -> None:
     assert (await shop.type("deploy", "web")).code == 0
-    assert (await shop.type("stage", "web", "--image", TWO)).code == 0
     async with shop.load(Model.NEW_CONNECTION) as new:
-        for instant in (0.2, 0.4, 0.6, 0.8, 1.0, 1.2):
-            command = await shop.start("weight", "web", "25")
-            await asyncio.sleep(instant)
-            command.kill()
-            await command.wait()
-            assert (await shop.type("recover")).code == 0
+        for instant, percent in ((0.3, 25), (0.5, 50), (0.8, 25), (1.2, 50)):
             if (await shop.web())["phase"] == "idle":
                 assert (await shop.type("stage", "web", "--image", TWO)).code == 0
+            command = await shop.start("weight", "web", str(percent))
+            await asyncio.sleep(instant)
+            for pid in (command.pid, shop.driver()):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await command.wait()
+            assert (await shop.type("recover")).code == 0
+            said = (await shop.status())["proxy"]
+            assert said["generation"] == said["observed"]
+        if (await shop.web())["phase"] == "paused":
+            assert (await shop.type("abort", "web")).code == 0
+        await shop.at_rest()
     assert new.failed() == []
-    said = json.loads((await shop.type("status", "--json")).out)
-    assert said["services"][0]["drift"] == []
-    assert said["proxy"]["generation"] == said["proxy"]["observed"]
+    assert await served(shop, 20) == {b"1": 20}
