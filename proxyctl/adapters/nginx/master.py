@@ -103,13 +103,18 @@ def find_orphans(places: Places) -> list[Process]:
     ]
 
 
-def holder_of(port: int) -> str:
-    """Who listens on this TCP port, as "pid 4711 (python3)"."""
+class Holder(NamedTuple):
+    pid: int
+    program: str  # as the kernel calls it, at most 15 bytes
+
+
+def holder_of(port: int) -> Holder | None:
+    """Who listens on this TCP port; None where it cannot be seen from here."""
     sockets = {f"socket:[{inode}]" for inode in _sockets(port, LISTENING)}
     for pid in _all_pids():
         if any(link in sockets for link in open_files(pid)):
-            return f"pid {pid} ({_read(pid, 'comm').strip()})"
-    return "a process that cannot be seen from here"
+            return Holder(pid, _read(pid, "comm").strip())
+    return None
 
 
 def has_clients(port: int) -> bool:
