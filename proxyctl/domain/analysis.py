@@ -99,6 +99,7 @@ class Case(Record):
     now: float
     findings: tuple[Finding, ...]
     usual: float  # the live release's rate of bad answers
+    recent: Sides  # errors of the last minute
 
     @property
     def elapsed(self) -> Seconds:
@@ -132,7 +133,7 @@ class Case(Record):
             elapsed=self.elapsed,
             findings=self.findings,
             decisive=decisive,
-            recent=_recent(self.evidence),
+            recent=self.recent,
             usual=self.usual,
             bake_left=self.bake_left,
             silence=self.silence,
@@ -161,7 +162,8 @@ def _judged(
 ) -> Verdict:
     usual = usual_rate(evidence)
     findings = _findings(evidence, settings, step, usual, alpha)
-    case = Case(evidence=evidence, settings=settings, step=step, now=now, findings=findings, usual=usual)
+    recent = reduce(add, evidence.recent, Sides())
+    case = Case(evidence=evidence, settings=settings, step=step, now=now, findings=findings, usual=usual, recent=recent)
     verdict = next(verdict for rule in rules if (verdict := rule(case)) is not None)
     return verdict.replace(sentence=explain.sentence(verdict))
 
@@ -178,9 +180,9 @@ def hard_signal(case: Case) -> Verdict | None:
 
 def system_sick(case: Case) -> Verdict | None:
     """Both sides are far above what is usual: going back would help nobody."""
-    recent, usual = _recent(case.evidence), max(case.usual, case.settings.floor)
-    others = bool(case.step.elsewhere) or _far_above(recent.live, usual)
-    if not others or recent.candidate.rate <= OUTAGE_TIMES * usual:
+    usual = max(case.usual, case.settings.floor)
+    others = bool(case.step.elsewhere) or _far_above(case.recent.live, usual)
+    if not others or case.recent.candidate.rate <= OUTAGE_TIMES * usual:
         return None
     return case.verdict(Decision.HOLD, Reason.SYSTEM_SICK, detail=case.step.elsewhere)
 
@@ -357,10 +359,6 @@ def _both_tests(evidence: Evidence, step: Bake | Step) -> bool:
 
 def _one_client(evidence: Evidence) -> bool:
     return len(evidence.clients) < FEWEST_CLIENTS
-
-
-def _recent(evidence: Evidence) -> Sides:
-    return reduce(add, evidence.recent, Sides())
 
 
 def _far_above(count: Count, usual: float) -> bool:
