@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from proxyctl.domain.analysis import Analysis, Bake, Step, judge, judge_bake
+from proxyctl.domain.analysis import Analysis, Bake, Step, judge
 from proxyctl.domain.evidence import Baseline, Dispersion, Evidence, baseline_of, begin, next_step, observe
 from proxyctl.domain.model import Colour
 from proxyctl.domain.record import Record
@@ -146,7 +146,7 @@ def bake_rolled_back_after(
     evidence = begin(1, 0.0, baseline)
     for tick in ticks(rng, traffic, 600.0):
         evidence = observe(evidence, tick, CANDIDATE)
-        if judge_bake(evidence, settings, step, tick.at + TICK).decision is Decision.ROLLBACK:
+        if judge(evidence, settings, step, tick.at + TICK).decision is Decision.ROLLBACK:
             return tick.at + TICK
     return None
 

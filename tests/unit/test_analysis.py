@@ -14,7 +14,6 @@ from proxyctl.domain.analysis import (
     Sensitivity,
     Step,
     judge,
-    judge_bake,
     margin,
     slow_margin,
 )
@@ -332,7 +331,7 @@ HOLDBACK = Bake(share=9500, window=60.0)
 
 
 def baked(evidence: Evidence, step: Bake, settings: Analysis = ERRORS_ONLY, wait: float = 0.0) -> Verdict:
-    return judge_bake(evidence, settings, step, (evidence.last or 0.0) + TICK + wait)
+    return judge(evidence, settings, step, (evidence.last or 0.0) + TICK + wait)
 
 
 def test_a_quiet_bake_passes_when_its_window_is_over() -> None:
@@ -370,8 +369,8 @@ def test_a_holdback_that_suffers_too_holds() -> None:
 
 def test_a_bake_that_nobody_asked_in_is_not_passed() -> None:
     never = begin(1, 0.0, KNOWN)
-    assert judge_bake(never, ERRORS_ONLY, ALL, 61.0).decision is Decision.HOLD
-    verdict = judge_bake(never, ERRORS_ONLY, ALL, 660.0)
+    assert judge(never, ERRORS_ONLY, ALL, 61.0).decision is Decision.HOLD
+    verdict = judge(never, ERRORS_ONLY, ALL, 660.0)
     assert reached(verdict) == (Decision.HOLD, Reason.INCONCLUSIVE)
 
 
