@@ -38,7 +38,7 @@ class Tally(Record):
     """One colour in one tick. What a rule sent there (a match, a mirror) is no fair sample, and is not in it."""
 
     requests: int = 0  # attempts that reached the colour
-    bad: int = 0  # 5xx, refused, timed out or broken off by the replica; at most one per client
+    bad: int = 0  # 5xx, refused, timed out, broken off by the replica; of a client only the first on either colour
     bad_attempts: int = 0  # the same without that limit
     clients: tuple[str, ...] = ()  # salted hashes of the clients with a bad answer, sorted, at most 64
     samples: tuple[str, ...] = ()  # ids of the first bad requests, at most 3
