@@ -35,7 +35,7 @@ from bench.simulated import (
     ticks,
     timed,
 )
-from proxyctl.domain.analysis import Analysis, Sensitivity
+from proxyctl.domain.criteria import Criteria, Sensitivity
 from proxyctl.domain.evidence import Baseline, baseline_of, begin, observe
 from proxyctl.domain.forecast import requests_needed
 from proxyctl.domain.sequential import requests_to_pass
@@ -240,7 +240,7 @@ def summary(ended: list[Ending]) -> str:
 
 
 def rollouts(runs: int) -> list[Row]:
-    patient = Analysis(latency=False, deadline=1800.0)
+    patient = Criteria(latency=False, deadline=1800.0)
     return [
         {
             "req/s": total,

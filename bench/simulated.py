@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from proxyctl.domain.analysis import Analysis, Bake, Step, judge
+from proxyctl.domain.analysis import Bake, Step, judge
+from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import Baseline, Dispersion, Evidence, baseline_of, begin, next_step, observe
 from proxyctl.domain.model import Colour
 from proxyctl.domain.record import Record
@@ -120,11 +121,11 @@ def _answers(rng: Rng, per_second: float, slower: float) -> Tally:
     return Tally(requests=requests, routes=(route,))
 
 
-ONE_STEP = Analysis(latency=False, deadline=1e9)
+ONE_STEP = Criteria(latency=False, deadline=1e9)
 
 
 def rolled_back_after(
-    evidence: Evidence, settings: Analysis, log: Iterator[Tick], tempered: bool = True
+    evidence: Evidence, settings: Criteria, log: Iterator[Tick], tempered: bool = True
 ) -> Seconds | None:
     """When a single step that is never left is rolled back, in log time; None: it is not."""
     for tick in log:
@@ -138,7 +139,7 @@ def rolled_back_after(
 
 
 def bake_rolled_back_after(
-    rng: Rng, total: float, holdback: float, bad: float, baseline: Baseline, settings: Analysis = ONE_STEP
+    rng: Rng, total: float, holdback: float, bad: float, baseline: Baseline, settings: Criteria = ONE_STEP
 ) -> Seconds | None:
     """Ten minutes after the cutover, when the defect begins."""
     traffic = Traffic(candidate=total * (1 - holdback), live=total * holdback, bad=bad)
@@ -176,10 +177,10 @@ DESIGNED: Final = (
 
 
 def rollout(
-    rng: Rng, total: float, bad: Rate, plan: tuple[Stage, ...] = DESIGNED, settings: Analysis | None = None
+    rng: Rng, total: float, bad: Rate, plan: tuple[Stage, ...] = DESIGNED, settings: Criteria | None = None
 ) -> Ending:
     """One rollout to its end, at this many requests per second of both colours together."""
-    asked = settings or Analysis(latency=False)
+    asked = settings or Criteria(latency=False)
     evidence = begin(len(plan), 0.0, past(rng, total))
     now = 0.0
     for index, stage in enumerate(plan):

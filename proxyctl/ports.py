@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from proxyctl.domain.container import Container, Hook
     from proxyctl.domain.events import Event
     from proxyctl.domain.model import HealthCheck
+    from proxyctl.domain.progress import Progress
     from proxyctl.domain.state import ServiceState
 
 
@@ -66,6 +67,12 @@ class Store(Protocol):
     def append(self, events: Sequence[Event], state: ServiceState, rollout: str, fence: int, at: float) -> None:
         """All events of one rollout and the state that they lead to, in one commit. Raises Fenced."""
         ...
+
+    def keep(self, service: ServiceName, progress: Progress, fence: int) -> None:
+        """In the place of what was kept before. Raises Fenced."""
+        ...
+
+    def kept(self, service: ServiceName) -> Progress | None: ...
 
     def entries(self, service: ServiceName | None = None, after: int = 0, limit: int = -1) -> list[Entry]:
         """In order of their seq, the oldest first."""

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxyctl.domain.codec import decode, encode
 from proxyctl.domain.events import Event
@@ -21,10 +21,12 @@ from proxyctl.domain.state import ServiceState
 from proxyctl.errors import AddressTaken, Fenced, StateUnusable
 from proxyctl.ports import Entry
 
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    from proxyctl.domain.progress import Progress
+
 BUSY_TIMEOUT_S = 5.0
 
-SCHEMA = """
+FIRST = """
 CREATE TABLE journal (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL, rollout TEXT NOT NULL,
     at REAL NOT NULL, fence INTEGER NOT NULL, event TEXT NOT NULL);
@@ -40,6 +42,11 @@ CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL, event TEXT NOT NULL,
     taken INTEGER NOT NULL DEFAULT 0);
 """
+SECOND = """
+CREATE TABLE progress (service TEXT PRIMARY KEY, progress TEXT NOT NULL);
+"""
+SCHEMA = (FIRST, SECOND)  # each version is the one before and this
+SCHEMA_VERSION = len(SCHEMA)
 
 
 class SqliteStore:
@@ -96,6 +103,17 @@ class SqliteStore:
                 " ON CONFLICT (service) DO UPDATE SET seq = excluded.seq, state = excluded.state",
                 (state.service, _json(state)),
             )
+
+    def keep(self, service: ServiceName, progress: Progress, fence: int) -> None:
+        with self._commit() as db:
+            self._check_fence(db, service, fence)
+            db.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (service, _json(progress)))
+
+    def kept(self, service: ServiceName) -> Progress | None:
+        from proxyctl.domain.progress import Progress  # whoever only moves traffic reads none
+
+        rows = self._rows("SELECT progress FROM progress WHERE service = ?", service)
+        return self._decoded(Progress, rows[0][0]) if rows else None
 
     def entries(self, service: ServiceName | None = None, after: int = 0, limit: int = -1) -> list[Entry]:
         which, values = ("AND service = ?", [service]) if service else ("", [])
@@ -225,7 +243,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
             return db
         db.close()
     nothing_yet = sqlite3.connect(":memory:", isolation_level=None)
-    nothing_yet.executescript(SCHEMA)
+    nothing_yet.executescript("".join(SCHEMA))
     return nothing_yet
 
 
@@ -267,10 +285,10 @@ def _create(db: sqlite3.Connection, path: Path) -> None:
         fcntl.flock(turn, fcntl.LOCK_EX)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("BEGIN IMMEDIATE")
-        if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in SCHEMA.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        for statement in "".join(SCHEMA[version:]).split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
 
 

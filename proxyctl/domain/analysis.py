@@ -7,13 +7,13 @@ docs/analysis.md is this page in words.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from functools import reduce
 from math import exp, inf, log
 from operator import add
 from typing import Final
 
 from proxyctl.domain import explain
+from proxyctl.domain.criteria import Criteria, OnInconclusive
 from proxyctl.domain.evidence import SLOW, Comparison, Count, Evidence, Sides, usual_rate
 from proxyctl.domain.record import Record
 from proxyctl.domain.sequential import (
@@ -43,37 +43,6 @@ CHANCE: Final = 0.01  # that a minute which looks like an outage is none
 SILENCE: Final[Seconds] = 3 * TICK
 
 
-class Sensitivity(StrEnum):
-    """The chance to roll back a rollout that is as good as the live release, over all its steps."""
-
-    HIGH = "high"  # 5 %
-    NORMAL = "normal"  # 1 %
-    LOW = "low"  # 0.1 %
-
-    @property
-    def alpha(self) -> float:
-        return {Sensitivity.HIGH: 0.05, Sensitivity.NORMAL: 0.01, Sensitivity.LOW: 0.001}[self]
-
-
-class OnInconclusive(StrEnum):
-    HOLD = "hold"  # a person decides
-    PROMOTE = "promote"  # go on
-    ROLLBACK = "rollback"
-
-
-class Analysis(Record):
-    """How a service wants its candidates judged."""
-
-    max_error_rate: float | None = None  # the candidate's, whatever the live release's is
-    sensitivity: Sensitivity = Sensitivity.NORMAL
-    deadline: Seconds = 600.0  # of a step
-    on_inconclusive: OnInconclusive = OnInconclusive.HOLD
-    bake: Seconds = 60.0  # of a step, at least
-    floor: float = 0.001  # a rate of bad answers that matters to nobody
-    latency: bool = True
-    margin: float | None = None  # to be proven at every step; None: by how much traffic comes next
-
-
 class Step(Record):
     """Where a rollout stands, and what is known elsewhere."""
 
@@ -82,12 +51,13 @@ class Step(Record):
     failure: str = ""  # a hard signal: what happened
     unready: str = ""  # why it may not go on, though that is no reason to go back
     elsewhere: str = ""  # why others are thought to suffer too
+    stopped: Seconds = 0.0  # of the time since it began, it did not wait: paused, or the machine was off
 
-    def bake(self, settings: Analysis) -> Seconds:
+    def bake(self, settings: Criteria) -> Seconds:
         """How long it lasts at least."""
         return settings.bake
 
-    def margins(self, settings: Analysis, usual: float) -> tuple[float | None, float | None]:
+    def margins(self, settings: Criteria, usual: float) -> tuple[float | None, float | None]:
         """Of errors and of slow answers: what is to be proven before the next step."""
         return margin(settings, self, usual), slow_margin(self)
 
@@ -97,10 +67,10 @@ class Bake(Step):
 
     window: Seconds
 
-    def bake(self, settings: Analysis) -> Seconds:
+    def bake(self, settings: Criteria) -> Seconds:
         return self.window
 
-    def margins(self, settings: Analysis, usual: float) -> tuple[None, None]:
+    def margins(self, settings: Criteria, usual: float) -> tuple[None, None]:
         return None, None
 
 
@@ -108,7 +78,7 @@ class Case(Record):
     """All that a rule may ask for."""
 
     evidence: Evidence
-    settings: Analysis
+    settings: Criteria
     step: Step
     now: float
     alpha: float  # of one test
@@ -118,7 +88,7 @@ class Case(Record):
 
     @property
     def elapsed(self) -> Seconds:
-        return self.now - self.evidence.step_began
+        return self.now - self.evidence.step_began - self.step.stopped
 
     @property
     def bake_left(self) -> Seconds:
@@ -161,7 +131,7 @@ class Case(Record):
 Rule = Callable[[Case], Verdict | None]
 
 
-def judge(evidence: Evidence, settings: Analysis, step: Step, now: float) -> Verdict:
+def judge(evidence: Evidence, settings: Criteria, step: Step, now: float) -> Verdict:
     """What to do with the candidate of this step, or of a Bake; `now` is unix time.
 
     After the cutover, where there is a holdback, there are two tests, each with half of α.
@@ -283,7 +253,7 @@ BAKE: Final[tuple[Rule, ...]] = (
 # --- what is found in one metric ----------------------------------------------------------------------------------
 
 
-def margin(settings: Analysis, step: Step, usual: float) -> float:
+def margin(settings: Criteria, step: Step, usual: float) -> float:
     """What the rate of errors must be proven to be below, so that the next step risks little of all traffic."""
     own = settings.margin
     wanted = max(_blast_margin(step), min(USUAL_TIMES * usual, WIDEST)) if own is None else own
@@ -303,7 +273,7 @@ def _blast_margin(step: Step) -> float:
 
 
 def _findings(
-    evidence: Evidence, settings: Analysis, alpha: float, bad: float | None, slow: float | None, usual: float
+    evidence: Evidence, settings: Criteria, alpha: float, bad: float | None, slow: float | None, usual: float
 ) -> tuple[Finding, ...]:
     share = ERRORS_SHARE if settings.latency else 1.0
     errors = _found(Metric.ERRORS, evidence, settings, alpha * share)
@@ -316,7 +286,7 @@ def _findings(
     return errors, _held_against(latency, slow, SLOW).replace(slower_than=slower_than)
 
 
-def _found(metric: Metric, evidence: Evidence, settings: Analysis, alpha: float) -> Finding:
+def _found(metric: Metric, evidence: Evidence, settings: Criteria, alpha: float) -> Finding:
     known = evidence.errors if metric is Metric.ERRORS else evidence.latency
     one_client = metric is Metric.ERRORS and _one_client(evidence)
     doubts, counts = min(
@@ -353,7 +323,7 @@ def _log_evidence(known: Comparison, planned: int) -> float:
     return since_any_start(mixture(known.whole.against, phi), steps, planned)
 
 
-def _doubts(counts: Sides, settings: Analysis, one_client: bool) -> tuple[Doubt, ...]:
+def _doubts(counts: Sides, settings: Criteria, one_client: bool) -> tuple[Doubt, ...]:
     rate = counts.candidate.rate
     found = {
         Doubt.FEW: counts.candidate.bad < FEWEST,

@@ -7,23 +7,15 @@ from typing import Any
 
 import pytest
 
-from proxyctl.domain.analysis import (
-    Analysis,
-    Bake,
-    OnInconclusive,
-    Sensitivity,
-    Step,
-    judge,
-    margin,
-    slow_margin,
-)
+from proxyctl.domain.analysis import Bake, Step, judge, margin, slow_margin
 from proxyctl.domain.codec import decode, encode
+from proxyctl.domain.criteria import Criteria, OnInconclusive, Sensitivity
 from proxyctl.domain.evidence import Baseline, Count, Evidence, Threshold, begin, next_step, observe
 from proxyctl.domain.model import Colour
 from proxyctl.domain.tally import EDGES, TICK, RouteTally, Tally, Tick, bucket
 from proxyctl.domain.verdict import Decision, Doubt, Metric, Reason, Verdict
 
-ERRORS_ONLY = Analysis(latency=False)
+ERRORS_ONLY = Criteria(latency=False)
 FIRST, LAST = Step(share=500, next_share=2500), Step(share=9800)
 KNOWN = Baseline(
     errors=Count(requests=20_000, bad=100),
@@ -57,7 +49,7 @@ GOOD = seen(a_tally(100), a_tally(1900, 10))
 TERRIBLE = seen(a_tally(100, 30), a_tally(1900, 10))
 
 
-def at_once(evidence: Evidence, settings: Analysis = ERRORS_ONLY, step: Step = FIRST, wait: float = 0.0) -> Verdict:
+def at_once(evidence: Evidence, settings: Criteria = ERRORS_ONLY, step: Step = FIRST, wait: float = 0.0) -> Verdict:
     """Judged when its last tick ended, or so much later."""
     return judge(evidence, settings, step, (evidence.last or 0.0) + TICK + wait)
 
@@ -213,7 +205,7 @@ def test_a_silent_log_never_promotes_whatever_the_policy(policy: OnInconclusive,
 def test_latency_that_was_never_measured_is_not_passed() -> None:
     untimed = seen(Tally(requests=100), Tally(requests=1900, bad=10))
     assert at_once(untimed).decision is Decision.ADVANCE
-    verdict = at_once(untimed, Analysis())
+    verdict = at_once(untimed, Criteria())
     assert verdict.decision is Decision.WAIT
     assert "0 slow of 0" in verdict.sentence
 
@@ -258,7 +250,7 @@ def test_sensitivity_is_the_chance_of_a_false_alarm(sensitivity: Sensitivity, ne
 
 
 def test_two_metrics_share_the_chance_of_a_false_alarm() -> None:
-    errors, latency = at_once(GOOD, Analysis()).findings
+    errors, latency = at_once(GOOD, Criteria()).findings
     assert 1 / errors.needed + 1 / latency.needed == pytest.approx(0.01)
     assert errors.needed == pytest.approx(1 / 0.007)
 
@@ -267,7 +259,7 @@ def test_two_metrics_share_the_chance_of_a_false_alarm() -> None:
 
 
 def test_a_slow_candidate_goes_back() -> None:
-    verdict = at_once(seen(a_tally(50, slow=15), a_tally(950, 5, slow=40)), Analysis())
+    verdict = at_once(seen(a_tally(50, slow=15), a_tally(950, 5, slow=40)), Criteria())
     assert reached(verdict) == (Decision.ROLLBACK, Reason.WORSE)
     assert verdict.decisive is not None
     assert verdict.decisive.metric is Metric.LATENCY
@@ -278,8 +270,8 @@ def test_a_slow_candidate_goes_back() -> None:
 
 
 def test_both_metrics_must_pass() -> None:
-    assert at_once(seen(a_tally(50), a_tally(950, 5, slow=40)), Analysis()).decision is Decision.ADVANCE
-    slower = at_once(seen(a_tally(50, slow=6), a_tally(950, 5, slow=80)), Analysis())
+    assert at_once(seen(a_tally(50), a_tally(950, 5, slow=40)), Criteria()).decision is Decision.ADVANCE
+    slower = at_once(seen(a_tally(50, slow=6), a_tally(950, 5, slow=80)), Criteria())
     assert slower.decision is Decision.WAIT
     assert "slow" in slower.sentence
 
@@ -290,18 +282,18 @@ def test_both_metrics_must_pass() -> None:
 def test_margins_follow_the_traffic_that_comes_next() -> None:
     plan = [(500, 2500), (2500, 5000), (5000, 9800), (9800, None)]
     steps = [Step(share=share, next_share=after) for share, after in plan]
-    assert [round(margin(Analysis(), step, 0.005), 3) for step in steps] == [0.1, 0.05, 0.026, 0.02]
+    assert [round(margin(Criteria(), step, 0.005), 3) for step in steps] == [0.1, 0.05, 0.026, 0.02]
     assert [round(slow_margin(step), 3) for step in steps] == [0.15, 0.15, 0.15, 0.15]
-    assert margin(Analysis(), Step(share=1, next_share=10), 0.0) == 0.2
-    assert margin(Analysis(), LAST, 0.03) == pytest.approx(0.09)  # or a good candidate would never pass
-    assert margin(Analysis(), LAST, 0.9) == 0.5
-    assert margin(Analysis(margin=0.05), FIRST, 0.03) == 0.05
+    assert margin(Criteria(), Step(share=1, next_share=10), 0.0) == 0.2
+    assert margin(Criteria(), LAST, 0.03) == pytest.approx(0.09)  # or a good candidate would never pass
+    assert margin(Criteria(), LAST, 0.9) == 0.5
+    assert margin(Criteria(margin=0.05), FIRST, 0.03) == 0.05
 
 
 def test_no_margin_is_above_the_user_s_limit() -> None:
-    assert margin(Analysis(max_error_rate=0.01), FIRST, 0.0) == 0.01
-    assert margin(Analysis(max_error_rate=0.01, margin=0.1), LAST, 0.02) == 0.01
-    assert margin(Analysis(max_error_rate=0.30), FIRST, 0.0) == 0.1
+    assert margin(Criteria(max_error_rate=0.01), FIRST, 0.0) == 0.01
+    assert margin(Criteria(max_error_rate=0.01, margin=0.1), LAST, 0.02) == 0.01
+    assert margin(Criteria(max_error_rate=0.30), FIRST, 0.0) == 0.1
 
 
 def test_a_candidate_surely_above_the_limit_goes_back_though_the_live_release_is_as_bad() -> None:
@@ -330,7 +322,7 @@ ALL = Bake(share=10_000, window=60.0)
 HOLDBACK = Bake(share=9500, window=60.0)
 
 
-def baked(evidence: Evidence, step: Bake, settings: Analysis = ERRORS_ONLY, wait: float = 0.0) -> Verdict:
+def baked(evidence: Evidence, step: Bake, settings: Criteria = ERRORS_ONLY, wait: float = 0.0) -> Verdict:
     return judge(evidence, settings, step, (evidence.last or 0.0) + TICK + wait)
 
 
@@ -379,8 +371,8 @@ def test_a_bake_that_nobody_asked_in_is_not_passed() -> None:
 
 @pytest.mark.parametrize("evidence", [GOOD, TERRIBLE, UNKNOWN])
 def test_a_verdict_is_json_and_back(evidence: Evidence) -> None:
-    verdict = at_once(evidence, Analysis())
+    verdict = at_once(evidence, Criteria())
     said: Any = json.loads(json.dumps(encode(verdict), allow_nan=False))
     assert decode(Verdict, said) == verdict
     assert said["sentence"] == verdict.sentence
-    assert decode(Analysis, json.loads(json.dumps(encode(Analysis(max_error_rate=0.01))))).max_error_rate == 0.01
+    assert decode(Criteria, json.loads(json.dumps(encode(Criteria(max_error_rate=0.01))))).max_error_rate == 0.01

@@ -25,7 +25,7 @@ from bench.simulated import (
     ticks,
     timed,
 )
-from proxyctl.domain.analysis import Analysis, Sensitivity
+from proxyctl.domain.criteria import Criteria, Sensitivity
 from proxyctl.domain.evidence import Baseline, baseline_of, begin
 from proxyctl.domain.units import Seconds
 from proxyctl.domain.verdict import Decision
@@ -177,7 +177,7 @@ def test_an_outage_of_both_sides_rolls_nothing_back() -> None:
 )
 def test_a_slower_candidate_is_caught_if_it_is_slow_enough_to_matter(slower: float, least: float, most: float) -> None:
     known = baseline_of(timed(np.random.default_rng(1), 0.0, 10.0, 1.0, 900.0, -900.0), CANDIDATE.other)
-    settings = Analysis(deadline=1e9)
+    settings = Criteria(deadline=1e9)
     share, _ = found(
         12, lambda rng: rolled_back_after(begin(1, 0.0, known), settings, timed(rng, 10.0, 90.0, slower, 300.0, 0.0))
     )

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from proxyctl.cli.main import COMMANDS, group
-from proxyctl.domain.analysis import Analysis
+from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.explain import duration, percent
 from proxyctl.domain.forecast import forecast
 from proxyctl.domain.rollout import MOVES
@@ -39,5 +39,5 @@ def test_what_a_canary_is_said_to_catch_is_what_it_is_forecast_to_catch() -> Non
     )
     assert len(rows) == 6
     for per_second, *said in rows:
-        steps = forecast(Analysis(), (500, 2500, 5000, 9800), float(per_second.replace(",", "")), 0.005)[:3]
+        steps = forecast(Criteria(), (500, 2500, 5000, 9800), float(per_second.replace(",", "")), 0.005)[:3]
         assert said == [words for step in steps for words in (percent(step.catches or 1), duration(step.seconds or 0))]

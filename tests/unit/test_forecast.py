@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from bench.simulated import ONE_STEP, USUAL, Traffic, rolled_back_after, ticks
-from proxyctl.domain.analysis import Analysis
+from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import begin
 from proxyctl.domain.forecast import POWER, catches, chance_to_pass, forecast, requests_needed
 from proxyctl.domain.sequential import passes, requests_to_pass
 
 PLAN = (500, 2500, 5000, 9800)
-ERRORS_ONLY = Analysis(latency=False)
+ERRORS_ONLY = Criteria(latency=False)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_step_that_may_or_may_not_make_it_says_how_often() -> None:
 
 
 def test_latency_needs_requests_too() -> None:
-    with_latency, without = (forecast(s, PLAN, 20.0, 0.0)[0] for s in (Analysis(), ERRORS_ONLY))
+    with_latency, without = (forecast(s, PLAN, 20.0, 0.0)[0] for s in (Criteria(), ERRORS_ONLY))
     assert with_latency.requests is not None
     assert without.requests is not None
     assert with_latency.requests > without.requests
