@@ -31,7 +31,7 @@ class RouteTally(Record):
     route: str
     requests: int
     bad: int  # not deduplicated: for telling which route it was
-    times: Histogram  # of the attempts that have one: how long the replica took to answer
+    times: Histogram  # of the attempts that have one: until the first byte, or until it was given up
 
 
 class Tally(Record):
