@@ -27,7 +27,7 @@ from proxyctl.adapters.nginx.master import Process, find_master, started_of, wor
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.splits import NginxSplits
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Colour, ProxySettings, Route, ServiceName, Topology
+from proxyctl.domain.model import Colour, Logged, ProxySettings, Route, ServiceName, Topology
 from proxyctl.domain.split import Split
 from proxyctl.ports import Flags
 
@@ -130,9 +130,9 @@ async def rows(folder: Path) -> AsyncIterator[list[Row]]:
 def our_rows(places: Places) -> list[Row]:
     proxy, splits, numbers = NginxProxy(places, "bench", on_host), NginxSplits(places), count(1)
 
-    def row(name: str, split: Split, *, cover: bool, access_log: bool = False) -> Row:
+    def row(name: str, split: Split, *, cover: bool, log: Logged = Logged.OFF) -> Row:
         async def prepare() -> None:
-            await proxy.publish(topology(access_log), 1, numbers.__next__)
+            await proxy.publish(topology(log), 1, numbers.__next__)
             await splits.move(WEB, Flags(split=split, cover=cover))
             await asyncio.sleep(0.2)  # old workers leave
 
@@ -150,14 +150,15 @@ def our_rows(places: Places) -> list[Row]:
         row("100/0, blue, cover", blue, cover=True),
         row("100/0, green, cover", green, cover=True),
         row("split 12.34 %, cover", Split.of(Colour.GREEN, "12.34"), cover=True),
-        row("100/0, blue, access log", blue, cover=False, access_log=True),
-        row("split, access log", Split.of(Colour.GREEN, "12.34"), cover=True, access_log=True),
+        row("100/0, blue, access log", blue, cover=False, log=Logged.ON),
+        row("100/0, blue, log: rollouts, none", blue, cover=False, log=Logged.ROLLOUTS),
+        row("split, access log", Split.of(Colour.GREEN, "12.34"), cover=True, log=Logged.ON),
     ]
 
 
-def topology(access_log: bool) -> Topology:
+def topology(log: Logged) -> Topology:
     address = (f"127.0.0.1:{BACKEND}",)
-    settings = ProxySettings(http=(f"127.0.0.1:{OURS}",), workers=WORKERS, access_log=access_log)
+    settings = ProxySettings(http=(f"127.0.0.1:{OURS}",), workers=WORKERS, access_log=log)
     route = Route(service=WEB, hosts=(), path="/", blue=address, green=address)
     return Topology(project="bench", settings=settings, routes=(route,))
 

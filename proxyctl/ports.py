@@ -24,6 +24,7 @@ from proxyctl.domain.model import (
 )
 from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
+from proxyctl.domain.tally import Position, Tick
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -350,6 +351,31 @@ class Splits(Protocol):
     async def move(self, service: ServiceName, flags: Flags | None) -> None:
         """Rename, fsync, then ask nginx which pool a set of buckets gets. Returns only when it answers as the flags
         say. Raises SplitNotSeen with the first refused path component, NginxUnavailable when nothing answers."""
+        ...
+
+
+class Reading(Record):
+    """What was read of the log since a position."""
+
+    ticks: tuple[Tick, ...]  # in the order of the log
+    position: Position  # where the last of them ended
+    newest: float  # the latest time in the log so far, unix time; 0.0 before the first line
+    more: bool  # there is more to read at once
+    unreadable: int  # lines in these ticks that nginx did not write as we told it
+    gaps: int  # times that lines were gone before they were read: deleted, compressed or cut
+
+
+class AccessLog(Protocol):
+    """nginx's log of requests, counted. It follows the log's own times, and files however they are rotated."""
+
+    async def end(self) -> Position:
+        """Behind what is written now."""
+        ...
+
+    async def read(self, since: Position, route: Route) -> Reading:
+        """The ticks of this service that ended after a position, as far as they are written now. Asked again with the
+        same position, by whomever, it gives the same ticks: nothing is lost, nothing is counted twice. Raises
+        StateUnusable."""
         ...
 
 

@@ -29,7 +29,7 @@ from proxyctl.adapters.nginx.master import find_master
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.splits import NginxSplits
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Colour, ProxySettings, Route, ServiceName, Topology
+from proxyctl.domain.model import Colour, Logged, ProxySettings, Route, ServiceName, Topology
 from proxyctl.domain.split import Split
 from proxyctl.ports import Flags
 
@@ -230,7 +230,7 @@ class Proxyctl(Peer):
         return f"{__version__} on nginx {await super().version()}"
 
     async def start(self) -> None:
-        settings = ProxySettings(http=(f"127.0.0.1:{self.port}",), workers=WORKERS, access_log=False)
+        settings = ProxySettings(http=(f"127.0.0.1:{self.port}",), workers=WORKERS, access_log=Logged.OFF)
         blue, green = ((ADDRESSES[colour],) for colour in (Colour.BLUE, Colour.GREEN))
         route = Route(service=ServiceName("web"), hosts=(), path="/", blue=blue, green=green)
         await self._proxy.publish(Topology(project="bench", settings=settings, routes=(route,)), 1, count(1).__next__)

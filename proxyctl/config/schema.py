@@ -262,7 +262,9 @@ class ProxyFile(Strict):
     )
     timeouts: ProxyTimeoutsFile = ProxyTimeoutsFile()
     header_limits: HeaderLimitsFile | None = written(None, "Left out: nginx's own, which are the defaults below.")
-    access_log: Annotated[str, one_of("on", "off")] = "on"
+    log: Annotated[str, one_of("on", "rollouts", "off")] = written(
+        "on", "A line for each request: of all, of services while a rollout of theirs runs, or of none."
+    )
     error_pages: fields.ErrorPages = written({}, "Those of services that have none of their own.")
     templates: fields.File | None = written(None, "A folder whose templates shadow proxyctl's own by name.")
     log_size: fields.Size = written("100m", "A log of nginx begins anew when it is larger; five old ones are kept.")

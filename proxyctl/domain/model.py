@@ -212,6 +212,19 @@ class Cutover(StrEnum):
     RELOAD = "reload"  # nginx is told shares with its configuration
 
 
+class Logged(StrEnum):
+    """Which requests nginx writes a line of."""
+
+    ON = "on"
+    ROLLOUTS = "rollouts"  # those of a service while a rollout of it runs
+    OFF = "off"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Logged | None:
+        """As the first version wrote it."""
+        return {True: cls.ON, False: cls.OFF}.get(value) if isinstance(value, bool) else None
+
+
 class HeaderLimits(Record):
     """How much a request may say before its body, in bytes."""
 
@@ -240,7 +253,7 @@ class ProxySettings(Record):
     keepalive_timeout: Seconds = 75.0  # client side
     upstream_keepalive_timeout: Seconds = 5.0
     worker_shutdown_timeout: Seconds = 60.0
-    access_log: bool = True
+    access_log: Logged = Logged.ON
     error_pages: Pages = ()  # of services that have none of their own
     log_size: int = 100 << 20  # bytes, at which a log begins anew
     templates: str | None = None  # absolute path of a folder whose templates shadow ours

@@ -1,4 +1,4 @@
-"""What a rollout has come to between two entries of the journal: kept whole, so that a crash loses and doubles nothing."""
+"""What a rollout came to since the last entry of the journal: kept whole, so that a crash loses and doubles nothing."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from proxyctl.domain.model import (
     DockerHealth,
     HealthCheck,
     HealthKind,
+    Logged,
     ProxySettings,
     Service,
     ServiceName,
@@ -201,7 +202,7 @@ proxy:
   binary: /opt/nginx
   user: www-data
   workers: 2
-  access_log: off
+  log: rollouts
   timeouts: {client_header: 1s, client_body: 2s, client_keepalive: 3s, upstream_keepalive: 4s}
 """
     assert loaded(tmp_path, MINIMAL + proxy).settings == ProxySettings(
@@ -215,7 +216,7 @@ proxy:
         client_body_timeout=2.0,
         keepalive_timeout=3.0,
         upstream_keepalive_timeout=4.0,
-        access_log=False,
+        access_log=Logged.ROLLOUTS,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from proxyctl.domain.codec import decode, encode
 from proxyctl.domain.container import Access, Container, DockerHealth, GrantedFile, Hook, Limits, Pull, Tmpfs, Ulimit
 from proxyctl.domain.events import Retired
-from proxyctl.domain.model import Colour, ProxySettings, ReleaseId, RolloutId
+from proxyctl.domain.model import Colour, Logged, ProxySettings, ReleaseId, RolloutId
 from proxyctl.domain.state import Kind, Rollout
 from proxyctl.domain.steps import Weight
 
@@ -102,3 +102,9 @@ def test_a_rollout_of_the_first_version_baked_since_a_moment_of_its_own() -> Non
 )
 def test_a_definition_comes_back_as_it_went(definition: Container) -> None:
     assert decode(Container, encode(definition)) == definition
+
+
+@pytest.mark.parametrize(("written", "means"), [(True, Logged.ON), (False, Logged.OFF), ("rollouts", Logged.ROLLOUTS)])
+def test_a_generation_of_the_first_version_logged_or_did_not(written: object, means: Logged) -> None:
+    old = encode(ProxySettings()) | {"access_log": written}
+    assert decode(ProxySettings, old) == ProxySettings(access_log=means)

@@ -21,6 +21,7 @@ from proxyctl.ports import Flags
 COVER = "_cover"
 COVERED_END = "-cover"
 CLOSING_END = "-closing"
+LOGGED = "logged"  # the flag, in a service's folder, that its requests are logged: where they are not always
 CLOSING = "closing"  # the flag, beside the services' folders, that connections are to be closed
 NOBODY = "none"  # the folder without flags: nothing serves
 

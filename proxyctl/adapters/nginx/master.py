@@ -16,6 +16,7 @@ from typing import NamedTuple
 from proxyctl.adapters.places import Places
 
 PROC = Path("/proc")
+NGINX = "nginx: "
 MASTER = "nginx: master process"
 WORKER = "nginx: worker process"
 LEAVING = "nginx: worker process is shutting down"
@@ -136,6 +137,20 @@ def open_files(pid: int) -> Iterator[str]:
         for fd in PROC.joinpath(str(pid), "fd").iterdir():
             with suppress(OSError):
                 yield str(fd.readlink())
+
+
+def is_written(file: os.stat_result) -> bool:
+    """Whether an nginx, of any master, has this file open."""
+    return any(_has_open(pid, file) for pid in _all_pids() if title_of(pid).startswith(NGINX))
+
+
+def _has_open(pid: int, file: os.stat_result) -> bool:
+    with suppress(OSError):
+        for fd in PROC.joinpath(str(pid), "fd").iterdir():
+            with suppress(OSError):
+                if os.path.samestat(fd.stat(), file):
+                    return True
+    return False
 
 
 def title_of(pid: int) -> str:

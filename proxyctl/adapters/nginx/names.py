@@ -15,6 +15,7 @@ SHARES = "splits.json"  # in a generation that tells nginx who gets traffic
 TLS_FOLDER = "tls"
 AUTH_FOLDER = "auth"
 ERRORS_FOLDER = "errors"
+SPLIT = "-"  # why a request went to its colour, in the log: its place in the split, and no rule
 
 
 def include_line(places: Places) -> str:

@@ -22,6 +22,7 @@ from proxyctl.adapters.nginx.control import Address
 from proxyctl.adapters.nginx.dealing import DEALT, Member, dealt
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
 from proxyctl.adapters.nginx.names import (
+    SPLIT,
     cookie_name,
     error_page,
     files_from,
@@ -56,6 +57,7 @@ from proxyctl.domain.model import (
     Cutover,
     Hash,
     HashKey,
+    Logged,
     Protocol,
     ProxySettings,
     Route,
@@ -105,11 +107,13 @@ def render(
         "proxy_protocol": settings.proxy_protocol,
         "forwarded": _forwarded(settings, px),
         "cookie": cookie_name(topology.project) if _uses(topology, Sticky.COOKIE) else None,
-        "access_log": settings.access_log,
+        "access_log": settings.access_log is not Logged.OFF,
+        "logged_if": Trusted(f" if=${px}_logged" if settings.access_log is Logged.ROLLOUTS else ""),
+        "request_id": Trusted(f"${px}_request_id" if settings.access_log is Logged.ROLLOUTS else "$request_id"),
         "waits": Directive.KEEPALIVE_MIN_TIMEOUT in known,
         "closing": f"{seen_from(settings, places)}{flags.CLOSING}",
         "last_round": "." * (flags.ROUNDS - 1),
-        "log_formats": [LogFormat(px, "-"), *(LogFormat(log_format(px, name), name) for name in services)],
+        "log_formats": [LogFormat(px), *(LogFormat(log_format(px, name), name) for name in services)],
         "stood_in": any(view.stand_ins for view in services.values()),
         "buckets": _buckets(topology, px),
         "percents": _percents(),
@@ -197,6 +201,7 @@ class ServiceView(NamedTuple):
     body_limit: int
     sets_cookie: bool
     log_format: str
+    logged: str
     upstreams: list[Upstream]
     colours: list[PlainPool]
 
@@ -209,7 +214,8 @@ class Bucket(NamedTuple):
 
 class LogFormat(NamedTuple):
     name: str
-    service: str
+    service: str = "-"
+    reason: str = SPLIT  # why a request went where it went
 
 
 class ControlView(NamedTuple):
@@ -270,6 +276,7 @@ def _service(route: Route, told: Flags | None, topology: Topology, places: Place
         body_limit=route.body_limit,
         sets_cookie=route.sticky is Sticky.COOKIE,
         log_format=log_format(px, route.service),
+        logged=f"{seen_from(topology.settings, places)}{route.service}/{flags.LOGGED}",
         upstreams=list(_upstreams(route, told, topology)),
         colours=plain_pools(route, pools, beside),
     )

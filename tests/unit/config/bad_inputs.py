@@ -738,7 +738,7 @@ FILES: tuple[tuple[str | bytes, str], ...] = (
     (_RIGHT + "proxy: {header_limits: {line: 8kb}}\n", "not a size"),
     (_RIGHT + "proxy: {header_limits: {lines: 65}}\n", "write a whole number from 1 to 64"),
     (_RIGHT + "proxy: {header_limits: {buffer: 16k}}\n", "more than the longest line"),
-    (_RIGHT + "proxy: {access_log: true}\n", "write on or off"),
+    (_RIGHT + "proxy: {log: true}\n", "write on, rollouts or off"),
     (_RIGHT + "proxy: {workers: 0}\n", "write a whole number from 1 to 512"),
     (_RIGHT + "proxy: {user: root;x}\n", "not a user"),
     (_RIGHT + "proxy: {binary: -x}\n", "not a program"),

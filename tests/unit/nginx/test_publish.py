@@ -24,6 +24,7 @@ from proxyctl.adapters.nginx.master import find_orphans
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.places import Places
+from proxyctl.domain.model import Logged
 from proxyctl.errors import NginxUnavailable, PublishRefused, StateUnusable
 from proxyctl.ports import ProxyState
 from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, WEB, Bed, a_bed, all_to, free_port, share
@@ -160,7 +161,7 @@ async def test_what_a_crash_left_half_built_is_swept(serving: Bed) -> None:
     unfinished = serving.places.generations / ".tmp-2-abc"
     unfinished.mkdir()
     unfinished.joinpath("nginx.conf").touch()
-    await serving.publish(serving.topology(access_log=False))
+    await serving.publish(serving.topology(access_log=Logged.OFF))
     assert not unfinished.exists()
 
 
@@ -204,7 +205,7 @@ async def test_a_stale_pid_file_kills_nobody(serving: Bed) -> None:
     bystander = await asyncio.create_subprocess_exec("sleep", "60")
     serving.places.pid_file.write_text(f"{bystander.pid}\n")
     await serving.proxy.stop()
-    await serving.publish(serving.topology(access_log=False))
+    await serving.publish(serving.topology(access_log=Logged.OFF))
     assert bystander.returncode is None
     bystander.kill()
     await bystander.wait()
@@ -212,7 +213,7 @@ async def test_a_stale_pid_file_kills_nobody(serving: Bed) -> None:
 
 async def test_a_lost_pid_file_loses_nobody(serving: Bed) -> None:
     serving.places.pid_file.unlink()
-    assert await serving.publish(serving.topology(access_log=False)) == 2
+    assert await serving.publish(serving.topology(access_log=Logged.OFF)) == 2
     await serving.proxy.stop()
     assert (await serving.proxy.status()).state is ProxyState.STOPPED
 
@@ -290,7 +291,7 @@ async def test_no_fresh_connection_is_lost_over_reloads(serving: Bed) -> None:
         return requests
 
     clients = [asyncio.create_task(ask_until_the_end()) for _ in range(4)]
-    for access_log in (False, True) * 3:
+    for access_log in (Logged.OFF, Logged.ON) * 3:
         await serving.publish(serving.topology(access_log=access_log))
     done.set()
     assert sum(await asyncio.gather(*clients)) > 100
@@ -312,7 +313,7 @@ async def test_no_kept_connection_loses_a_request_over_reloads(serving: Bed) -> 
         return requests
 
     clients = [asyncio.create_task(ask_until_the_end()) for _ in range(16)]
-    for access_log in (False, True) * 2:
+    for access_log in (Logged.OFF, Logged.ON) * 2:
         await serving.publish(serving.topology(access_log=access_log))
     done.set()
     assert sum(await asyncio.gather(*clients)) > 1000

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
 
-from proxyctl.domain.model import Sticky
+from proxyctl.adapters.nginx.flags import LOGGED
+from proxyctl.domain.model import Logged, Sticky
 from proxyctl.errors import SplitNotSeen, StateUnusable
 from proxyctl.ports import Endpoint
 from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, SOMEBODY_ELSES, WEB, Bed, a_bed, all_to, free_port, share
@@ -311,9 +313,45 @@ async def test_the_log_has_one_line_per_request_and_names_every_server_that_was_
     dead = f"127.0.0.4:{free_port('127.0.0.4')}"
     await bed.publish(bed.topology(bed.route(green=(dead,))))
     await bed.splits.move(WEB, all_to(GREEN, cover=True))
-    await bed.get("/a%09b?secret=1")
+    await bed.get("/a?secret=1")
+    ((_, _, _, status, _, pool, _, times, service, reason, addresses, statuses, method, path),) = await lines_of(bed)
+    assert (service, pool, reason, status, method, path) == ("web", "px_bed_web_green_cover", "-", "200", "GET", "/a")
+    assert (addresses, statuses, len(times.split(", "))) == (f"{dead}, {bed.blue}", "502, 200", 2)
+
+
+async def test_no_client_can_forge_a_field_of_the_log_or_a_line(bed: Bed) -> None:
+    await bed.publish()
+    await bed.splits.move(WEB, all_to(BLUE))
+    forged = "%09%0Aweb%09-%0D%09127.0.0.1:80%09502%09GET%09/"
+    await bed.get(f"/a{forged}?b{forged}", User_Agent="a\tb", X_Forwarded_For="\t1\t", Cookie="px_bed=\t2\t")
+    ((_, _, client, *_, method, path),) = await lines_of(bed)
+    assert re.fullmatch(r"127\.0\.0\.1 \d\d", client)
+    assert (method, path.replace(r"\x09", "\t")) == ("GET", "/a\t\\x0Aweb\t-\\x0D\t127.0.0.1:80\t502\tGET\t/")
+
+
+async def test_the_log_tells_two_browsers_behind_one_address_apart(bed: Bed) -> None:
+    await bed.publish()
+    for path, agent in (("/1", "Mozilla/5.0 (X11)"), ("/2", "curl/8.5"), ("/3", "Mozilla/5.0 (X11)")):
+        await bed.get(path, User_Agent=agent)
+    clients = {path: client for _, _, client, *_, path in await lines_of(bed)}
+    assert clients["/1"] == clients["/3"] != clients["/2"]
+
+
+async def test_where_only_rollouts_are_logged_a_flag_of_the_service_decides(bed: Bed) -> None:
+    await bed.publish(bed.topology(access_log=Logged.ROLLOUTS))
+    await bed.splits.move(WEB, share(GREEN, 50))
+    flag = bed.places.splits / WEB / LOGGED
+    seen = []
+    for asked, there in enumerate((False, True, False)):
+        flag.touch() if there else flag.unlink(missing_ok=True)
+        for _ in range(5):
+            told = json.loads((await bed.get(f"/seen/{asked}")).text)
+            seen.append("x-request-id" in told["headers"])
+    assert [path for *_, path in await lines_of(bed)] == ["/seen/1"] * 5
+    assert seen == [False] * 5 + [True] * 5 + [False] * 5
+
+
+async def lines_of(bed: Bed) -> list[list[str]]:
+    """When workers have written what they hold."""
     await asyncio.sleep(1.3)
-    (line,) = bed.places.access_log.read_text().splitlines()
-    _, service, pool, status, _, addresses, statuses, _, _, method, path = line.split("\t")
-    assert (service, pool, status, method, path) == ("web", "px_bed_web_green_cover", "200", "GET", r"/a\x09b")
-    assert (addresses, statuses) == (f"{dead}, {bed.blue}", "502, 200")
+    return [line.split("\t") for line in bed.places.access_log.read_text().splitlines()]
