@@ -24,6 +24,7 @@ from proxyctl.domain.model import (
 )
 from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
+from proxyctl.domain.tally import Position, Tick
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from proxyctl.domain.container import Container, Hook
     from proxyctl.domain.events import Event
     from proxyctl.domain.model import HealthCheck
+    from proxyctl.domain.progress import Progress
     from proxyctl.domain.state import ServiceState
 
 
@@ -66,6 +68,12 @@ class Store(Protocol):
     def append(self, events: Sequence[Event], state: ServiceState, rollout: str, fence: int, at: float) -> None:
         """All events of one rollout and the state that they lead to, in one commit. Raises Fenced."""
         ...
+
+    def keep(self, service: ServiceName, progress: Progress, fence: int) -> None:
+        """In the place of what was kept before. Raises Fenced."""
+        ...
+
+    def kept(self, service: ServiceName) -> Progress | None: ...
 
     def entries(self, service: ServiceName | None = None, after: int = 0, limit: int = -1) -> list[Entry]:
         """In order of their seq, the oldest first."""
@@ -155,6 +163,10 @@ class Runtime(Inspector, Protocol):
     async def resolve(self, definition: Container, progress: Callable[[str], None]) -> Image:
         """Its image pinned to the local digest; pulled as its pull policy says, `progress` is told. Raises
         ImageUnavailable."""
+        ...
+
+    async def require_image(self, release: Release) -> None:
+        """Raises ImageUnavailable when the image that the release was made of is gone."""
         ...
 
     async def network(self) -> Network:
@@ -340,6 +352,31 @@ class Splits(Protocol):
     async def move(self, service: ServiceName, flags: Flags | None) -> None:
         """Rename, fsync, then ask nginx which pool a set of buckets gets. Returns only when it answers as the flags
         say. Raises SplitNotSeen with the first refused path component, NginxUnavailable when nothing answers."""
+        ...
+
+
+class Reading(Record):
+    """What was read of the log since a position."""
+
+    ticks: tuple[Tick, ...]  # in the order of the log
+    position: Position  # where the last of them ended
+    newest: float  # the latest time in the log so far, unix time; 0.0 before the first line
+    more: bool  # there is more to read at once
+    unreadable: int  # lines in these ticks that nginx did not write as we told it
+    gaps: int  # times that lines were gone before they were read: deleted, compressed or cut
+
+
+class AccessLog(Protocol):
+    """nginx's log of requests, counted. It follows the log's own times, and files however they are rotated."""
+
+    async def end(self) -> Position:
+        """Behind what is written now."""
+        ...
+
+    async def read(self, since: Position, route: Route) -> Reading:
+        """The ticks of this service that ended after a position, as far as they are written now. Asked again with the
+        same position, by whomever, it gives the same ticks: nothing is lost, nothing is counted twice. Raises
+        StateUnusable."""
         ...
 
 

@@ -19,7 +19,7 @@ from proxyctl.adapters.clock import SystemClock
 from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.durable import put_once, told_in_words
 from proxyctl.adapters.locks import FileLocks
-from proxyctl.adapters.nginx.splits import NginxSplits
+from proxyctl.adapters.nginx.cutover import SplitsInForce
 from proxyctl.adapters.places import Places
 from proxyctl.adapters.processes import DetachedProcesses
 from proxyctl.adapters.raw_prober import RawProber
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from proxyctl.adapters.docker.calls import EngineCalls
     from proxyctl.adapters.docker.runtime import DockerRuntime
     from proxyctl.adapters.nginx.proxy import NginxProxy
+    from proxyctl.adapters.nginx.reloaded import Wishes
     from proxyctl.config.load import Project
     from proxyctl.domain.model import ProxySettings
-    from proxyctl.engine.releases import Opening
+    from proxyctl.engine.releases import Opening, TellNetwork
     from proxyctl.ports import NginxProgram, Prober, Store
 
 
@@ -53,14 +54,25 @@ class Workshop:
         self.file = find_file(file, environment, Path.cwd())
         self.name = project_name(self.file)
         self.places = Places(root=state_dir(self.name, state, environment))
-        _make(self.places, self.name)
+        self._enter()
         self.clock = SystemClock()
         self.bus = Bus()
+
+    def _enter(self) -> None:
+        """The state folder is there, and ours."""
+        with told_in_words(self.places.root):
+            self.places.create()
+            put_once(self.places.owner, self.name)
+        _refuse_what_is_of_another(self.places, self.name)
 
     # --- light ---
 
     @cached_property
     def store(self) -> SqliteStore:
+        self._refuse_without_its_journal()
+        return SqliteStore(self.places.store)
+
+    def _refuse_without_its_journal(self) -> None:
         if self.places.current.is_symlink() and not self.places.store.exists():
             raise StateUnusable(
                 f"the journal {self.places.store} is gone, and nginx serves what it told of",
@@ -68,15 +80,19 @@ class Workshop:
                 next_step=f"bring {self.places.store} back from a backup; else end all of this project (its containers"
                 f" carry the label proxyctl.project={self.name}), remove {self.places.root} and deploy anew",
             )
-        return SqliteStore(self.places.store)
 
     @cached_property
     def locks(self) -> FileLocks:
         return FileLocks(self.places.locks)
 
     @cached_property
-    def splits(self) -> NginxSplits:
-        return NginxSplits(self.places)
+    def splits(self) -> SplitsInForce:
+        return SplitsInForce(self.places, self._shift)
+
+    async def _shift(self, wishes: Wishes) -> None:
+        """One publisher per host at a time, as with every generation."""
+        async with self.locks.publishing():
+            await self.proxy.shift(wishes(), self.store.claim_generation)
 
     @cached_property
     def inspector(self) -> SocketInspector:
@@ -94,6 +110,7 @@ class Workshop:
             locks=self.locks,
             clock=self.clock,
             splits=self.splits,
+            inspector=self.inspector,
             processes=self.processes,
             hands=self.light_hands,
         )
@@ -181,12 +198,14 @@ class Workshop:
 
     @cached_property
     def opening(self) -> Opening:
-        return self.opening_in(self.store)
+        return self.opening_in(self.store, self.runtime.network)
 
-    def opening_in(self, store: Store) -> Opening:
+    def opening_in(self, store: Store, network: TellNetwork) -> Opening:
         from proxyctl.engine.releases import Opening
 
-        return Opening(runtime=self.runtime, store=store, project=self.name, settings=self.config.settings)
+        return Opening(
+            runtime=self.runtime, network=network, store=store, project=self.name, settings=self.config.settings
+        )
 
     def all_hands(self, fence: int) -> Hands:
         from proxyctl.engine.replicas import ReplicaHands
@@ -223,11 +242,24 @@ class Workshop:
             self.store.close()
 
 
-def _make(places: Places, project: str) -> None:
+class Showroom(Workshop):
+    """All of it to be looked at: makes and changes nothing, and needs no folder that may be written, or any."""
+
+    def _enter(self) -> None:
+        with told_in_words(self.places.root):
+            owned = self.places.owner.exists()
+        if owned:
+            _refuse_what_is_of_another(self.places, self.name)
+
+    @cached_property
+    def store(self) -> SqliteStore:
+        self._refuse_without_its_journal()
+        return SqliteStore.to_read(self.places.store)
+
+
+def _refuse_what_is_of_another(places: Places, project: str) -> None:
     """One state folder is of one project, for ever. Raises StateUnusable."""
     with told_in_words(places.root):
-        places.create()
-        put_once(places.owner, project)
         owner = places.owner.read_text(errors="backslashreplace")
     if owner != project:
         raise StateUnusable(
@@ -266,9 +298,18 @@ class _WarmProbers:
     async def close(self) -> None: ...
 
 
+def workshop(file: str | None, state: str | None) -> AbstractAsyncContextManager[Workshop]:
+    """To act."""
+    return _closed_afterwards(Workshop(file, state))
+
+
+def showroom(file: str | None, state: str | None) -> AbstractAsyncContextManager[Workshop]:
+    """To look."""
+    return _closed_afterwards(Showroom(file, state))
+
+
 @asynccontextmanager
-async def workshop(file: str | None, state: str | None) -> AsyncIterator[Workshop]:
-    made = Workshop(file, state)
+async def _closed_afterwards(made: Workshop) -> AsyncIterator[Workshop]:
     try:
         yield made
     finally:

@@ -122,7 +122,13 @@ class Arena:
 
     async def open(self, image: str, kind: Kind = Kind.DEPLOY, steps: plan.Plan | None = None) -> ev.Event:
         service = self.service(image)
-        opening = Opening(runtime=self.runtime, store=self.store, project="shop", settings=ProxySettings())
+        opening = Opening(
+            runtime=self.runtime,
+            network=self.runtime.network,
+            store=self.store,
+            project="shop",
+            settings=ProxySettings(),
+        )
         release = await opening.release(service, self.state, 1.0, "config", lambda line: None)
         return await opening.fresh(kind, steps or plan.blue_green(service.bake), release, self.state, SIGNED)
 
@@ -172,7 +178,12 @@ class Arena:
         if flags and flags.cover and not all(p and p.gated for p in (state.blue, state.green)):
             found.append("cover: a release that passed no gate may get traffic")
         lives = {seen.incarnation for name, seen in self.world.containers.items() if name in running}
-        if flags and flags.cover and not all(p and set(p.gated) <= lives for p in (state.blue, state.green)):
+        serving = state.live  # whatever became of it: it may cover, for it serves anyway
+        if (
+            flags
+            and flags.cover
+            and not all(p and (set(p.gated) <= lives or p == serving) for p in (state.blue, state.green))
+        ):
             found.append("cover: a release that does not run as it passed the gate may get traffic")
         numbers = [number for number, _ in self.world.published]
         if numbers != sorted(set(numbers)):

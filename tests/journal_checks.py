@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain.model import Colour, ServiceName
+from proxyctl.domain.model import Colour, Role, ServiceName
 from proxyctl.domain.rollout import UnlawfulEvent, advance
 from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.ports import Entry
@@ -135,4 +135,7 @@ def _told(journal: Journal) -> Iterator[tuple[ServiceState, Entry]]:
 
 
 def _gated_as_it_runs(placed: Placement | None) -> bool:
-    return placed is not None and bool(placed.gated) and placed.gated == placed.incarnations
+    """A live release that the engine restarted serves on, whatever its next verdict is."""
+    if placed is None:
+        return False
+    return placed.gated_as_it_runs or (placed.role is Role.LIVE and bool(placed.gated))

@@ -79,7 +79,7 @@ class FileLocks:
     def holder(self, service: ServiceName) -> Holder | None:
         with told_in_words(self._folder):
             try:
-                fd = os.open(self._path(service), os.O_RDWR | os.O_CLOEXEC)
+                fd = os.open(self._path(service), os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return None
         try:

@@ -24,6 +24,7 @@ from proxyctl.domain.model import (
     ServiceName,
     Topology,
 )
+from proxyctl.domain.progress import Progress
 from proxyctl.domain.state import ServiceState
 from proxyctl.errors import (
     AddressTaken,
@@ -115,6 +116,11 @@ class MemoryRuntime(MemoryInspector):
             raise ImageUnavailable(f"no image {image}", next_step="build or push it")
         progress(f"{image} is here")
         return Image(reference=image, digest=f"sha256:{image}")
+
+    async def require_image(self, release: Release) -> None:
+        self._world.engine()
+        if release.image in self._world.missing_images:
+            raise ImageUnavailable(f"{release.id}: its image {release.image} is gone")
 
     async def network(self) -> Network:
         self._world.engine()
@@ -269,6 +275,7 @@ class MemoryStore:
         self.journal: list[Entry] = []
         self._states: dict[ServiceName, ServiceState] = {}
         self._fences: dict[ServiceName, int] = {}
+        self._progress: dict[ServiceName, Progress] = {}
         self._generation = 0
         self._slots: dict[tuple[ServiceName, Colour], list[str]] = {}
         self._requests: list[tuple[ServiceName, Event]] = []
@@ -285,13 +292,23 @@ class MemoryStore:
         return self._fences[service]
 
     def append(self, events: Sequence[Event], state: ServiceState, rollout: str, fence: int, at: float) -> None:
-        if self._fences.get(state.service) != fence:
-            raise Fenced(f"another process took over {state.service}")
+        self._check_fence(state.service, fence)
         for event in events:
             seq = len(self.journal) + 1
             entry = Entry(seq=seq, service=state.service, rollout=rollout, at=at, fence=fence, event=event)
             self.journal.append(entry)
         self._states[state.service] = state
+
+    def keep(self, service: ServiceName, progress: Progress, fence: int) -> None:
+        self._check_fence(service, fence)
+        self._progress[service] = progress
+
+    def kept(self, service: ServiceName) -> Progress | None:
+        return self._progress.get(service)
+
+    def _check_fence(self, service: ServiceName, fence: int) -> None:
+        if self._fences.get(service) != fence:
+            raise Fenced(f"another process took over {service}")
 
     def entries(self, service: ServiceName | None = None, after: int = 0, limit: int = -1) -> list[Entry]:
         found = [e for e in self.journal if e.seq > after and service in (None, e.service)]

@@ -56,6 +56,11 @@ class Places:
         return self.private / "project"
 
     @property
+    def salt(self) -> Path:
+        """Of the hashes by which clients are told apart."""
+        return self.private / "salt"
+
+    @property
     def locks(self) -> Path:
         return self.private / "locks"
 

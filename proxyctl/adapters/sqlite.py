@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxyctl.domain.codec import decode, encode
 from proxyctl.domain.events import Event
@@ -21,10 +21,12 @@ from proxyctl.domain.state import ServiceState
 from proxyctl.errors import AddressTaken, Fenced, StateUnusable
 from proxyctl.ports import Entry
 
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    from proxyctl.domain.progress import Progress
+
 BUSY_TIMEOUT_S = 5.0
 
-SCHEMA = """
+FIRST = """
 CREATE TABLE journal (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL, rollout TEXT NOT NULL,
     at REAL NOT NULL, fence INTEGER NOT NULL, event TEXT NOT NULL);
@@ -40,6 +42,11 @@ CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL, event TEXT NOT NULL,
     taken INTEGER NOT NULL DEFAULT 0);
 """
+SECOND = """
+CREATE TABLE progress (service TEXT PRIMARY KEY, progress TEXT NOT NULL);
+"""
+SCHEMA = (FIRST, SECOND)  # each version is the one before and this
+SCHEMA_VERSION = len(SCHEMA)
 
 
 class SqliteStore:
@@ -47,13 +54,19 @@ class SqliteStore:
 
     def __init__(self, path: Path, db: sqlite3.Connection | None = None) -> None:
         self._path = path
-        with self._named_errors():
+        with _named_errors(path):
             self._db = db or _open(path)
+
+    @classmethod
+    def to_read(cls, path: Path) -> SqliteStore:
+        """What is there, which may be nothing yet, also on a disk that cannot be written. Makes no store."""
+        with _named_errors(path):
+            return cls(path, _open_to_read(path))
 
     def scratch(self) -> SqliteStore:
         """A copy in memory: what is written into it is never seen by anybody else."""
         copy = sqlite3.connect(":memory:", isolation_level=None)
-        with self._named_errors():
+        with _named_errors(self._path):
             self._db.backup(copy)
         return SqliteStore(self._path, copy)
 
@@ -90,6 +103,17 @@ class SqliteStore:
                 " ON CONFLICT (service) DO UPDATE SET seq = excluded.seq, state = excluded.state",
                 (state.service, _json(state)),
             )
+
+    def keep(self, service: ServiceName, progress: Progress, fence: int) -> None:
+        with self._commit() as db:
+            self._check_fence(db, service, fence)
+            db.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (service, _json(progress)))
+
+    def kept(self, service: ServiceName) -> Progress | None:
+        from proxyctl.domain.progress import Progress  # whoever only moves traffic reads none
+
+        rows = self._rows("SELECT progress FROM progress WHERE service = ?", service)
+        return self._decoded(Progress, rows[0][0]) if rows else None
 
     def entries(self, service: ServiceName | None = None, after: int = 0, limit: int = -1) -> list[Entry]:
         which, values = ("AND service = ?", [service]) if service else ("", [])
@@ -156,12 +180,12 @@ class SqliteStore:
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._named_errors():
+        with _named_errors(self._path):
             return self._db.execute(query, values).fetchall()
 
     @contextmanager
     def _commit(self) -> Iterator[sqlite3.Connection]:
-        with self._named_errors():
+        with _named_errors(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -180,17 +204,6 @@ class SqliteStore:
                 next_step=f"proxyctl status {service}",
             )
 
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StateUnusable(
-                f"the state file {self._path} cannot be used: {error}",
-                serving="traffic stays as it is",
-                next_step="check the file's folder: free space, owner, read-only mount",
-            ) from error
-
     def _decoded(self, hint: Any, text: str) -> Any:
         try:
             return decode(hint, json.loads(text))
@@ -202,12 +215,59 @@ class SqliteStore:
             ) from error
 
 
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StateUnusable(
+            f"the state file {path} cannot be used: {error}",
+            serving="traffic stays as it is",
+            next_step="check the file's folder: free space, owner, read-only mount",
+        ) from error
+
+
 def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    version = db.execute("PRAGMA user_version").fetchone()[0]
+    version = _version(db, path)
     db.execute("PRAGMA synchronous = FULL")
-    if version == SCHEMA_VERSION:
-        return db
+    if version != SCHEMA_VERSION:
+        _create(db, path)
+    return db
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    if path.exists():
+        db = _opened_where_it_may_be(path)
+        if _version(db, path) == SCHEMA_VERSION:
+            return db
+        db.close()
+    nothing_yet = sqlite3.connect(":memory:", isolation_level=None)
+    nothing_yet.executescript("".join(SCHEMA))
+    return nothing_yet
+
+
+def _opened_where_it_may_be(path: Path) -> sqlite3.Connection:
+    """A WAL is made by whoever opens the file. Where it cannot be made, and lies not beside it, nobody writes the file:
+    then it can be read without."""
+    db = _opened_as(path, "mode=rw")
+    try:
+        _version(db, path)
+    except sqlite3.OperationalError as error:
+        db.close()
+        if error.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN or path.with_name(f"{path.name}-wal").exists():
+            raise
+        return _opened_as(path, "mode=ro&immutable=1")
+    return db
+
+
+def _opened_as(path: Path, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", timeout=BUSY_TIMEOUT_S, isolation_level=None, uri=True)
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    """Of its schema; 0 where it has none yet. Raises StateUnusable for one that a newer proxyctl wrote."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version > SCHEMA_VERSION:
         db.close()
         raise StateUnusable(
@@ -215,8 +275,7 @@ def _open(path: Path) -> sqlite3.Connection:
             serving="traffic stays as it is",
             next_step="use the newer proxyctl",
         )
-    _create(db, path)
-    return db
+    return version
 
 
 def _create(db: sqlite3.Connection, path: Path) -> None:
@@ -226,10 +285,10 @@ def _create(db: sqlite3.Connection, path: Path) -> None:
         fcntl.flock(turn, fcntl.LOCK_EX)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("BEGIN IMMEDIATE")
-        if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in SCHEMA.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        for statement in "".join(SCHEMA[version:]).split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
 
 

@@ -28,7 +28,7 @@ def drive(service: str, lock_fd: int, project: ProjectOptions) -> None:
             lock = shop.locks.adopt(lock_fd, f"rollout of {service}")
             async with shop.listening(name, woken):
                 rest = await shop.supervisor(woken).drive(name, lock)
-            if isinstance(decide(rest), do.Stand):
+            if isinstance(decide(rest), (do.Stand, do.Vet)):
                 shop.processes.guard(name)
 
     asyncio.run(work())
@@ -39,7 +39,7 @@ def drive(service: str, lock_fd: int, project: ProjectOptions) -> None:
 @click.option("--lock-fd", type=int, required=True)
 @project_options
 def guard(service: str, lock_fd: int, project: ProjectOptions) -> None:
-    """Stand guard over the standby of SERVICE until its window passed."""
+    """Stand guard over the standby of SERVICE until its window passed; gate again what the engine restarted."""
     _outlive_the_terminal()
 
     async def work() -> None:

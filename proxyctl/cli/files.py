@@ -21,7 +21,14 @@ from proxyctl.domain.model import Colour, Route, Service, Topology
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.state import Kind, ServiceState
 from proxyctl.errors import ConfigRejected, ProxyctlError, UsageError
-from proxyctl.wiring import Workshop, workshop
+from proxyctl.ports import Network
+from proxyctl.wiring import Workshop, showroom
+
+# Addresses that no network has (RFC 2544), where Docker has still to pick them.
+STAND_IN = Network(
+    name="", gateway="", slots=tuple(f"198.18.{high}.{low}" for high in range(16) for low in range(1, 255))
+)
+NOT_YET = "such addresses stand in: Docker picks a free subnet when the first deploy makes the project's network"
 
 
 @click.command()
@@ -69,7 +76,7 @@ def check(project: ProjectOptions, as_json: bool) -> None:
     """
 
     async def work() -> list[str]:
-        async with workshop(*project) as shop:
+        async with showroom(*project) as shop:
             _tell_warnings(shop)
             return [*await _docker_problems(shop), *await _nginx_problems(shop)]
 
@@ -129,7 +136,7 @@ def _as_written(service: Service, published: Route | None) -> Route:
 def plan(service: str | None, image: str | None, project: ProjectOptions, as_json: bool) -> None:
     """What `deploy` would do: containers, nginx diff, steps.
 
-    No effect but a pull of a missing image, and before the first deploy the project's networks.
+    No effect but a pull of a missing image.
 
     \b
     Example:
@@ -138,7 +145,7 @@ def plan(service: str | None, image: str | None, project: ProjectOptions, as_jso
     from proxyctl.cli.releases import chosen_services
 
     async def work() -> None:
-        async with workshop(*project) as shop:
+        async with showroom(*project) as shop:
             _tell_warnings(shop)
             planned = [await _planned(shop, s) for s in chosen_services(shop, [service] if service else [], image)]
         if as_json:
@@ -154,8 +161,13 @@ async def _planned(shop: Workshop, service: Service) -> dict[str, object]:
     known = shop.store.load(service.name)
     idle = known.replace(rollout=None)
     signed = Signed(actor="plan", reason="", wall=0.0)
+    so_far = await shop.runtime.network_so_far()
+
+    async def network() -> Network:
+        return so_far or STAND_IN
+
     with closing(shop.store.scratch()) as scratch:  # addresses are chosen, and leased to nobody
-        opening = shop.opening_in(scratch)
+        opening = shop.opening_in(scratch, network)
         release = await opening.release(service, known, 0.0, config_digest(service), lambda line: say(f"  {line}"))
         steps = plans.of(service, beside_live=known.live is not None)
         opened = await opening.fresh(Kind.DEPLOY, steps, release, idle, signed)
@@ -169,6 +181,7 @@ async def _planned(shop: Workshop, service: Service) -> dict[str, object]:
         "colour": opened.rollout.colour.value,
         "replaces": opened.rollout.replaces,
         "replicas": [{"name": r.name, "address": r.address} for r in replicas],
+        "addresses": "chosen" if so_far else "stand-ins",
         "steps": [*_before(known), *(plans.words(step) for step in opened.rollout.plan), *_after(service)],
         "nginx": await _diff(shop, known, route),
     }
@@ -180,8 +193,8 @@ def _before(known: ServiceState) -> list[str]:
 
 
 def _after(service: Service) -> list[str]:
-    standby = [f"keep the old release warm for {service.standby:g} s"] if service.routed else []
-    return ["promote", *standby]
+    after = f"keep the old release warm for {service.standby:g} s" if service.routed else "end the old release"
+    return ["promote", after]
 
 
 async def _diff(shop: Workshop, known: ServiceState, route: Route | None) -> str:
@@ -199,6 +212,7 @@ def _plan_lines(one: dict[str, object]) -> list[object]:
         f"{one['service']}: {one['release']} from {one['image']} ({str(one['digest'])[:19]}) into {one['colour']}",
         f"  over {one['replaces'] or 'nothing'}",
         *(f"  + {replica['name']} at {replica['address']}" for replica in replicas),
+        *([f"    {NOT_YET}"] if one["addresses"] == "stand-ins" else []),
         f"  steps: {', '.join(one['steps'])}",
     ]
     if not one["nginx"]:

@@ -21,7 +21,7 @@ from proxyctl.cli.options import (
 )
 from proxyctl.cli.status import certificate_lines
 from proxyctl.ports import Life, ProxyStatus
-from proxyctl.wiring import workshop
+from proxyctl.wiring import showroom, workshop
 
 
 @click.group()
@@ -142,7 +142,7 @@ def proxy_logs(access: bool, tail: int, follow: bool, project: ProjectOptions) -
     """
 
     async def log() -> Path:
-        async with workshop(*project) as shop:
+        async with showroom(*project) as shop:
             return shop.places.access_log if access else shop.places.error_log
 
     # By name, so that a log that begins anew is followed on; and this process is not in the way.
@@ -156,7 +156,7 @@ def proxy_status(project: ProjectOptions, as_json: bool) -> None:
     """Which nginx, which generation is observed, how many old workers drain."""
 
     async def work() -> None:
-        async with workshop(*project) as shop:
+        async with showroom(*project) as shop:
             _show(await shop.proxy.status(), as_json)
 
     asyncio.run(work())

@@ -24,7 +24,7 @@ from proxyctl.domain.model import ServiceName
 from proxyctl.engine.history import Chapter, chapters, sentence
 from proxyctl.errors import Conflict
 from proxyctl.ports import Entry
-from proxyctl.wiring import Workshop, workshop
+from proxyctl.wiring import Workshop, showroom
 
 
 @click.command()
@@ -50,7 +50,7 @@ def history(service: str | None, project: ProjectOptions, as_json: bool) -> None
         if not told:
             click.echo("nothing happened yet")
 
-    asyncio.run(_in_workshop(project, work))
+    asyncio.run(_in_showroom(project, work))
 
 
 @click.command()
@@ -73,7 +73,7 @@ def events(service: str | None, follow: bool, project: ProjectOptions, as_json: 
             click.echo(json.dumps(_entry_json(entry)) if as_json else _entry_line(entry))
 
     with leaving_quietly():
-        asyncio.run(_in_workshop(project, work))
+        asyncio.run(_in_showroom(project, work))
 
 
 @click.command()
@@ -101,7 +101,7 @@ def logs(service: str, tail: int, follow: bool, project: ProjectOptions) -> None
                 click.echo(f"{seen.name} | {printable(line)}")
 
     with leaving_quietly():
-        asyncio.run(_in_workshop(project, work))
+        asyncio.run(_in_showroom(project, work))
 
 
 async def _follow(shop: Workshop, name: str, tail: int) -> None:
@@ -109,8 +109,8 @@ async def _follow(shop: Workshop, name: str, tail: int) -> None:
         click.echo(f"{name} | {printable(line)}")
 
 
-async def _in_workshop(project: ProjectOptions, work: object) -> None:
-    async with workshop(*project) as shop:
+async def _in_showroom(project: ProjectOptions, work: object) -> None:
+    async with showroom(*project) as shop:
         await work(shop)  # type: ignore[operator]
 
 

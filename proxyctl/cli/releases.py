@@ -253,6 +253,7 @@ def start_retained(project: ProjectOptions, service: str, to: str, reason: str, 
             target = orders.named(known, to)
             if not isinstance(target, Release):
                 raise Conflict(f"{to} is warm already", next_step=f"proxyctl rollback {service}")
+            await shop.runtime.require_image(target)  # while the standby still stands
             asked = Asked(Kind.ROLLBACK, lambda service, known: plan.at_once(), reason, output)
             done = await _open_and_follow(shop, asked, target)
             if output.as_json:

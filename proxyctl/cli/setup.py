@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import click
 
 from proxyctl.cli.options import Output, ProjectOptions, output_options, print_json, project_options, reason_option, say
 from proxyctl.cli.releases import Asked, by_strategy, deploy_each
+from proxyctl.cli.traffic import recovered
 from proxyctl.domain import orders
 from proxyctl.domain.state import Kind
+from proxyctl.errors import Locked
 from proxyctl.wiring import workshop
 
 
@@ -35,6 +38,8 @@ def setup(no_boot: bool, reason: str, project: ProjectOptions, output: Output) -
             known = {service.name: shop.store.load(service.name) for service in shop.config.services}
             for state in filter(lambda state: state.live, known.values()):
                 say(f"live already: {orders.serving(state)}", output.quiet)
+                with suppress(Locked):  # it is driven: whoever drives it mends it
+                    await recovered(shop, state.service)
             missing = [service for service in shop.config.services if known[service.name].live is None]
             await deploy_each(shop, Asked(Kind.DEPLOY, by_strategy, reason, output), missing)
             if output.as_json:

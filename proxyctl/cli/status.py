@@ -13,7 +13,7 @@ from proxyctl.engine import status as shape
 from proxyctl.engine.status import ProjectView, ServiceView, project_view
 from proxyctl.engine.traffic import moment
 from proxyctl.ports import ProxyStatus
-from proxyctl.wiring import Workshop, workshop
+from proxyctl.wiring import Workshop, showroom
 
 WATCH_EVERY = 0.5
 DAY = 86_400
@@ -38,7 +38,7 @@ def status(service: str, watch: bool, project: ProjectOptions, as_json: bool) ->
 
 
 async def _show(project: ProjectOptions, service: str, watch: bool, as_json: bool) -> None:
-    async with workshop(*project) as shop:
+    async with showroom(*project) as shop:
         if watch and not as_json:
             click.clear()
         while True:

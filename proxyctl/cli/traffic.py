@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -18,11 +18,13 @@ from proxyctl.cli.options import (
     reason_option,
     say,
 )
+from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Colour, Release, Seconds, ServiceName
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.rollout import decide
 from proxyctl.domain.split import hundredths
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
 from proxyctl.engine.traffic import moment
@@ -30,6 +32,7 @@ from proxyctl.errors import Conflict, Degraded, GateFailed, Locked, ProxyctlErro
 from proxyctl.wiring import Workshop, workshop
 
 SWITCHABLE = (Phase.SHIFTING, Phase.PAUSED, Phase.HELD)
+T = TypeVar("T")
 
 
 class Share(click.ParamType):  # type: ignore[type-arg]
@@ -113,7 +116,7 @@ def rollback(service: str, to: str | None, reason: str, project: ProjectOptions,
         target = orders.warm(known) if to is None else orders.named(known, to)
         return _open_at(known, Kind.ROLLBACK, target, plan.at_once(), signed)
 
-    if to is not None and _is_retained(project, service, to):
+    if to is not None and isinstance(orders.named(_looked_at(project, service), to), Release):
         from proxyctl.cli.releases import start_retained
 
         start_retained(project, service, to, reason, output)
@@ -129,6 +132,8 @@ def rollback(service: str, to: str | None, reason: str, project: ProjectOptions,
 def abort(service: str, reason: str, project: ProjectOptions, output: Output) -> None:
     """Stop the running rollout: traffic goes to the safe side, the candidate is drained and removed.
 
+    Where none runs nothing is done, and that is said.
+
     \b
     Example:
       proxyctl abort web --reason "wrong branch"
@@ -137,6 +142,10 @@ def abort(service: str, reason: str, project: ProjectOptions, output: Output) ->
     def order(known: ServiceState, signed: Signed) -> ev.Event:
         return orders.abort(known, Outcome.ABORTED, signed)
 
+    if (known := _looked_at(project, service)).rollout is None:
+        say(f"nothing to abort: no rollout of {service} runs", output.quiet)
+        _tell(known, output)
+        return
     steer(project, service, "abort", reason, order, output)
 
 
@@ -145,7 +154,7 @@ def abort(service: str, reason: str, project: ProjectOptions, output: Output) ->
 @project_options
 @output_options
 def recover(service: str | None, project: ProjectOptions, output: Output) -> None:
-    """Finish or undo what a crash left; repeating it changes nothing.
+    """Finish or undo what a crash left, and gate again what the engine restarted; repeating it changes nothing.
 
     \b
     Example:
@@ -157,7 +166,7 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
         found, refused = [], list[ProxyctlError]()
         for name in names:  # one that cannot be mended hinders no other
             try:
-                found.append(await _recovered(shop, name))
+                found.append(await recovered(shop, name))
             except Locked as error:
                 if service:
                     raise
@@ -173,13 +182,16 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
     states = _with_workshop(project, work)
     for known in states:
         say(orders.serving(known), output.quiet)
+        if isinstance(decide(known), do.Vet):
+            say(f"gated again, for the engine restarted it: proxyctl status {known.service}", output.quiet)
     if output.as_json:
         print_json([_result(known) for known in states])
     _raise_if_degraded(states)
 
 
-async def _recovered(shop: Workshop, service: ServiceName) -> ServiceState:
-    """A guard has the lock for a moment only; whoever has it longer drives the service. Raises Locked."""
+async def recovered(shop: Workshop, service: ServiceName) -> ServiceState:
+    """Mended; what the engine restarted is left to a guard. A guard has the lock for a moment only: whoever has it for
+    longer drives the service. Raises Locked."""
     deadline = shop.clock.now() + 2.0
     while True:
         try:
@@ -210,17 +222,20 @@ def steer(
         _raise_if_it_failed(shop, known, before, verb)
         return known
 
-    known = _with_workshop(project, work)
+    _tell(_with_workshop(project, work), output)
+
+
+def _tell(known: ServiceState, output: Output) -> None:
     if output.as_json:
         print_json(_result(known))
     else:
         say(f"live: {orders.serving(known)}", output.quiet)
         if known.rollout is not None:
-            say(f"{known.rollout.id} goes on in the background: proxyctl status {service} --watch", output.quiet)
+            say(f"{known.rollout.id} goes on in the background: proxyctl status {known.service} --watch", output.quiet)
 
 
-def _with_workshop(project: ProjectOptions, work: Callable[[Workshop], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
+def _with_workshop(project: ProjectOptions, work: Callable[[Workshop], Awaitable[T]]) -> T:
+    async def run() -> T:
         async with workshop(*project) as shop:
             return await work(shop)
 
@@ -256,11 +271,11 @@ def _bake(target: Placement | Release | None) -> Seconds:
     return target.release.service.bake if isinstance(target, Placement) else 0.0
 
 
-def _is_retained(project: ProjectOptions, service: str, to: str) -> bool:
-    async def look(shop: Workshop) -> bool:
-        return isinstance(orders.named(shop.store.load(known_service(shop, service)), to), Release)
+def _looked_at(project: ProjectOptions, service: str) -> ServiceState:
+    async def look(shop: Workshop) -> ServiceState:
+        return shop.store.load(known_service(shop, service))
 
-    return bool(_with_workshop(project, look))
+    return _with_workshop(project, look)
 
 
 def _raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: str) -> None:

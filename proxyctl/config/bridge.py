@@ -25,6 +25,7 @@ from proxyctl.config.schema import (
 from proxyctl.domain.model import (
     Balance,
     BasicAuth,
+    Cutover,
     Hash,
     HashKey,
     HeaderLimits,
@@ -68,7 +69,7 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         error_pages=_pages(file.error_pages, folder),
         strategy=file.strategy.kind,
         steps=file.strategy.steps,
-        bake=file.bake,
+        bake=file.bakes_for,
         standby=file.standby,
         drain=file.drain,
         readiness_delay=file.readiness_delay,
@@ -89,6 +90,7 @@ def settings_of(file: ProjectFile, folder: Path, templates_digest: str) -> Proxy
     proxy, times = file.proxy, file.proxy.timeouts
     return ProxySettings(
         mode=Mode(proxy.mode),
+        cutover=Cutover(proxy.cutover),
         image=proxy.image,
         config=_path(proxy.config, folder) if proxy.config else None,
         http=proxy.http,

@@ -190,7 +190,7 @@ class ServiceFile(Strict):
         | None
     ) = None
     strategy: AnyStrategy = written("blue-green", "How a release comes to its traffic.")
-    bake: Annotated[float, lasting("0s", "24h")] = written("60s", "Watched after the cutover.")
+    bake: Annotated[float, lasting("0s", "24h")] = written("60s", "Watched after the cutover; without port it is 0s.")
     standby: Annotated[float, lasting("0s", "168h")] = written("15m", "How long the old release stays warm.")
     drain: Annotated[float, lasting("0s", "1h")] = written("30s", "For open requests of a stopping replica.")
     readiness_delay: Annotated[float, lasting("0s", "1h")] = written(
@@ -206,6 +206,12 @@ class ServiceFile(Strict):
     )
     timeouts: TimeoutsFile = TimeoutsFile()
     body_limit: fields.Size = written("1m", "Of a request; 0 is unlimited.")
+
+    @property
+    def bakes_for(self) -> float:
+        """While a worker bakes, the release before it goes on working: only where that was asked for."""
+        asked = self.port is not None or "bake" in self.model_fields_set
+        return self.bake if asked else 0.0
 
 
 class ProxyTimeoutsFile(Strict):
@@ -242,7 +248,9 @@ class ProxyFile(Strict):
     proxy_protocol: fields.Truth = written(
         False, description="Every connection begins with the PROXY protocol, as a balancer of connections speaks it."
     )
-    cutover: Annotated[str, one_of("live", later=("reload",))] = "live"
+    cutover: Annotated[str, one_of("live", "reload")] = written(
+        "live", "How traffic moves: from the very next request, or by a reload of nginx."
+    )
     image: fields.Image = written("nginx:stable", "With mode: container.")
     config: fields.File | None = written(None, "With mode: include: your nginx.conf; else where nginx looks for it.")
     binary: Annotated[str, Read(_program, {"type": "string"})] = "nginx"

@@ -1,4 +1,4 @@
-"""Judge a candidate by what the log says of it. Pure: no I/O, no clock. Start at judge() and judge_bake().
+"""Judge a candidate by what the log says of it. Pure: no I/O, no clock. Start at judge().
 
 At every tick the rules of STEP or BAKE are asked in their order, and the first that has something to say decides.
 docs/analysis.md is this page in words.
@@ -7,13 +7,13 @@ docs/analysis.md is this page in words.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from functools import reduce
 from math import exp, inf, log
 from operator import add
 from typing import Final
 
 from proxyctl.domain import explain
+from proxyctl.domain.criteria import Criteria, OnInconclusive
 from proxyctl.domain.evidence import SLOW, Comparison, Count, Evidence, Sides, usual_rate
 from proxyctl.domain.record import Record
 from proxyctl.domain.sequential import (
@@ -43,37 +43,6 @@ CHANCE: Final = 0.01  # that a minute which looks like an outage is none
 SILENCE: Final[Seconds] = 3 * TICK
 
 
-class Sensitivity(StrEnum):
-    """The chance to roll back a rollout that is as good as the live release, over all its steps."""
-
-    HIGH = "high"  # 5 %
-    NORMAL = "normal"  # 1 %
-    LOW = "low"  # 0.1 %
-
-    @property
-    def alpha(self) -> float:
-        return {Sensitivity.HIGH: 0.05, Sensitivity.NORMAL: 0.01, Sensitivity.LOW: 0.001}[self]
-
-
-class OnInconclusive(StrEnum):
-    HOLD = "hold"  # a person decides
-    PROMOTE = "promote"  # go on
-    ROLLBACK = "rollback"
-
-
-class Analysis(Record):
-    """How a service wants its candidates judged."""
-
-    max_error_rate: float | None = None  # the candidate's, whatever the live release's is
-    sensitivity: Sensitivity = Sensitivity.NORMAL
-    deadline: Seconds = 600.0  # of a step
-    on_inconclusive: OnInconclusive = OnInconclusive.HOLD
-    bake: Seconds = 60.0  # of a step, at least
-    floor: float = 0.001  # a rate of bad answers that matters to nobody
-    latency: bool = True
-    margin: float | None = None  # to be proven at every step; None: by how much traffic comes next
-
-
 class Step(Record):
     """Where a rollout stands, and what is known elsewhere."""
 
@@ -82,35 +51,52 @@ class Step(Record):
     failure: str = ""  # a hard signal: what happened
     unready: str = ""  # why it may not go on, though that is no reason to go back
     elsewhere: str = ""  # why others are thought to suffer too
+    stopped: Seconds = 0.0  # of the time since it began, it did not wait: paused, or the machine was off
+
+    def bake(self, settings: Criteria) -> Seconds:
+        """How long it lasts at least."""
+        return settings.bake
+
+    def margins(self, settings: Criteria, usual: float) -> tuple[float | None, float | None]:
+        """Of errors and of slow answers: what is to be proven before the next step."""
+        return margin(settings, self, usual), slow_margin(self)
 
 
 class Bake(Step):
-    """The candidate has all traffic but a holdback, which may be none."""
+    """The candidate has all traffic but a holdback, which may be none. Its evidence was begun by evidence.bake()."""
 
     window: Seconds
+
+    def bake(self, settings: Criteria) -> Seconds:
+        return self.window
+
+    def margins(self, settings: Criteria, usual: float) -> tuple[None, None]:
+        return None, None
 
 
 class Case(Record):
     """All that a rule may ask for."""
 
     evidence: Evidence
-    settings: Analysis
+    settings: Criteria
     step: Step
     now: float
+    alpha: float  # of one test
     findings: tuple[Finding, ...]
     usual: float  # the live release's rate of bad answers
+    recent: Sides  # errors of the last minute
 
     @property
     def elapsed(self) -> Seconds:
-        return self.now - self.evidence.step_began
+        return self.now - self.evidence.step_began - self.step.stopped
 
     @property
     def bake_left(self) -> Seconds:
-        bake = self.step.window if isinstance(self.step, Bake) else self.settings.bake
-        return max(0.0, bake - self.elapsed)
+        return max(0.0, self.step.bake(self.settings) - self.elapsed)
 
     @property
-    def overdue(self) -> bool:
+    def past_deadline(self) -> bool:
+        """That of a bake begins when its window is over."""
         window = self.step.window if isinstance(self.step, Bake) else 0.0
         return self.elapsed >= window + self.settings.deadline
 
@@ -132,7 +118,7 @@ class Case(Record):
             elapsed=self.elapsed,
             findings=self.findings,
             decisive=decisive,
-            recent=_recent(self.evidence),
+            recent=self.recent,
             usual=self.usual,
             bake_left=self.bake_left,
             silence=self.silence,
@@ -145,23 +131,24 @@ class Case(Record):
 Rule = Callable[[Case], Verdict | None]
 
 
-def judge(evidence: Evidence, settings: Analysis, step: Step, now: float) -> Verdict:
-    """What to do with a candidate that has a part of the traffic; `now` is unix time."""
-    return _judged(STEP, evidence, settings, step, now, settings.sensitivity.alpha)
+def judge(evidence: Evidence, settings: Criteria, step: Step, now: float) -> Verdict:
+    """What to do with the candidate of this step, or of a Bake; `now` is unix time.
 
-
-def judge_bake(evidence: Evidence, settings: Analysis, step: Bake, now: float) -> Verdict:
-    """After the cutover, by evidence that bake() began. With a holdback there are two tests, each with half of α."""
-    alpha = settings.sensitivity.alpha
-    return _judged(BAKE, evidence, settings, step, now, alpha / 2 if _both_tests(evidence, step) else alpha)
-
-
-def _judged(
-    rules: tuple[Rule, ...], evidence: Evidence, settings: Analysis, step: Step, now: float, alpha: float
-) -> Verdict:
+    After the cutover, where there is a holdback, there are two tests, each with half of α.
+    """
+    alpha = settings.sensitivity.alpha / (2 if _both_tests(evidence, step) else 1)
     usual = usual_rate(evidence)
-    findings = _findings(evidence, settings, step, usual, alpha)
-    case = Case(evidence=evidence, settings=settings, step=step, now=now, findings=findings, usual=usual)
+    case = Case(
+        evidence=evidence,
+        settings=settings,
+        step=step,
+        now=now,
+        alpha=alpha,
+        findings=_findings(evidence, settings, alpha, *step.margins(settings, usual), usual),
+        usual=usual,
+        recent=reduce(add, evidence.recent, Sides()),
+    )
+    rules = BAKE if isinstance(step, Bake) else STEP
     verdict = next(verdict for rule in rules if (verdict := rule(case)) is not None)
     return verdict.replace(sentence=explain.sentence(verdict))
 
@@ -178,9 +165,9 @@ def hard_signal(case: Case) -> Verdict | None:
 
 def system_sick(case: Case) -> Verdict | None:
     """Both sides are far above what is usual: going back would help nobody."""
-    recent, usual = _recent(case.evidence), max(case.usual, case.settings.floor)
-    others = bool(case.step.elsewhere) or _far_above(recent.live, usual)
-    if not others or recent.candidate.rate <= OUTAGE_TIMES * usual:
+    usual = max(case.usual, case.settings.floor)
+    others = bool(case.step.elsewhere) or _far_above(case.recent.live, usual)
+    if not others or case.recent.candidate.rate <= OUTAGE_TIMES * usual:
         return None
     return case.verdict(Decision.HOLD, Reason.SYSTEM_SICK, detail=case.step.elsewhere)
 
@@ -206,11 +193,10 @@ def worse_than_before(case: Case) -> Verdict | None:
 
     Errors only: how fast answers are drifts too much in half an hour to be judged without a control.
     """
-    alpha = case.settings.sensitivity.alpha
     finding = case.findings[0].replace(
         counts=Sides(candidate=case.evidence.errors.step.counts.candidate, live=case.evidence.baseline.errors),
         evidence=_e(mixture(case.evidence.alone, case.evidence.errors.dispersion.phi)),
-        needed=2 / alpha if _both_tests(case.evidence, case.step) else 1 / alpha,
+        needed=1 / case.alpha,
     )
     finding = finding.replace(doubts=_doubts(finding.counts, case.settings, _one_client(case.evidence)))
     return case.verdict(Decision.ROLLBACK, Reason.WORSE_THAN_BEFORE, finding) if finding.convicts else None
@@ -232,7 +218,7 @@ def baked(case: Case) -> Verdict | None:
 
 def overdue(case: Case) -> Verdict | None:
     """The deadline: the user said what to do when nothing is known. Never go on against evidence, or blind."""
-    if not case.overdue:
+    if not case.past_deadline:
         return None
     match case.settings.on_inconclusive:
         case OnInconclusive.ROLLBACK:
@@ -267,7 +253,7 @@ BAKE: Final[tuple[Rule, ...]] = (
 # --- what is found in one metric ----------------------------------------------------------------------------------
 
 
-def margin(settings: Analysis, step: Step, usual: float) -> float:
+def margin(settings: Criteria, step: Step, usual: float) -> float:
     """What the rate of errors must be proven to be below, so that the next step risks little of all traffic."""
     own = settings.margin
     wanted = max(_blast_margin(step), min(USUAL_TIMES * usual, WIDEST)) if own is None else own
@@ -286,20 +272,21 @@ def _blast_margin(step: Step) -> float:
     return min(max(BLAST * WHOLE / step.next_share, narrowest), widest)
 
 
-def _findings(evidence: Evidence, settings: Analysis, step: Step, usual: float, alpha: float) -> tuple[Finding, ...]:
+def _findings(
+    evidence: Evidence, settings: Criteria, alpha: float, bad: float | None, slow: float | None, usual: float
+) -> tuple[Finding, ...]:
     share = ERRORS_SHARE if settings.latency else 1.0
     errors = _found(Metric.ERRORS, evidence, settings, alpha * share)
-    errors = _held_against(errors, None if isinstance(step, Bake) else margin(settings, step, usual), usual)
-    errors = errors.replace(limit=settings.max_error_rate)
+    errors = _held_against(errors, bad, usual).replace(limit=settings.max_error_rate)
     if not settings.latency:
         return (errors,)
     latency = _found(Metric.LATENCY, evidence, settings, alpha * (1 - share))
-    latency = _held_against(latency, None if isinstance(step, Bake) else slow_margin(step), SLOW)
     slowest = evidence.baseline.threshold
-    return errors, latency.replace(slower_than=None if slowest is None else EDGES[min(slowest, len(EDGES) - 1)])
+    slower_than = None if slowest is None else EDGES[min(slowest, len(EDGES) - 1)]
+    return errors, _held_against(latency, slow, SLOW).replace(slower_than=slower_than)
 
 
-def _found(metric: Metric, evidence: Evidence, settings: Analysis, alpha: float) -> Finding:
+def _found(metric: Metric, evidence: Evidence, settings: Criteria, alpha: float) -> Finding:
     known = evidence.errors if metric is Metric.ERRORS else evidence.latency
     one_client = metric is Metric.ERRORS and _one_client(evidence)
     doubts, counts = min(
@@ -336,7 +323,7 @@ def _log_evidence(known: Comparison, planned: int) -> float:
     return since_any_start(mixture(known.whole.against, phi), steps, planned)
 
 
-def _doubts(counts: Sides, settings: Analysis, one_client: bool) -> tuple[Doubt, ...]:
+def _doubts(counts: Sides, settings: Criteria, one_client: bool) -> tuple[Doubt, ...]:
     rate = counts.candidate.rate
     found = {
         Doubt.FEW: counts.candidate.bad < FEWEST,
@@ -350,17 +337,13 @@ def _doubts(counts: Sides, settings: Analysis, one_client: bool) -> tuple[Doubt,
 # --- small words --------------------------------------------------------------------------------------------------
 
 
-def _both_tests(evidence: Evidence, step: Bake | Step) -> bool:
-    """Whether there is a holdback to compare with, and a past as well."""
-    return step.share < WHOLE and evidence.baseline.ceiling is not None
+def _both_tests(evidence: Evidence, step: Step) -> bool:
+    """Whether a bake has a holdback to be compared with, and a past as well."""
+    return isinstance(step, Bake) and step.share < WHOLE and evidence.baseline.ceiling is not None
 
 
 def _one_client(evidence: Evidence) -> bool:
     return len(evidence.clients) < FEWEST_CLIENTS
-
-
-def _recent(evidence: Evidence) -> Sides:
-    return reduce(add, evidence.recent, Sides())
 
 
 def _far_above(count: Count, usual: float) -> bool:

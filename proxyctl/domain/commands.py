@@ -86,6 +86,20 @@ class Recheck(Record):
     colour: Colour
 
 
+class Regate(Record):
+    """The engine restarted a release that serves on, or stands warm. Does it pass its gate as it runs now?"""
+
+    colour: Colour
+    within: Seconds
+
+
+class Vet(Record):
+    """The same at rest, where a guard asks and holds no lock: nobody waits for the answer."""
+
+    colour: Colour
+    within: Seconds
+
+
 class Watch(Record):
     """Look at the candidate until it fails, or the window passed."""
 
@@ -139,6 +153,8 @@ Command = (
     | Observe
     | Gate
     | Recheck
+    | Regate
+    | Vet
     | Watch
     | Analyse
     | Stand

@@ -51,6 +51,26 @@ class GateFailed(Record):
     detail: str = ""  # exit code, last log lines
 
 
+class Restarted(Record):
+    """The engine started these replicas anew; no gate saw them as they run now."""
+
+    colour: Colour
+    replicas: tuple[Replica, ...]
+
+
+class Regated(Record):
+    colour: Colour
+    incarnations: tuple[Incarnation, ...]
+
+
+class RegateFailed(Record):
+    """The live release serves on all the same; a standby is no way back any more."""
+
+    colour: Colour
+    reason: str
+    detail: str = ""
+
+
 class StepFailed(Record):
     """Starting, publishing or moving did not come true."""
 
@@ -208,6 +228,9 @@ Event = (
     | ReplicasMissing
     | GatePassed
     | GateFailed
+    | Restarted
+    | Regated
+    | RegateFailed
     | StepFailed
     | SplitMoved
     | DwellStarted

@@ -10,7 +10,8 @@ from itertools import count
 from math import ceil, comb, log
 from typing import Final
 
-from proxyctl.domain.analysis import ERRORS_SHARE, FEWEST, MATERIAL, Analysis, Step, margin, slow_margin
+from proxyctl.domain.analysis import ERRORS_SHARE, FEWEST, MATERIAL, Step, margin, slow_margin
+from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import SLOW
 from proxyctl.domain.explain import duration, figure, percent
 from proxyctl.domain.record import Record
@@ -41,14 +42,14 @@ class StepForecast(Record):
         return "; ".join(_parts(self))
 
 
-def forecast(settings: Analysis, shares: tuple[int, ...], per_second: float, usual: float) -> tuple[StepForecast, ...]:
+def forecast(settings: Criteria, shares: tuple[int, ...], per_second: float, usual: float) -> tuple[StepForecast, ...]:
     """For a service with so many requests per second, of which this rate is bad already."""
     following = (*shares[1:], None)
     steps = [Step(share=share, next_share=after) for share, after in zip(shares, following, strict=True)]
     return tuple(_step(settings, step, number, len(steps), per_second, usual) for number, step in enumerate(steps, 1))
 
 
-def _step(settings: Analysis, step: Step, number: int, planned: int, per_second: float, usual: float) -> StepForecast:
+def _step(settings: Criteria, step: Step, number: int, planned: int, per_second: float, usual: float) -> StepForecast:
     ours = per_second * step.share / WHOLE
     before_deadline = int(ours * settings.deadline)
     wanted = margin(settings, step, usual)
@@ -131,7 +132,7 @@ def _binomial(requests: int, rate: float) -> list[float]:
 # --- catching -----------------------------------------------------------------------------------------------------
 
 
-def catches(settings: Analysis, requests: int, share: float, planned: int, usual: float) -> float | None:
+def catches(settings: Criteria, requests: int, share: float, planned: int, usual: float) -> float | None:
     """The smallest rate that is rolled back within so many requests of this step alone, with a chance of POWER."""
     alpha = settings.sensitivity.alpha * (ERRORS_SHARE if settings.latency else 1.0)
     enough = convicting(requests, share, usual, _needed(alpha, planned))

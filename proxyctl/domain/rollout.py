@@ -15,13 +15,14 @@ from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain.model import Colour, Role
 from proxyctl.domain.split import Split
-from proxyctl.domain.state import Outcome, Phase, Placement, Rollout, ServiceState
+from proxyctl.domain.state import Kind, Outcome, Phase, Placement, Rollout, ServiceState
 from proxyctl.domain.steps import Analysis, Bake, Hook, Pause, Step, Weight
 
 T = TypeVar("T")
 
 RETAINED = 10  # releases that `rollback --to` can start again
 
+HASTY: Final = (Kind.ROLLBACK, Kind.SWITCH)  # whoever takes traffic away from a release waits for no verdict on it
 GATED: Final = (Phase.SHIFTING, Phase.PAUSED, Phase.HELD, Phase.BAKING)  # the plan is being gone by
 ABORTABLE: Final = (Phase.STARTING, Phase.GATING, *GATED)
 
@@ -30,6 +31,9 @@ MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
         ev.RolloutOpened: Phase.STARTING,
         ev.StandbyEnded: Phase.DRAINING,
         ev.StandbyLost: Phase.IDLE,
+        ev.Restarted: Phase.IDLE,
+        ev.Regated: Phase.IDLE,
+        ev.RegateFailed: Phase.IDLE,
         ev.SplitMoved: Phase.IDLE,
     },
     Phase.STARTING: {
@@ -42,6 +46,10 @@ MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
         ev.Interrupted: Phase.ABORTING,
     },
     Phase.GATING: {
+        ev.Restarted: Phase.GATING,
+        ev.Regated: Phase.GATING,
+        ev.RegateFailed: Phase.GATING,
+        ev.SplitMoved: Phase.GATING,
         ev.GatePassed: Phase.SHIFTING,
         ev.GateFailed: Phase.ABORTING,
         ev.StepFailed: Phase.ABORTING,
@@ -73,6 +81,7 @@ MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
         ev.BakePassed: Phase.PROMOTING,
     },
     Phase.PROMOTING: {
+        ev.SplitMoved: Phase.PROMOTING,
         ev.PolicyAdopted: Phase.PROMOTING,
         ev.Promoted: Phase.PROMOTING,
         ev.RolloutEnded: Phase.IDLE,
@@ -137,6 +146,12 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
             return _placed(state, _candidate(state).replace(replicas=event.replicas))
         case ev.GatePassed():
             return _placed(state, _candidate(state).replace(gated=event.incarnations))
+        case ev.Restarted():
+            return _placed(state, _at(state, event.colour).replace(replicas=event.replicas, sick=""))
+        case ev.Regated():
+            return _placed(state, _at(state, event.colour).replace(gated=event.incarnations))
+        case ev.RegateFailed():
+            return _placed(state, _unfit(_at(state, event.colour), event.reason))
         case ev.SplitMoved():
             return _moved(state, event)
         case ev.DwellStarted() | ev.StepHeld() | ev.ApprovalAsked() | ev.BakeStarted():
@@ -254,6 +269,11 @@ def _failed(state: ServiceState, outcome: Outcome, reason: str) -> ServiceState:
     return state if candidate is None else _placed(state, candidate.replace(gated=()))
 
 
+def _unfit(placed: Placement, reason: str) -> Placement:
+    """What serves has nobody to take its place; what only stands warm is no way back any more."""
+    return placed.replace(sick=reason) if placed.role is Role.LIVE else placed.replace(gated=())
+
+
 def _way_back(state: ServiceState) -> Outcome:
     candidate = _candidate(state)
     had_traffic = state.split is not None and state.split.serves(candidate.colour)
@@ -266,7 +286,8 @@ def _promoted(state: ServiceState, event: ev.Promoted) -> ServiceState:
     others = tuple(release for release in state.releases if release.id != candidate.release.id)
     state = state.replace(releases=(*others, candidate.release)[-RETAINED:], tried=None)
     if live is not None:
-        state = _placed(state, live.replace(role=Role.STANDBY))
+        gated = () if live.sick else live.gated
+        state = _placed(state, live.replace(role=Role.STANDBY, gated=gated, sick=""))
     state = _placed(state, candidate.replace(role=Role.LIVE))
     state = _rolled(state, outcome=Outcome.PROMOTED)
     return state.replace(standby_since=event.since if live else None)
@@ -314,10 +335,20 @@ def _make_room(state: ServiceState, occupant: Placement) -> do.Command:
 
 
 def _gating(state: ServiceState) -> do.Command:
-    candidate = _candidate(state)
-    if candidate.gated and candidate.gated == candidate.incarnations:
+    candidate, live = _candidate(state), state.live
+    if state.cover and not _coverable(state):  # it was restarted: it covers nobody until it passed again
+        return _flags(state, state.split, cover=False)
+    if live is not None and live.in_doubt and _rollout(state).kind not in HASTY:
+        return do.Regate(colour=live.colour, within=_patience(live))
+    if candidate.gated_as_it_runs:
         return do.Recheck(colour=candidate.colour)
     return do.Gate(colour=candidate.colour)
+
+
+def _patience(placed: Placement) -> float:
+    """As long as it may take to be called healthy or sick: a rollout waits for no slow start of what serves already."""
+    check = placed.release.service.health
+    return max(check.healthy, check.unhealthy) * (check.interval + check.timeout)
 
 
 def _shifting(state: ServiceState) -> do.Command:
@@ -375,6 +406,9 @@ def _promoting(state: ServiceState) -> do.Command:
         return do.Close(outcome=Outcome.PROMOTED, reason="")
     if not candidate.keeps_running:
         return do.AdoptPolicy(colour=candidate.colour)
+    live = state.live
+    if state.cover and live is not None and not live.gated_as_it_runs:  # as a standby it covers nobody
+        return _flags(state, state.split, cover=False)
     return do.Promote()
 
 
@@ -396,6 +430,9 @@ def _idle(state: ServiceState) -> do.Command | None:
     rest = _flags(state, state.split, cover=_coverable(state))
     if not _stand(state, rest):
         return rest
+    for placed in (state.live, state.standby):
+        if placed is not None and placed.in_doubt:
+            return do.Vet(colour=placed.colour, within=placed.release.service.health.deadline)
     standby = state.standby
     if standby is None:
         return None
@@ -448,15 +485,19 @@ def _stand(state: ServiceState, flags: do.Move) -> bool:
 def _previewed(state: ServiceState, split: Split | None) -> Colour | None:
     """Rules lead to a candidate that passed its gate, as long as the live release has traffic too."""
     candidate = state.candidate
-    if split is None or candidate is None or state.phase not in GATED or not candidate.gated:
+    if split is None or candidate is None or state.phase not in GATED or not candidate.gated_as_it_runs:
         return None
     asked = state.route is not None and state.route.previews
     return candidate.colour if asked and split.sole is not candidate.colour else None
 
 
 def _coverable(state: ServiceState) -> bool:
-    """Each colour may back the other only while both passed a gate in their present incarnation."""
-    return all(placed is not None and bool(placed.gated) for placed in (state.blue, state.green))
+    """Each colour may back the other only while both passed a gate as they run now. The live release serves anyway:
+    a restart takes no cover from it, nor the cover that it is."""
+    return all(
+        placed is not None and (placed.gated_as_it_runs or (placed.role is Role.LIVE and bool(placed.gated)))
+        for placed in (state.blue, state.green)
+    )
 
 
 def same_traffic(a: Split | None, b: Split | None) -> bool:
@@ -485,6 +526,10 @@ def _candidate(state: ServiceState) -> Placement:
 
 def _standing(state: ServiceState) -> Placement:
     return _must(state.standby)
+
+
+def _at(state: ServiceState, colour: Colour) -> Placement:
+    return _must(state.at(colour))
 
 
 def _must(thing: T | None) -> T:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from math import exp, lgamma, log, log1p
+from math import exp, inf, lgamma, log, log1p
 from typing import Final
 
 LogRatios = tuple[float, ...]  # one natural logarithm per alternative of ODDS or ALONE_ODDS
@@ -111,7 +111,10 @@ def _log_marginal(bad: float, requests: float) -> float:
 
 
 def _log_likelihood(bad: float, requests: float, rate: float) -> float:
+    """Rates of 0 and 1 are limits that a user may set: what contradicts them is impossible."""
     good = requests - bad
+    if (bad and rate <= 0) or (good and rate >= 1):
+        return -inf
     return (bad * log(rate) if bad else 0.0) + (good * log1p(-rate) if good else 0.0)
 
 

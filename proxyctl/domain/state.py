@@ -60,10 +60,20 @@ class Placement(Record):
     replicas: tuple[Replica, ...]
     gated: tuple[Incarnation, ...] = ()  # the lives that passed the gate; empty: none did
     keeps_running: bool = False  # its containers have the restart policy of their definition
+    sick: str = ""  # why the live release did not pass its gate again after a restart; it serves on
 
     @property
     def incarnations(self) -> tuple[Incarnation, ...]:
         return tuple(r.incarnation for r in self.replicas if r.incarnation is not None)
+
+    @property
+    def gated_as_it_runs(self) -> bool:
+        return bool(self.gated) and self.gated == self.incarnations
+
+    @property
+    def in_doubt(self) -> bool:
+        """It passed a gate, was restarted, and nobody asked it again."""
+        return bool(self.gated) and not self.gated_as_it_runs and not self.sick
 
 
 class Rollout(Record):

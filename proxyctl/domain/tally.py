@@ -31,14 +31,14 @@ class RouteTally(Record):
     route: str
     requests: int
     bad: int  # not deduplicated: for telling which route it was
-    times: Histogram  # of the attempts that have one: how long the replica took to answer
+    times: Histogram  # of the attempts that have one: until the first byte, or until it was given up
 
 
 class Tally(Record):
     """One colour in one tick. What a rule sent there (a match, a mirror) is no fair sample, and is not in it."""
 
     requests: int = 0  # attempts that reached the colour
-    bad: int = 0  # 5xx, refused, timed out or broken off by the replica; at most one per client
+    bad: int = 0  # 5xx, refused, timed out, broken off by the replica; of a client only the first on either colour
     bad_attempts: int = 0  # the same without that limit
     clients: tuple[str, ...] = ()  # salted hashes of the clients with a bad answer, sorted, at most 64
     samples: tuple[str, ...] = ()  # ids of the first bad requests, at most 3
@@ -52,3 +52,12 @@ class Tick(Record):
     blue: Tally
     green: Tally
     sampled: float = 1.0  # the share of lines that were counted
+
+
+class Position(Record):
+    """How far the log was read: where a tick ended. Kept together with what was concluded from the ticks before."""
+
+    log: str = ""  # which file, by its first line; "" before all
+    begun: float = 0.0  # the time of that line, unix time
+    offset: int = 0  # in that file
+    share: int = 16  # sixteenths of the lines of the next tick that are counted

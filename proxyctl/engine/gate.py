@@ -42,14 +42,26 @@ class Gate:
     async def verdict(self, state: ServiceState, command: do.Gate) -> Facts:
         """GatePassed for these very incarnations, or GateFailed with the evidence."""
         placed = placement(state, command.colour)
-        deadline = self._clock.now() + placed.release.service.health.deadline
         try:
-            await self._first_of(self._all_pass(placed, deadline), self._somebody_died(placed))
-            await self._passes_through_nginx(state, placed, deadline)
-            await self._look(placed)
+            await self._passes(state, placed, placed.release.service.health.deadline)
         except NotPassed as no:
             return [ev.GateFailed(reason=str(no), detail=no.detail)]
         return [ev.GatePassed(incarnations=placed.incarnations)]
+
+    async def again(self, state: ServiceState, command: do.Regate) -> Facts:
+        """The same verdict on a release that the engine restarted: Regated or RegateFailed."""
+        placed = placement(state, command.colour)
+        try:
+            await self._passes(state, placed, command.within)
+        except NotPassed as no:
+            return [ev.RegateFailed(colour=command.colour, reason=str(no), detail=no.detail)]
+        return [ev.Regated(colour=command.colour, incarnations=placed.incarnations)]
+
+    async def _passes(self, state: ServiceState, placed: Placement, within: Seconds) -> None:
+        deadline = self._clock.now() + within
+        await self._first_of(self._all_pass(placed, within), self._somebody_died(placed))
+        await self._passes_through_nginx(state, placed, deadline)
+        await self._look(placed)
 
     async def _first_of(self, *works: object) -> None:
         """The first to end decides; the other is cancelled."""
@@ -63,20 +75,20 @@ class Gate:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _all_pass(self, placed: Placement, deadline: Seconds) -> None:
-        await asyncio.gather(*(self._replica_passes(placed, replica, deadline) for replica in placed.replicas))
+    async def _all_pass(self, placed: Placement, within: Seconds) -> None:
+        await asyncio.gather(*(self._replica_passes(placed, replica, within) for replica in placed.replicas))
 
-    async def _replica_passes(self, placed: Placement, replica: Replica, deadline: Seconds) -> None:
+    async def _replica_passes(self, placed: Placement, replica: Replica, within: Seconds) -> None:
         service = placed.release.service
         check = service.health
         if check.kind is HealthKind.NONE:
             await self._clock.sleep(service.readiness_delay)
             return
-        tally = Tally()
+        tally, deadline = Tally(), self._clock.now() + within
         while tally.passes < check.healthy:
             if self._clock.now() > deadline:
                 raise NotPassed(
-                    f"{replica.name} was not healthy within {check.deadline:g} s: {tally.last}",
+                    f"{replica.name} was not healthy within {within:g} s: {tally.last}",
                     await self._last_words(replica.name),
                 )
             if tally.passes or tally.failures:

@@ -56,6 +56,12 @@ def sentence(event: ev.Event) -> str:
             return f"gate passed by {len(lives)} of {len(lives)}"
         case ev.GateFailed(reason=reason):
             return f"gate failed: {reason}"
+        case ev.Restarted(colour=colour, replicas=replicas):
+            return f"{colour} was restarted by the engine, to be gated again: {', '.join(r.name for r in replicas)}"
+        case ev.Regated(colour=colour):
+            return f"{colour} passed its gate again after a restart"
+        case ev.RegateFailed(colour=colour, reason=reason):
+            return f"{colour} did not pass its gate again after a restart: {reason}"
         case ev.StepFailed(reason=reason):
             return f"failed: {reason}"
         case ev.SplitMoved(split=split, cover=cover, preview=preview):

@@ -6,7 +6,7 @@ Pulling the image is the only effect, and it changes nothing that serves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders
@@ -14,12 +14,19 @@ from proxyctl.domain.model import Apart, Colour, Edge, ProxySettings, Release, R
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.plan import Plan
 from proxyctl.domain.state import Kind, Placement, ServiceState
-from proxyctl.ports import Runtime, Store
+from proxyctl.ports import Network, Runtime, Store
+
+TellNetwork = Callable[[], Awaitable[Network]]
 
 
 class Opening:
-    def __init__(self, *, runtime: Runtime, store: Store, project: str, settings: ProxySettings) -> None:
+    """`network` tells the slots that addresses are taken from: those there are, or those there would be."""
+
+    def __init__(
+        self, *, runtime: Runtime, network: TellNetwork, store: Store, project: str, settings: ProxySettings
+    ) -> None:
         self._runtime = runtime
+        self._network = network
         self._store = store
         self._project = project
         self._settings = settings
@@ -43,7 +50,7 @@ class Opening:
     ) -> ev.RolloutOpened:
         """The event that opens a rollout of this release into the free slot."""
         service, colour = release.service, orders.free_colour(state)
-        slots = (await self._runtime.network()).slots
+        slots = (await self._network()).slots
         addresses = {c: self._addresses(state.at(c), service, c, slots, colour) for c in Colour}
         replicas = tuple(
             Replica(name=f"{self._project}-{release.id}-{ordinal}", address=address)

@@ -13,7 +13,7 @@ from proxyctl.domain.ticks import Drained
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.gate import Gate
 from proxyctl.engine.runner import Facts, Hands
-from proxyctl.engine.traffic import placement
+from proxyctl.engine.traffic import placement, restarts
 from proxyctl.engine.watch import Watch
 from proxyctl.errors import Unavailable
 from proxyctl.ports import Clock, Locks, Prober, Proxy, Runtime, Store
@@ -52,6 +52,7 @@ class ReplicaHands:
             do.Publish: self._publish,
             do.Start: self._start,
             do.Gate: self._gate.verdict,
+            do.Regate: self._gate.again,
             do.Watch: self._watch.candidate,
             do.AdoptPolicy: self._adopt_policy,
             do.Retire: self._retire,
@@ -83,7 +84,7 @@ class ReplicaHands:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        return [ev.ReplicasStarted(replicas=tuple(started))]
+        return [ev.ReplicasStarted(replicas=tuple(started)), *await restarts(self._runtime, state.live)]
 
     async def _adopt_policy(self, state: ServiceState, command: do.AdoptPolicy) -> Facts:
         placed = placement(state, command.colour)

@@ -23,7 +23,7 @@ class ReplicaView(Record):
     name: str
     container: str
     address: str
-    health: str  # healthy, starting, unhealthy, restarted, exited, absent, unknown
+    health: str  # healthy; restarted, not gated; failed its gate; starting, exited, absent, unknown
 
 
 class ReleaseView(Record):
@@ -107,6 +107,10 @@ def _health(placed: Placement, replica: Replica, seen: ReplicaState) -> str:
         return seen.life.value
     if changed(replica, seen):
         return "restarted, not gated"
+    if placed.sick:
+        return "failed its gate"
+    if placed.in_doubt and replica.incarnation not in placed.gated:
+        return "restarted, not gated"
     return "healthy" if placed.gated else "starting"
 
 
@@ -117,6 +121,8 @@ def _drift(
     if state.route is not None and driver is None and not same_traffic(observed, state.split):
         found.append(f"the flags say {observed or 'nobody serves'}, the journal {state.split or 'nobody serves'}")
     for release in releases:
+        if sick := release.placed.sick:
+            found.append(f"{release.placed.release.id} did not pass its gate after a restart and serves on: {sick}")
         for replica in release.replicas:
             if replica.health in ("exited", "absent", "restarted, not gated"):
                 found.append(f"{replica.name} is {replica.health}")

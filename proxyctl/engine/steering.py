@@ -16,9 +16,9 @@ from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.domain.rollout import decide
 from proxyctl.domain.state import Phase, ServiceState
 from proxyctl.engine.runner import Hands, Runner
-from proxyctl.engine.traffic import flags_of
+from proxyctl.engine.traffic import flags_of, restarts
 from proxyctl.errors import Conflict, Locked, NginxUnavailable, StateUnusable
-from proxyctl.ports import Clock, Lock, Locks, Processes, Splits, Store
+from proxyctl.ports import Clock, Inspector, Lock, Locks, Processes, Splits, Store
 
 TAKEN_WITHIN: Seconds = 0.2
 FREED_WITHIN: Seconds = 3.0
@@ -37,6 +37,7 @@ class Steering:
         locks: Locks,
         clock: Clock,
         splits: Splits,
+        inspector: Inspector,
         processes: Processes,
         hands: MakeHands,
     ) -> None:
@@ -44,6 +45,7 @@ class Steering:
         self._locks = locks
         self._clock = clock
         self._splits = splits
+        self._inspector = inspector
         self._processes = processes
         self._hands = hands
 
@@ -92,12 +94,15 @@ class Steering:
         )
 
     async def recover(self, service: ServiceName) -> ServiceState:
-        """Finish or undo what a crash left; nothing to mend is done. Twice changes nothing."""
+        """Finish or undo what a crash left, and have gated again what the engine restarted; nothing to mend is done.
+        Twice changes nothing."""
         lock = self._locks.acquire(service, "recover")
         try:
             runner = self._runner(service)
             self._mend(runner)
             await self._flags_follow_the_journal(runner.state)
+            if runner.state.phase is Phase.IDLE:
+                runner.note(*await restarts(self._inspector, runner.state.live, runner.state.standby))
             state = await runner.run()
             self._leave_rest(state, lock)
         finally:
@@ -164,7 +169,7 @@ class Steering:
         match decide(state):
             case None:
                 return
-            case do.Stand():
+            case do.Stand() | do.Vet():
                 self._processes.guard(state.service)
             case _:
                 self._processes.drive(state.service, lock)

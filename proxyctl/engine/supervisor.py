@@ -16,11 +16,12 @@ from proxyctl.domain.rollout import decide
 from proxyctl.domain.state import ServiceState
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Hands, Runner
-from proxyctl.engine.traffic import changed, moment, placement
-from proxyctl.errors import DockerUnavailable, Locked
-from proxyctl.ports import Clock, Inspector, Lock, Locks, Store
+from proxyctl.engine.traffic import changed, moment, placement, restarted
+from proxyctl.errors import DockerUnavailable, Locked, Unavailable
+from proxyctl.ports import Clock, Inspector, Life, Lock, Locks, Store
 
 LOOK_EVERY: Seconds = 0.5
+LOOKS_ONLY = 0  # the fence of hands that write nothing
 MakeHands = Callable[[int], Hands]
 
 
@@ -65,9 +66,9 @@ class Supervisor:
             lock.release()
 
     async def guard(self, service: ServiceName) -> None:
-        """Until the standby left, or somebody else drives the service: they leave a guard of their own."""
-        while isinstance(stand := decide(state := self._store.load(service)), do.Stand):
-            fact = await self._stand(state, stand)
+        """Until nothing needs looking after, or somebody else drives the service: they leave a guard of their own."""
+        while isinstance(task := decide(state := self._store.load(service)), (do.Stand, do.Vet)):
+            fact = await (self._vet(state, task) if isinstance(task, do.Vet) else self._stand(state, task))
             if fact is None:
                 continue
             try:
@@ -86,18 +87,40 @@ class Supervisor:
                 return ev.StandbyEnded(
                     reason=f"its window of {stand.window:g} s passed" if stand.window else "not warm"
                 )
-            if lost := await self._lost(state, stand):
-                return ev.StandbyLost(reason=lost)
+            if (lost := await self._lost(state, stand)) is not None:
+                return lost
             await self._clock.sleep(LOOK_EVERY)
         return None
 
-    async def _lost(self, state: ServiceState, stand: do.Stand) -> str:
-        """Why the standby is not what passed the gate; empty while it is, or while the engine does not say."""
+    async def _lost(self, state: ServiceState, stand: do.Stand) -> ev.Event | None:
+        """How the standby is not what passed the gate; None while it is, or while the engine does not say."""
         placed = placement(state, stand.colour)
         if not placed.gated:
-            return ""
+            return None
         try:
             seen = await self._inspector.inspect([replica.name for replica in placed.replicas])
         except DockerUnavailable:
-            return ""
-        return ", ".join(filter(None, map(changed, placed.replicas, seen)))
+            return None
+        if all(replica.life is Life.RUNNING for replica in seen):
+            return next(iter(restarted(placed, seen)), None)
+        return ev.StandbyLost(reason=", ".join(filter(None, map(changed, placed.replicas, seen))))
+
+    async def _vet(self, state: ServiceState, vet: do.Vet) -> ev.Event | None:
+        """The verdict; None when the state moved on, or while the engine does not say."""
+        regate = do.Regate(colour=vet.colour, within=vet.within)
+        verdict = asyncio.ensure_future(self._hands(LOOKS_ONLY)[do.Regate](state, regate))
+        moved_on = asyncio.ensure_future(self._moved_on(state))
+        try:
+            await asyncio.wait({verdict, moved_on}, return_when=asyncio.FIRST_COMPLETED)
+            return verdict.result()[0] if verdict.done() else None
+        except Unavailable:
+            await self._clock.sleep(LOOK_EVERY)
+            return None
+        finally:
+            for task in (verdict, moved_on):
+                task.cancel()
+            await asyncio.gather(verdict, moved_on, return_exceptions=True)
+
+    async def _moved_on(self, state: ServiceState) -> None:
+        while self._store.load(state.service) == state:
+            await self._clock.sleep(LOOK_EVERY)

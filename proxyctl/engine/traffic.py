@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
@@ -13,7 +14,7 @@ from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.steps import Approval, Bake, Pause
 from proxyctl.engine.runner import Facts, Hands
-from proxyctl.errors import DockerUnavailable
+from proxyctl.errors import DockerUnavailable, OutcomeUnknown
 from proxyctl.ports import Clock, Endpoint, Flags, Inspector, Life, Prober, ProbeResult, ReplicaState, Splits
 
 
@@ -41,13 +42,16 @@ class TrafficHands:
         """A hung engine does not stop a rollback: then the probes alone decide, of the incarnation last seen."""
         placed = placement(state, command.colour)
         try:
-            states = await self._inspector.inspect([replica.name for replica in placed.replicas])
+            states, restarted = await asyncio.gather(
+                self._inspector.inspect([replica.name for replica in placed.replicas]),
+                restarts(self._inspector, state.live),
+            )
         except DockerUnavailable:
             return [ev.ReplicasStarted(replicas=placed.replicas)]
         gone = [f"{s.name} is {s.life}" for s in states if s.life is not Life.RUNNING]
         if gone:
             return [ev.ReplicasMissing(reason=", ".join(gone))]
-        return [ev.ReplicasStarted(replicas=as_observed(placed, states))]
+        return [ev.ReplicasStarted(replicas=as_observed(placed, states)), *restarted]
 
     async def _recheck(self, state: ServiceState, command: do.Recheck) -> Facts:
         placed = placement(state, command.colour)
@@ -129,6 +133,26 @@ def as_observed(placed: Placement, states: Sequence[ReplicaState]) -> tuple[Repl
     return tuple(
         replica.replace(incarnation=seen.incarnation) for replica, seen in zip(placed.replicas, states, strict=True)
     )
+
+
+async def restarts(inspector: Inspector, *placements: Placement | None) -> list[ev.Restarted]:
+    """What the engine started anew since it was observed, and what did not pass when it was asked again; nothing
+    while the engine does not say."""
+    gated = [placed for placed in placements if placed is not None and placed.gated]
+    with suppress(DockerUnavailable, OutcomeUnknown):
+        seen = [await inspector.inspect([replica.name for replica in placed.replicas]) for placed in gated]
+        return [fact for placed, states in zip(gated, seen, strict=True) for fact in restarted(placed, states)]
+    return []
+
+
+def restarted(placed: Placement, states: Sequence[ReplicaState]) -> list[ev.Restarted]:
+    replicas = tuple(
+        replica.replace(incarnation=seen.incarnation or replica.incarnation)
+        for replica, seen in zip(placed.replicas, states, strict=True)
+    )
+    if replicas == placed.replicas and not placed.sick:
+        return []
+    return [ev.Restarted(colour=placed.colour, replicas=replicas)]
 
 
 def why_not_running(seen: ReplicaState) -> str:

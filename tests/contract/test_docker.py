@@ -344,7 +344,7 @@ async def test_a_missing_network_is_named_and_leaves_nothing(site: Site) -> None
 
 async def test_an_image_removed_since_it_was_resolved_is_named(site: Site) -> None:
     release = (await site.release()).replace(digest=f"sha256:{'0' * 64}")
-    with pytest.raises(ImageUnavailable, match=f"{site.project}-web-1-1"):
+    with pytest.raises(ImageUnavailable, match="web-1 cannot be started: its image proxyctl-demo:1"):
         await site.runtime.start(release, await site.replica(), Colour.BLUE, "web-r1")
     assert site.containers() == []
 

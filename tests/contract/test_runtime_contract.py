@@ -153,6 +153,14 @@ async def test_an_image_that_cannot_be_had_is_named(ground: Ground) -> None:
         await ground.runtime.resolve(Container(image=NOWHERE), print)
 
 
+async def test_a_release_whose_image_is_gone_is_named_with_it(ground: Ground) -> None:
+    release = await ground.release()
+    await ground.runtime.require_image(release)
+    gone = release.replace(image=NOWHERE, digest=f"sha256:{'0' * 64}")
+    with pytest.raises(ImageUnavailable, match=f"{gone.id}.* its image {NOWHERE}"):
+        await ground.runtime.require_image(gone)
+
+
 async def test_slots_are_addresses_of_one_network_and_never_its_gateway(ground: Ground) -> None:
     network = await ground.runtime.network()
     assert len(set(network.slots)) == len(network.slots) >= 32

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from proxyctl.adapters.memory import MemoryInspector
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Match, Mirror, ServiceName
@@ -128,6 +129,31 @@ async def previewed_and_promoted(arena: Arena) -> ServiceState:
     return await arena.order(lambda s: orders.change_plan(s, plan.blue_green(1.0), SIGNED))
 
 
+async def deploy_over_a_restarted_release(arena: Arena) -> ServiceState:
+    restart_live(arena)
+    return await arena.deploy("app:2")
+
+
+async def rollback_from_a_restarted_release(arena: Arena) -> ServiceState:
+    await arena.deploy("app:2")
+    restart_live(arena)
+    return await arena.rollback()
+
+
+async def canary_beside_a_restarted_release(arena: Arena) -> ServiceState:
+    await arena.deploy("app:2")
+    restart_live(arena)
+    arena.world.sick.add("app:2")
+    return await arena.order(lambda s: orders.open_warm(s, Kind.WEIGHT, plan.at(5000), orders.warm(s), SIGNED))
+
+
+def restart_live(arena: Arena) -> None:
+    """By the engine; nobody looked yet."""
+    assert arena.state.live is not None
+    for replica in arena.state.live.replicas:
+        arena.world.restart(replica.name)
+
+
 STORIES: tuple[Story, ...] = (
     deploy,
     deploy_over_a_standby,
@@ -139,6 +165,9 @@ STORIES: tuple[Story, ...] = (
     canary_shrinks,
     previewed_and_aborted,
     previewed_and_promoted,
+    deploy_over_a_restarted_release,
+    rollback_from_a_restarted_release,
+    canary_beside_a_restarted_release,
 )
 
 
@@ -215,6 +244,7 @@ async def typed(arena: Arena, order: Order) -> None:
         locks=arena.locks,
         clock=arena.clock,
         splits=arena.splits,
+        inspector=MemoryInspector(arena.world),
         processes=NoProcesses(),
         hands=arena.hands,
     )

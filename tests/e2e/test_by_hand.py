@@ -152,7 +152,6 @@ async def test_nginx_can_be_reloaded_stopped_and_started_by_hand(shop: Shop) -> 
         (("rollback", "wbe"), 4, "'wbe' was never deployed"),
         (("rollback", "web"), 4, "no warm release"),
         (("switch", "web", "--to", "red"), 2, "no release 'red'"),
-        (("abort", "web"), 4, "no rollout to abort"),
         (("weight", "web", "nan"), 2, "not between 0 and 100"),
         (("plan", "wbe"), 2, "no service 'wbe'"),
         (("stage", "wbe"), 2, "no service 'wbe'"),

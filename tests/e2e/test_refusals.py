@@ -50,7 +50,6 @@ async def refused(shop: Shop, code: int, words: str, command: str) -> Said:
         ("rollback ghost", 4, "never deployed"),
         ("rollback web --to web-99", 2, "no release 'web-99'"),
         ("rollback web --to web-2", 4, "live already"),
-        ("abort web", 4, "no rollout to abort"),
         ("abort ghost", 4, "never deployed"),
         ("deploy web --image 127.0.0.1:9/no/such:1", 6, "127.0.0.1:9/no/such:1"),
         ("deploy web --image 127.0.0.1:9/UPPER", 6, "UPPER"),
@@ -63,6 +62,14 @@ async def test_an_order_that_cannot_be_followed_changes_nothing(
     shop: Shop, command: str, code: int, words: str
 ) -> None:
     await refused(shop, code, words, command)
+
+
+async def test_an_abort_where_nothing_runs_is_done_and_says_so(shop: Shop) -> None:
+    async with unchanged(shop.scene):
+        said = await shop.type("abort", "web")
+        as_json = await shop.type("abort", "web", "--json", "-q")
+    assert (said.code, "nothing to abort: no rollout of web runs" in said.err) == (0, True), said
+    assert json.loads(as_json.out)["phase"] == "idle"
 
 
 @pytest.mark.parametrize(

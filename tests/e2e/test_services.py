@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,6 @@ services:
   worker:
     container: {{image: "proxyctl-demo:1", stop_grace_period: 1s}}
     health: {{exec: {CHECK}, interval: 100ms, healthy: 1, timeout: 3s, deadline: 6s}}
-    bake: 0s
   checked:
     container:
       image: "proxyctl-demo:1"
@@ -108,10 +108,17 @@ async def test_one_command_deploys_all_of_a_file_each_by_its_own_check(shop: Sho
     for path in ("/", "/api", "/api/x", "/apish"):
         assert (await shop.get(path)).endswith(b"1\n")
     assert (await shop.get("/", host="site.example.com")).endswith(b"2\n")
-    again = await shop.type("deploy", "worker")
-    assert again.code == 0, again.err
-    while (await live(shop))["worker"] != ["worker-2"]:  # a release without traffic leaves no standby
+
+
+async def test_the_old_worker_stops_as_soon_as_the_new_one_passed_its_gate(shop: Shop) -> None:
+    began = time.monotonic()
+    for services in (("web", "worker"), ("worker",)):
+        said = await shop.type("deploy", *services)
+        assert said.code == 0, said.err
+    while (await live(shop))["worker"] != ["worker-2"]:
+        assert time.monotonic() - began < 40, "a bake would take a minute each time"
         await asyncio.sleep(0.1)
+    assert "end the old release" in (await shop.type("plan", "worker")).out
 
 
 async def test_a_service_that_fails_leaves_the_ones_after_it_and_hinders_no_other(shop: Shop) -> None:

@@ -115,7 +115,9 @@ async def test_a_release_whose_image_is_gone_is_named_and_the_live_one_stays(sho
         said = await shop.type("rollback", "web", "--to", *gone)
         await shop.at_rest()
     spoke_plainly(said)
-    assert said.code in (5, 6), said
-    assert "the image is not on this host any more" in said.err
+    assert said.code == 6, said
+    assert f"{gone[0]} cannot be started: its image {image} (sha256:" in said.err
+    assert f"docker pull {image}" in said.err
     assert live(await shop.web()) == before
+    assert "standby" in {release["role"] for release in (await shop.web())["releases"]}, "it was looked for before"
     assert load.failed() == []

@@ -85,8 +85,8 @@ MUTANTS = (
     Mutant(
         "the cover is up before the gate is passed",
         "proxyctl/domain/rollout.py",
-        "    return all(placed is not None and bool(placed.gated) for placed in (state.blue, state.green))\n",
-        "    return all(placed is not None for placed in (state.blue, state.green))\n",
+        "(placed.gated_as_it_runs or (placed.role is Role.LIVE and bool(placed.gated)))",
+        "True",
         f"{CRASHES}::test_a_kill_at_any_boundary_breaks_no_promise",
     ),
     Mutant(
@@ -99,7 +99,7 @@ MUTANTS = (
     Mutant(
         "a rollback goes to a release that restarted since its gate",
         "proxyctl/domain/rollout.py",
-        "    if candidate.gated and candidate.gated == candidate.incarnations:\n",
+        "    if candidate.gated_as_it_runs:\n",
         "    if candidate.gated:\n",
         "tests/unit/test_gate.py::test_a_warm_release_that_restarted_meets_the_whole_gate_again",
     ),

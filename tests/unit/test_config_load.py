@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from proxyctl.config.load import Project, config_digest, load
 from proxyctl.domain.model import (
     Container,
+    Cutover,
     DockerHealth,
     HealthCheck,
     HealthKind,
@@ -178,6 +179,13 @@ def test_a_readiness_delay_stands_for_a_missing_health_check(tmp_path: Path) -> 
     assert not worker.routed
 
 
+def test_a_worker_does_not_bake_beside_the_one_before_it_unless_the_file_says_so(tmp_path: Path) -> None:
+    text = "project: shop\nservices: {worker: {container: {image: x}, readiness_delay: 7s}}\n"
+    assert loaded(tmp_path, text).services[0].bake == 0.0
+    assert loaded(tmp_path, text.replace("7s", "7s, bake: 60s")).services[0].bake == 60.0
+    assert web(tmp_path, "").bake == 60.0
+
+
 def test_old_workers_outlive_the_longest_drain_unless_the_file_says_otherwise(tmp_path: Path) -> None:
     assert loaded(tmp_path, MINIMAL + "    drain: 10m\n").settings.worker_shutdown_timeout == 600.0
     stated = MINIMAL + "    drain: 10m\nproxy: {timeouts: {worker_shutdown: 5s}}\n"
@@ -190,7 +198,7 @@ proxy:
   mode: process
   http: [80, "127.0.0.1:8080", "[0:0::1]:80"]
   trusted: [10.0.0.0/8]
-  cutover: live
+  cutover: reload
   binary: /opt/nginx
   user: www-data
   workers: 2
@@ -198,6 +206,7 @@ proxy:
   timeouts: {client_header: 1s, client_body: 2s, client_keepalive: 3s, upstream_keepalive: 4s}
 """
     assert loaded(tmp_path, MINIMAL + proxy).settings == ProxySettings(
+        cutover=Cutover.RELOAD,
         http=("80", "127.0.0.1:8080", "[::1]:80"),
         trusted=("10.0.0.0/8",),
         binary="/opt/nginx",

@@ -9,6 +9,9 @@ import click
 import pytest
 
 from proxyctl.cli.main import COMMANDS, group
+from proxyctl.domain.criteria import Criteria
+from proxyctl.domain.explain import duration, percent
+from proxyctl.domain.forecast import forecast
 from proxyctl.domain.rollout import MOVES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -27,3 +30,14 @@ def test_every_command_is_documented_and_its_help_shows_an_example(name: str) ->
     command = group.get_command(click.Context(group), name)
     assert command is not None
     assert f"proxyctl {name}" in command.get_help(click.Context(command, info_name=name)).partition("Example:")[2]
+
+
+def test_what_a_canary_is_said_to_catch_is_what_it_is_forecast_to_catch() -> None:
+    text = (DOCS / "analysis.md").read_text()
+    rows = re.findall(
+        r"^\| ([\d,]+) \| (\S+ %) \| (.+?) \| (\S+ %) \| (.+?) \| (\S+ %) \| (.+?) \|$", text, re.MULTILINE
+    )
+    assert len(rows) == 6
+    for per_second, *said in rows:
+        steps = forecast(Criteria(), (500, 2500, 5000, 9800), float(per_second.replace(",", "")), 0.005)[:3]
+        assert said == [words for step in steps for words in (percent(step.catches or 1), duration(step.seconds or 0))]

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyctl.domain.analysis import Analysis, Step, judge
+from proxyctl.domain.analysis import Bake, Step, judge
 from proxyctl.domain.codec import decode, encode
+from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import (
     SETTLING,
     Baseline,
@@ -79,8 +80,22 @@ def test_restarts_between_any_two_ticks_change_no_verdict(log: list[Tick], kills
             dying = after(restarted(dying), log[max(0, number - 2) : number])
         dying = observe(dying, tick, CANDIDATE)
         step = Step(share=500, next_share=2500)
-        assert judge(dying, Analysis(), step, tick.at) == judge(through, Analysis(), step, tick.at)
+        assert judge(dying, Criteria(), step, tick.at) == judge(through, Criteria(), step, tick.at)
     assert restarted(dying) == through
+
+
+rates = st.sampled_from([None, 0.0, 0.01, 1.0])
+
+
+@given(logs, rates, rates, st.sampled_from([0.0, 0.001, 1.0]), st.sampled_from([1, 500, 10_000]))
+def test_no_log_and_no_setting_leaves_the_judge_without_an_answer(
+    log: list[Tick], limit: float | None, margin: float | None, floor: float, share: int
+) -> None:
+    settings = Criteria(max_error_rate=limit, margin=margin, floor=floor)
+    for step in (Step(share=share), Step(share=share, next_share=share), Bake(share=share, window=60.0)):
+        for known in (None, Baseline(errors=Count(requests=2000, bad=2000)), Baseline(errors=Count(requests=2000))):
+            verdict = judge(after(begin(2, 0.0, known), log), settings, step, log[-1].at + TICK)
+            assert verdict.sentence
 
 
 def test_a_tick_is_counted_once() -> None:

@@ -96,7 +96,7 @@ def test_at_one_look_the_evidence_never_claims_more_than_fishers_exact_test(
     ours: int, theirs: int, data: st.DataObject
 ) -> None:
     bad, their_bad = data.draw(st.integers(0, ours)), data.draw(st.integers(0, min(theirs, 60)))
-    table = [[bad, ours - bad], [their_bad, theirs - their_bad]]
+    table = np.array([[bad, ours - bad], [their_bad, theirs - their_bad]])
     p = float(stats.fisher_exact(table, alternative="greater").pvalue)
     evidence = mixture(log_ratios(bad, bad + their_bad, ours / (ours + theirs)))
     assert p <= exp(-evidence) * (1 + 1e-6)

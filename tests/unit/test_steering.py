@@ -94,6 +94,7 @@ class Town:
             locks=self.arena.locks,
             clock=self.arena.clock,
             splits=self.arena.splits,
+            inspector=MemoryInspector(self.arena.world),
             processes=self,
             hands=self.light_hands,
         )

@@ -51,6 +51,15 @@ class ProjectNetworks:
                 client.networks.create(self.common, labels=self._labels, check_duplicate=True)
         return _as_slots(found)
 
+    def found(self, client: docker.DockerClient) -> Network | None:
+        """The slot network as it is; None where it is still to be made. Raises like made()."""
+        self.refuse_another_host(client)
+        found = self._ours(client, self.slots)
+        if found is None or not _complete(found):
+            return None
+        self._check_owner(found)
+        return _as_slots(found)
+
     def refuse_another_host(self, client: docker.DockerClient) -> None:
         """Bridges tell, not addresses: two hosts deal the same ones. Raises DockerUnavailable."""
         bridges = _bridges(client)

@@ -74,8 +74,21 @@ class DockerRuntime:
             raise ImageUnavailable(f"{image} is pulled and {wrong}", serving=SERVING, next_step="docker images")
         return Image(reference=image, digest=found)
 
+    async def require_image(self, release: Release) -> None:
+        def work(client: docker.DockerClient) -> None:
+            try:
+                client.images.get(release.digest)
+            except ImageNotFound as error:
+                raise _image_gone(release) from error
+
+        await self._engine.look(work, f"looking up the image of {release.id}")
+
     async def network(self) -> Network:
         return await self._engine.act(self._networks.made, "making the slot network")
+
+    async def network_so_far(self) -> Network | None:
+        """None where it is still to be made."""
+        return await self._engine.look(self._networks.found, "looking at the slot network")
 
     async def start(self, release: Release, replica: Replica, colour: Colour, rollout: str) -> Replica:
         labels = self._labels(release, replica, colour, rollout)
@@ -305,6 +318,8 @@ class DockerRuntime:
                 networking_config={"EndpointsConfig": {network: {}}},
                 **given,
             )
+        except ImageNotFound as error:
+            raise _image_gone(release) from error
         except APIError as error:
             if error.status_code != CONFLICT:
                 raise
@@ -364,6 +379,16 @@ class DockerRuntime:
         run: str = client.api.exec_create(container.id, list(command))["Id"]
         client.api.exec_start(run, detach=True)
         return run
+
+
+def _image_gone(release: Release) -> ImageUnavailable:
+    image = f"{release.image} ({release.digest[:19]})"
+    return ImageUnavailable(
+        f"{release.id} cannot be started: its image {image} is not on this host any more",
+        serving=SERVING,
+        next_step=f"docker pull {release.image} and repeat, if that name still means it;"
+        f" else proxyctl deploy {release.service.name} --image REF",
+    )
 
 
 def _local_image(client: docker.DockerClient, definition: Container) -> str | None:

@@ -1,18 +1,21 @@
 """Let clients go before a reload: an old worker that quits closes its idle connections, and a request on its way there
 is lost. So for a while before, every answer says that its connection closes, and clients open new ones.
 
-Only for an nginx that cannot wait by itself (keepalive_min_timeout, since 1.27.4). Start at connections_closing().
+Only for an nginx that cannot wait by itself (keepalive_min_timeout, since 1.27.4). Start at clients_let_go().
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.flags import CLOSING, is_closing, parse_folder_name
+from proxyctl.adapters.nginx.generations import Generation
+from proxyctl.adapters.nginx.listens import parse
+from proxyctl.adapters.nginx.master import has_clients
 from proxyctl.adapters.nginx.splits import point, repointing
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
 from proxyctl.domain.model import Seconds, ServiceName
@@ -20,6 +23,19 @@ from proxyctl.ports import Flags
 
 # Longer than a client lets pass between two requests, or it may send into the close: 0 of 322,834 lost with 1 s.
 LEAD: Seconds = 1.0
+
+
+def clients_let_go(places: Places, in_force: Generation | None) -> AbstractAsyncContextManager[None]:
+    """Around a reload of what is in force; where that can spare clients a lost request."""
+    if in_force is None or not _lets_go(in_force.text):
+        return nullcontext()
+    ports = {parse(listen).port for listen in in_force.topology.listens}
+    return connections_closing(places) if any(map(has_clients, ports)) else nullcontext()
+
+
+def _lets_go(configuration: str) -> bool:
+    """Whether nginx with this text looks at the flag."""
+    return f"{CLOSING}) {{ return 419; }}" in configuration
 
 
 @asynccontextmanager
@@ -34,11 +50,6 @@ async def connections_closing(places: Places) -> AsyncIterator[None]:
         yield
     finally:
         stay_open(places)
-
-
-def lets_go(configuration: str) -> bool:
-    """Whether nginx with this text looks at the flag."""
-    return f"{CLOSING}) {{ return 419; }}" in configuration
 
 
 def stay_open(places: Places) -> None:

@@ -87,6 +87,10 @@ class Control:
         """The pool that a request goes to that a rule of the service matches, as a worker decides it for users."""
         return (await self._ask(f"/preview/{service}")).body
 
+    async def split(self, service: ServiceName) -> str:
+        """As a worker was told it with its configuration."""
+        return (await self._ask(f"/split/{service}")).body
+
     async def _ask(self, target: str) -> Answer:
         address = address_in_force(self._places)
         try:

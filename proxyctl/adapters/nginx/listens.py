@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-from contextlib import suppress
 from typing import NamedTuple
 
 from proxyctl.adapters.nginx.master import holder_of
@@ -24,8 +23,22 @@ def parse(text: str) -> Listen:
     return Listen(socket.AF_INET, host or "0.0.0.0", int(port))
 
 
-def obstacle(text: str) -> str:
-    """Why this address cannot be listened on, naming who holds it; empty when it can."""
+class Obstacle(NamedTuple):
+    """Why an address cannot be listened on."""
+
+    why: str
+    holder: str = ""  # the program that holds it, where one does that can be seen
+
+    def __str__(self) -> str:
+        return self.why
+
+
+def obstacles(listens: tuple[str, ...]) -> list[Obstacle]:
+    """Empty when all these addresses can be listened on."""
+    return [*filter(None, map(obstacle, listens))]
+
+
+def obstacle(text: str) -> Obstacle | None:
     listen = parse(text)
     try:
         with socket.socket(listen.family, socket.SOCK_STREAM) as probe:
@@ -34,16 +47,21 @@ def obstacle(text: str) -> str:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as nginx does: 80 is not [::]:80
             probe.bind((listen.host, listen.port))
     except OSError as error:
-        return _reason(text, listen.port, error)
-    return ""
+        return _because(error, text, listen.port)
+    return None
 
 
-def _reason(text: str, port: int, error: OSError) -> str:
+def _because(error: OSError, text: str, port: int) -> Obstacle:
     if error.errno == errno.EADDRINUSE:
-        return f"{text} is taken by {holder_of(port)}"
-    with suppress(KeyError):
-        return f"{text}: {MEANINGS[error.errno or 0]}"
-    return f"{text}: {error.strerror}"
+        return _taken(text, port)
+    return Obstacle(f"{text}: {MEANINGS.get(error.errno or 0, error.strerror)}")
+
+
+def _taken(text: str, port: int) -> Obstacle:
+    holder = holder_of(port)
+    if holder is None:
+        return Obstacle(f"{text} is taken by a process that cannot be seen from here")
+    return Obstacle(f"{text} is taken by pid {holder.pid} ({holder.program})", holder.program)
 
 
 MEANINGS = {

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from proxyctl.adapters.places import Places
 
 PROC = Path("/proc")
+NGINX = "nginx: "
 MASTER = "nginx: master process"
 WORKER = "nginx: worker process"
 LEAVING = "nginx: worker process is shutting down"
@@ -103,13 +104,18 @@ def find_orphans(places: Places) -> list[Process]:
     ]
 
 
-def holder_of(port: int) -> str:
-    """Who listens on this TCP port, as "pid 4711 (python3)"."""
+class Holder(NamedTuple):
+    pid: int
+    program: str  # as the kernel calls it, at most 15 bytes
+
+
+def holder_of(port: int) -> Holder | None:
+    """Who listens on this TCP port; None where it cannot be seen from here."""
     sockets = {f"socket:[{inode}]" for inode in _sockets(port, LISTENING)}
     for pid in _all_pids():
         if any(link in sockets for link in open_files(pid)):
-            return f"pid {pid} ({_read(pid, 'comm').strip()})"
-    return "a process that cannot be seen from here"
+            return Holder(pid, _read(pid, "comm").strip())
+    return None
 
 
 def has_clients(port: int) -> bool:
@@ -131,6 +137,20 @@ def open_files(pid: int) -> Iterator[str]:
         for fd in PROC.joinpath(str(pid), "fd").iterdir():
             with suppress(OSError):
                 yield str(fd.readlink())
+
+
+def is_written(file: os.stat_result) -> bool:
+    """Whether an nginx, of any master, has this file open."""
+    return any(_has_open(pid, file) for pid in _all_pids() if title_of(pid).startswith(NGINX))
+
+
+def _has_open(pid: int, file: os.stat_result) -> bool:
+    with suppress(OSError):
+        for fd in PROC.joinpath(str(pid), "fd").iterdir():
+            with suppress(OSError):
+                if os.path.samestat(fd.stat(), file):
+                    return True
+    return False
 
 
 def title_of(pid: int) -> str:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.generations import Generation
-from proxyctl.adapters.nginx.listens import obstacle
+from proxyctl.adapters.nginx.listens import obstacles
 from proxyctl.adapters.nginx.logs import Logs, written_by
 from proxyctl.adapters.nginx.master import (
     Process,
@@ -100,7 +100,9 @@ class RunningNginx:
         self._places.control_socket.unlink(missing_ok=True)  # an unclean death leaves it, and then no start succeeds
         self._places.pid_file.unlink(missing_ok=True)
         if taken := obstacles(listens):
-            raise NginxUnavailable("; ".join(taken), next_step="free the port or take another one, then repeat")
+            raise NginxUnavailable(
+                "; ".join(map(str, taken)), next_step="free the port or take another one, then repeat"
+            )
 
     async def stop(self, settings: ProxySettings, patience: Seconds) -> None:
         """Graceful: nothing new is accepted, and the workers cut what lasts longer than their shutdown timeout."""
@@ -281,11 +283,6 @@ def _all(processes: list[Process], holds: Callable[[Process], bool]) -> Conditio
         return all(map(holds, processes))
 
     return condition
-
-
-def obstacles(listens: tuple[str, ...]) -> list[str]:
-    """Why these addresses cannot be listened on; empty when they can."""
-    return [reason for reason in map(obstacle, listens) if reason]
 
 
 def _free(listens: tuple[str, ...]) -> Condition:

@@ -75,7 +75,7 @@ def test_a_machine_without_ipv6_is_told_so(monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError(97, "Address family not supported by protocol")
 
     monkeypatch.setattr(socket, "socket", without_ipv6)
-    assert listens.obstacle("[::]:80") == "[::]:80: this machine has no IPv6"
+    assert str(listens.obstacle("[::]:80")) == "[::]:80: this machine has no IPv6"
 
 
 # --- the PROXY protocol ------------------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ async def test_the_log_says_who_came_by_a_rule(bed: Bed) -> None:
     await bed.serve(bed.green, "green")
     await bed.get("/matched", X_Canary="yes")
     await bed.get("/other")
-    reasons = {line[-1]: (line[5].removeprefix("px_bed_web_"), line[8]) for line in await lines_of(bed)}
+    reasons = {line[-1]: (line[5].removeprefix("px_bed_web_"), line[-5]) for line in await lines_of(bed)}
     assert reasons == {
         "/before": ("blue_cover", "-"),
         "/matched": ("green_cover", "match"),
@@ -362,7 +362,7 @@ async def test_copies_have_lines_of_their_own_in_the_log(bed: Bed) -> None:
     await bed.splits.move(WEB, PREVIEWED)
     await bed.get("/a")
     await bed.get("/b", X_Canary="yes")
-    lines = [(line[5].removeprefix("px_bed_web_"), line[3], line[8]) for line in await lines_of(bed)]
+    lines = [(line[5].removeprefix("px_bed_web_"), line[3], line[-5]) for line in await lines_of(bed)]
     assert sorted(lines) == [("blue_cover", "200", "-"), ("green", "503", "mirror"), ("green_cover", "503", "match")]
 
 
@@ -370,4 +370,4 @@ async def test_a_copy_is_never_covered_by_the_live_release(bed: Bed) -> None:
     await publish(bed, mirror=EVERYTHING)
     await bed.splits.move(WEB, PREVIEWED)
     await bed.get("/a")
-    assert [(line[8], line[9]) for line in await lines_of(bed)].count(("mirror", bed.green)) == 1
+    assert [(line[-5], line[-4]) for line in await lines_of(bed)].count(("mirror", bed.green)) == 1

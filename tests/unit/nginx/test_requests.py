@@ -314,7 +314,7 @@ async def test_the_log_has_one_line_per_request_and_names_every_server_that_was_
     await bed.publish(bed.topology(bed.route(green=(dead,))))
     await bed.splits.move(WEB, all_to(GREEN, cover=True))
     await bed.get("/a?secret=1")
-    ((_, _, _, status, _, pool, times, service, reason, addresses, statuses, method, path),) = await lines_of(bed)
+    ((_, _, _, status, _, pool, _, times, service, reason, addresses, statuses, method, path),) = await lines_of(bed)
     assert (service, pool, reason, status, method, path) == ("web", "px_bed_web_green_cover", "-", "200", "GET", "/a")
     assert (addresses, statuses, len(times.split(", "))) == (f"{dead}, {bed.blue}", "502, 200", 2)
 

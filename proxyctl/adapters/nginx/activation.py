@@ -1,0 +1,132 @@
+"""Bring a generation into force, observed; or what was in force before it, observed again. Start at Activation.bring().
+
+Knows nothing of what a generation says: it is on disk already, complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxyctl.adapters.nginx.binary import NginxBinary
+from proxyctl.adapters.nginx.closing import clients_let_go
+from proxyctl.adapters.nginx.generations import Generation, Generations
+from proxyctl.adapters.nginx.master import Process
+from proxyctl.adapters.nginx.names import CONFIG
+from proxyctl.adapters.nginx.refused import LAST_GOOD_SERVES, degraded, refused
+from proxyctl.adapters.nginx.running import NotTaken, ProgramOf, RunningNginx
+from proxyctl.adapters.nginx.workers import group_of_workers, refuse_the_blind
+from proxyctl.adapters.places import Places
+from proxyctl.domain.model import Seconds
+from proxyctl.errors import NginxUnavailable, PublishRefused
+
+
+class Activation:
+    """The caller holds the publishing lock."""
+
+    def __init__(self, places: Places, program: ProgramOf, running: RunningNginx) -> None:
+        self._places = places
+        self._program = program
+        self._running = running
+        self._generations = Generations(places)
+
+    async def bring(self, candidate: Generation, current: Generation | None, claim: Callable[[], int]) -> None:
+        """By a reload, or a start where no nginx runs. Raises PublishRefused when `current` serves on or again,
+        Degraded when it does not."""
+        took = await self._validate(candidate)
+        master = self._running.master()
+        if master is None:
+            await self._start_with(candidate, current)
+        else:
+            await self._reload_to(candidate, current, master, took, claim)
+
+    async def start(self, generation: Generation) -> None:
+        """Who its workers are is known once they run; passwords are for them alone. Raises NginxUnavailable."""
+        await self._running.start(generation)
+        self._generations.let_read(generation, await group_of_workers(self._places, self._running.master()))
+
+    async def catch_up(self, current: Generation, master: Process) -> None:
+        """A publisher died between its rename and its HUP, or the machine let the master start no workers."""
+        verdict = await self._binary(current).test(current.config, self._places.root)
+        refuse_the_blind(self._places, current.topology)
+        try:
+            await self._reload(current, current.number, master, verdict.took)
+        except NotTaken as reason:
+            what = f"nginx does not take generation {current.number}, which it should have"
+            raise NginxUnavailable(what, detail=str(reason), serving=LAST_GOOD_SERVES) from reason
+
+    def _binary(self, generation: Generation) -> NginxBinary:
+        return NginxBinary(self._program(generation.topology.settings))
+
+    async def _validate(self, candidate: Generation) -> Seconds:
+        """How long nginx takes to read it. A refused candidate leaves nothing behind."""
+        try:
+            verdict = await self._binary(candidate).test(candidate.config, self._places.root)
+        except NginxUnavailable:
+            self._generations.discard(candidate)
+            raise
+        if verdict.objections:
+            self._generations.discard(candidate)
+            raise refused(f"nginx refuses generation {candidate.number}", "\n".join(verdict.objections))
+        return verdict.took
+
+    async def _start_with(self, candidate: Generation, current: Generation | None) -> None:
+        """No nginx runs, so none has seen the candidate: on failure the link goes back to where it was."""
+        self._generations.activate(candidate)
+        try:
+            await self.start(candidate)
+        except NginxUnavailable as error:
+            self._generations.reactivate(current)
+            self._generations.discard(candidate)
+            what = f"nginx did not start with generation {candidate.number}: {error}"
+            raise PublishRefused(
+                what, detail=error.detail, serving="nothing: nginx does not run", next_step=error.next_step
+            ) from error
+
+    async def _reload_to(
+        self,
+        candidate: Generation,
+        current: Generation | None,
+        master: Process,
+        took: Seconds,
+        claim: Callable[[], int],
+    ) -> None:
+        self._generations.activate(candidate)
+        try:
+            await self._reload(current, candidate.number, master, took)
+        except NotTaken as reason:
+            if not master.title:  # it died meanwhile
+                return await self._start_with(candidate, current)
+            if current is None and not candidate.topology.settings.mode.ours:
+                self._generations.reactivate(None)
+                self._generations.discard(candidate)
+                raise refused("nginx did not take what it was to include", str(reason)) from reason
+            restored = await self._restore(current, master, took, claim, str(reason))
+            self._generations.discard(candidate)
+            what = f"nginx did not take generation {candidate.number}; the content before it serves as {restored}"
+            raise refused(what, str(reason)) from reason
+
+    async def _reload(self, in_force: Generation | None, number: int, master: Process, took: Seconds) -> None:
+        """Clients are let go first. Raises NotTaken."""
+        async with clients_let_go(self._places, in_force):
+            await self._running.reload(number, master, took)
+
+    async def _restore(
+        self, last_good: Generation | None, master: Process, took: Seconds, claim: Callable[[], int], reason: str
+    ) -> int:
+        """The last good content, observed under a number of its own, for numbers only rise."""
+        from proxyctl.adapters.nginx.render import renumber
+
+        if last_good is None:
+            raise degraded("nginx runs, but what it runs with is not known", reason)
+        number = claim()
+        files = {**last_good.files, CONFIG: renumber(last_good.text, last_good.number, number)}
+        group = await group_of_workers(self._places, master)
+        restored = self._generations.stage(number, last_good.fence, last_good.topology, files, last_good.ends, group)
+        self._generations.activate(restored)
+        try:
+            await self._reload(last_good, number, master, took)
+        except NotTaken as again:
+            raise degraded(
+                f"nginx did not take the last good content either, as {number}", f"{reason}\n{again}"
+            ) from again
+        return number

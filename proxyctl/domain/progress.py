@@ -1,0 +1,19 @@
+"""What a rollout came to since the last entry of the journal: kept whole, so that a crash loses and doubles nothing."""
+
+from __future__ import annotations
+
+from proxyctl.domain.evidence import Evidence
+from proxyctl.domain.model import RolloutId
+from proxyctl.domain.record import Record
+from proxyctl.domain.tally import Position
+from proxyctl.domain.units import Seconds
+
+
+class Progress(Record):
+    rollout: RolloutId
+    step: int  # its place in the plan
+    spent: Seconds  # of the step's wait
+    share: int  # the candidate's, hundredths of a percent, since the evidence of this step began
+    position: Position | None = None  # how far the log was read,
+    evidence: Evidence | None = None  # and all that it said until there
+    said: str = ""  # the last verdict

@@ -1,0 +1,110 @@
+"""Docker starts a release anew: it serves again by itself, and the next command has it gated again. Real `restart`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.invariants import spoke_plainly
+from tests.e2e.pair import standing_pair
+from tests.e2e.shop import THREE, Shop
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    with standing_pair() as made:
+        yield made
+
+
+async def restart(shop: Shop, release: str) -> None:
+    """As the engine does it for every replica when it comes back itself."""
+
+    def each() -> None:
+        for container in shop.containers(f"release={release}"):
+            container.restart(timeout=2)
+
+    await asyncio.to_thread(each)
+    while "200" not in (await shop.get("/")).decode(errors="replace").partition("\r\n")[0]:
+        await asyncio.sleep(0.05)
+
+
+async def sicken(shop: Shop, release: str) -> None:
+    """Its health check fails from now on; it answers everything else."""
+    for seen in (await replicas_of(shop, release)).values():
+        host, _, port = seen["address"].partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /sick HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+        await reader.read(-1)
+        writer.close()
+
+
+async def replicas_of(shop: Shop, release: str) -> dict[str, Any]:
+    web = await shop.web()
+    return {r["name"]: r for found in web["releases"] if found["id"] == release for r in found["replicas"]}
+
+
+async def health_of(shop: Shop, release: str) -> set[str]:
+    return {replica["health"] for replica in (await replicas_of(shop, release)).values()}
+
+
+async def becomes(shop: Shop, release: str, health: str) -> None:
+    deadline = time.monotonic() + 10
+    while (now := await health_of(shop, release)) != {health}:
+        assert time.monotonic() < deadline, now
+        await asyncio.sleep(0.1)
+
+
+async def test_a_restarted_live_release_is_gated_again_by_recover(shop: Shop) -> None:
+    await restart(shop, "web-2")
+    assert await health_of(shop, "web-2") == {"restarted, not gated"}
+    said = await shop.type("recover")
+    assert (said.code, "gated again" in said.err) == (0, True), said
+    await becomes(shop, "web-2", "healthy")
+    web = await shop.web()
+    assert (web["drift"], web["cover"]) == ([], True)
+    assert "green passed its gate again after a restart" in (await shop.type("events", "web")).out
+
+
+async def test_a_restarted_live_release_that_fails_serves_on_until_a_deploy_cures_it(shop: Shop) -> None:
+    await restart(shop, "web-2")
+    await sicken(shop, "web-2")
+    async with shop.load() as load:
+        assert (await shop.type("recover")).code == 0
+        await becomes(shop, "web-2", "failed its gate")
+        web = await shop.web()
+        assert (web["split"]["green"], web["cover"]) == (100.0, True)
+        assert "web-2 did not pass its gate after a restart and serves on" in web["drift"][0]
+        assert "503 instead of 200-299" in web["drift"][0]
+        said = await shop.type("deploy", "web", "--image", THREE)
+        spoke_plainly(said)
+        assert said.code == 0, said
+        assert "did not pass its gate again after a restart" in said.err
+    assert load.failed() == []
+    assert (await shop.web())["split"]["blue"] == 100.0
+    assert await health_of(shop, "web-3") == {"healthy"}
+
+
+async def test_a_rollback_waits_for_no_verdict_on_what_it_leaves(shop: Shop) -> None:
+    await restart(shop, "web-2")
+    await sicken(shop, "web-2")
+    began = time.monotonic()
+    assert (await shop.type("rollback", "web")).code == 0
+    assert time.monotonic() - began < 2
+    web = await shop.web()
+    assert (web["split"]["blue"], web["cover"]) == (100.0, False)
+
+
+async def test_a_standby_that_docker_restarted_covers_again_once_it_passed(shop: Shop) -> None:
+    await restart(shop, "web-1")
+    await becomes(shop, "web-1", "healthy")
+    story = (await shop.type("events", "web")).out
+    told = [words for words in ("blue was restarted", "blue passed its gate again") if words in story]
+    assert len(told) == 2, story
+    assert (await shop.web())["cover"]
+    assert (await shop.type("rollback", "web")).code == 0
