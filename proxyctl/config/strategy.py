@@ -14,7 +14,7 @@ from proxyctl.config import fields, grammar
 from proxyctl.config.document import Location
 from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, forms, lasting, one_of, written
 from proxyctl.domain.model import Strategy
-from proxyctl.domain.split import WHOLE, hundredths
+from proxyctl.domain.split import WHOLE
 from proxyctl.domain.steps import Analysis, Approval, Hook, Pause, Step, Weight
 
 MOST_STEPS = 100
@@ -24,17 +24,7 @@ KINDS = ("weight", "pause", "analysis", "gate", "hook")
 _Wait = Annotated[float, lasting("1s", "168h")]
 
 
-def share(value: Any) -> int:
-    """Hundredths of a percent, of `5`, `12.5` or `5%`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError("write a percentage from 0 to 100, such as 5 or 12.5")
-    try:
-        return hundredths(value.removesuffix("%").strip() if isinstance(value, str) else value)
-    except ValueError as error:
-        raise ValueError(f"{error}; write a percentage from 0 to 100, such as 5 or 12.5") from None
-
-
-Share = Annotated[int, Read(share, {"type": ["number", "string"], "examples": [5, "12.5%"]})]
+Share = Annotated[int, Read(grammar.share, {"type": ["number", "string"], "examples": [5, "12.5%"]})]
 
 
 class StepFile(Strict):
