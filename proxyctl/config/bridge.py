@@ -69,6 +69,8 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         error_pages=_pages(file.error_pages, folder),
         strategy=file.strategy.kind,
         steps=file.strategy.steps,
+        matches=file.strategy.matches,
+        mirror=file.strategy.mirror,
         bake=file.bakes_for,
         standby=file.standby,
         drain=file.drain,

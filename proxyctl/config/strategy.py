@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, Tag
 
-from proxyctl.config import fields, grammar
+from proxyctl.config import fields, grammar, matching
 from proxyctl.config.document import Location
 from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, forms, lasting, one_of, written
-from proxyctl.domain.model import Strategy
+from proxyctl.config.matching import Matches, MatchFile, MirrorFile, PreviewFile, match_of, mirror_of
+from proxyctl.domain.model import Match, Mirror, Strategy
 from proxyctl.domain.split import WHOLE
 from proxyctl.domain.steps import Analysis, Approval, Hook, Pause, Step, Weight
 
@@ -60,12 +61,15 @@ class CanaryFile(Strict):
         None, "One after the other; 100 % comes last by itself. Left out: 5, 25 and 50 %, as the analysis passes."
     )
     sticky: Annotated[str, one_of("none", "cookie", "ip")] | None = written(None, "As beside strategy.")
+    match: Matches | None = written(None, "Requests that always go to the candidate. One of these rules is enough.")
+    mirror: MirrorFile | None = written(None, "Requests that the candidate gets a copy of.")
 
 
 class BlueGreenFile(Strict):
     """All traffic at once."""
 
     promote: Annotated[str, one_of("auto", "manual")] = written("auto", "manual: gated and warm, until told.")
+    preview: PreviewFile | None = written(None, "Requests that reach the candidate before it has traffic.")
 
 
 class StrategyFile(Strict):
@@ -85,6 +89,22 @@ class StrategyFile(Strict):
         if self.canary.steps is None:
             return tuple(Weight(share=share, dwell=None) for share in LADDER)
         return tuple(map(_step, self.canary.steps))
+
+    @property
+    def rules(self) -> Iterator[tuple[Location, MatchFile]]:
+        """Each with its place."""
+        if self.blue_green and self.blue_green.preview:
+            yield ("blue-green", "preview"), self.blue_green.preview
+        for at, match in enumerate((self.canary.match if self.canary else None) or ()):
+            yield ("canary", "match", at), match
+
+    @property
+    def matches(self) -> tuple[Match, ...]:
+        return tuple(match_of(rule) for _, rule in self.rules)
+
+    @property
+    def mirror(self) -> Mirror | None:
+        return mirror_of(self.canary.mirror) if self.canary and self.canary.mirror else None
 
 
 def _preset(value: Any) -> StrategyFile:
@@ -116,15 +136,17 @@ def breaches(file: StrategyFile) -> Iterator[tuple[Location, str]]:
     """Where in it, and what is wrong."""
     if (file.blue_green is None) == (file.canary is None):
         yield (), "write one of blue-green and canary"
+    for where, rule in file.rules:
+        yield from ((where, wrong) for wrong in matching.breaches(rule))
     highest = 0
     for at, step in enumerate((file.canary.steps if file.canary else None) or ()):
         if not isinstance(step, StepFile):
             continue
-        where: Location = ("canary", "steps", at)
+        place: Location = ("canary", "steps", at)
         for wrong in _of_step(step):
-            yield where, wrong
+            yield place, wrong
         if step.weight is not None and step.weight < highest:
-            yield where, f"less than the {highest / 100:g} % before it; weights of a canary only grow"
+            yield place, f"less than the {highest / 100:g} % before it; weights of a canary only grow"
         highest = max(highest, step.weight or 0)
 
 

@@ -13,6 +13,7 @@ import socket
 from contextlib import suppress
 from typing import NamedTuple
 
+from proxyctl.adapters.nginx.flags import NOBODY
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.errors import NginxUnavailable
@@ -85,26 +86,35 @@ class Control:
 
     async def matched_pool(self, service: ServiceName) -> str:
         """The pool that a request goes to that a rule of the service matches, as a worker decides it for users."""
-        return (await self._ask(f"/preview/{service}")).body
+        answer = await self._answer(f"/preview/{service}")
+        return (
+            NOBODY if answer.status == 404 else self._known(answer, f"/preview/{service}").body
+        )  # 404: it has no rule
 
     async def split(self, service: ServiceName) -> str:
         """As a worker was told it with its configuration."""
         return (await self._ask(f"/split/{service}")).body
 
     async def _ask(self, target: str) -> Answer:
+        return self._known(await self._answer(target), target)
+
+    async def _answer(self, target: str) -> Answer:
         address = address_in_force(self._places)
         try:
             async with asyncio.timeout(PATIENCE):
-                answer = await _exchange(address, f"GET {address.prefix}{target} HTTP/1.0\r\n\r\n")
+                return await _exchange(address, f"GET {address.prefix}{target} HTTP/1.0\r\n\r\n")
         except OSError as error:
             reason = str(error) or f"no answer in {PATIENCE:g} s"
             raise NginxUnavailable(
                 f"nginx does not answer on its control server {address.listen}: {reason}",
                 next_step="proxyctl proxy status",
             ) from error
+
+    def _known(self, answer: Answer, target: str) -> Answer:
         if answer.status != 200:
+            listen = address_in_force(self._places).listen
             raise NginxUnavailable(
-                f"what answers on {address.listen} is not the nginx of this project: {answer.status} to {target}",
+                f"what answers on {listen} is not the nginx of this project: {answer.status} to {target}",
                 next_step="proxyctl proxy status",
             )
         return answer

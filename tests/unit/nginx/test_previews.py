@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxyctl.domain.model import Balance, Match, Mirror
-from proxyctl.errors import NginxUnavailable
+from proxyctl.errors import SplitNotSeen
 from tests.nginx_bed import (
     BLUE,
     DEBIAN,
@@ -244,8 +244,9 @@ async def test_a_reload_lets_those_who_match_go_first(bed: Bed, candidate: Appli
 
 async def test_a_preview_that_nginx_knows_no_rule_for_is_not_called_live(bed: Bed) -> None:
     await bed.publish()
-    with pytest.raises(NginxUnavailable, match="404 to /preview/web"):
+    with pytest.raises(SplitNotSeen, match="what a rule matches goes to none instead of green_cover"):
         await bed.splits.move(WEB, PREVIEWED)
+    await bed.splits.move(WEB, UNSEEN)
 
 
 async def test_a_preview_host_is_a_host_of_its_service_alone(bed: Bed, candidate: Application) -> None:
