@@ -86,10 +86,10 @@ class Control:
 
     async def matched_pool(self, service: ServiceName) -> str:
         """The pool that a request goes to that a rule of the service matches, as a worker decides it for users."""
-        answer = await self._answer(f"/preview/{service}")
-        return (
-            NOBODY if answer.status == 404 else self._known(answer, f"/preview/{service}").body
-        )  # 404: it has no rule
+        answer = await self._answer(target := f"/preview/{service}")
+        if answer.status == 404:  # no service has a rule
+            return NOBODY
+        return self._known(answer, target).body
 
     async def split(self, service: ServiceName) -> str:
         """As a worker was told it with its configuration."""

@@ -73,6 +73,7 @@ from proxyctl.domain.model import (
 )
 from proxyctl.ports import Flags
 
+EVERY_REQUEST = Trusted("$connection/$connection_requests/$msec")  # unique; $request_id costs five times as much
 SALTS = 4  # a fixed number: each one costs variables that nginx makes room for in every request
 NAME_OVERHEAD = 18  # bytes that a name takes in nginx's hash beside its own
 LEAST_BUCKET = 128
@@ -229,6 +230,7 @@ class Bucket(NamedTuple):
 class MirrorView(NamedTuple):
     mirrored: Trusted
     sampled: Trusted
+    key: Trusted
     percent: str
     methods: tuple[str, ...]
     log_format: str
@@ -366,6 +368,7 @@ def _mirror(route: Route, px: str, pools: str, beside: Trusted) -> MirrorView | 
     return MirrorView(
         mirrored=mirrored(route, px),
         sampled=sampled(route, px),
+        key=EVERY_REQUEST,
         percent=f"{route.mirror.share / 100:.2f}%",
         methods=route.mirror.methods,
         log_format=mirror_format(px, route.service),
@@ -452,7 +455,7 @@ def _percents() -> list[Trusted]:
 def _key(sticky: Sticky, px: str) -> Trusted:
     match sticky:
         case Sticky.NONE:
-            return Trusted("$connection/$connection_requests/$msec")  # unique; $request_id costs five times as much
+            return EVERY_REQUEST
         case Sticky.COOKIE:
             return Trusted(f"${px}_cookie_key")
         case Sticky.IP:
