@@ -368,8 +368,12 @@ class Reading(Record):
 class AccessLog(Protocol):
     """nginx's log of requests, counted. It follows the log's own times, and files however they are rotated."""
 
-    async def end(self) -> Position:
-        """Behind what is written now."""
+    def written(self, service: ServiceName) -> AbstractAsyncContextManager[None]:
+        """Meanwhile requests of this service are written, also where they are not always."""
+        ...
+
+    async def since(self, at: float) -> Position:
+        """Where the log of this unix time begins, or as far back as can soon be read. Raises StateUnusable."""
         ...
 
     async def read(self, since: Position, route: Route) -> Reading:

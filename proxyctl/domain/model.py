@@ -12,6 +12,7 @@ from typing import NewType
 
 from proxyctl.domain.container import Container as Container  # the nouns are found here, wherever they are written
 from proxyctl.domain.container import DockerHealth as DockerHealth
+from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.record import Record
 from proxyctl.domain.steps import Step
 from proxyctl.domain.units import Pairs as Pairs
@@ -183,6 +184,7 @@ class Service(Edge):
     replicas: int = 1
     strategy: Strategy = Strategy.BLUE_GREEN
     steps: tuple[Step, ...] = ()  # before all traffic is the candidate's
+    analysis: Criteria | None = Criteria()  # None: candidates are not judged by the log
     bake: Seconds = 60.0
     standby: Seconds = 900.0
     readiness_delay: Seconds = 0.0  # health `none`: running this long is the gate

@@ -12,11 +12,12 @@ from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.ticks import Drained
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.gate import Gate
+from proxyctl.engine.judging import Judging
 from proxyctl.engine.runner import Facts, Hands
 from proxyctl.engine.traffic import placement, restarts
 from proxyctl.engine.watch import Watch
 from proxyctl.errors import Unavailable
-from proxyctl.ports import Clock, Locks, Prober, Proxy, Runtime, Store
+from proxyctl.ports import AccessLog, Clock, Locks, Prober, Proxy, Runtime, Store
 
 LOOK_EVERY: Seconds = 0.25
 UNSEEN = -1
@@ -35,6 +36,7 @@ class ReplicaHands:
         clock: Clock,
         bus: Bus,
         fence: int,
+        log: AccessLog | None = None,
     ) -> None:
         self._project = project
         self._runtime = runtime
@@ -45,7 +47,8 @@ class ReplicaHands:
         self._bus = bus
         self._fence = fence
         self._gate = Gate(runtime=runtime, prober=prober, proxy=proxy, clock=clock, bus=bus)
-        self._watch = Watch(runtime=runtime, prober=prober, clock=clock, bus=bus)
+        judging = Judging(store=store, log=log, clock=clock, bus=bus, fence=fence) if log else None
+        self._watch = Watch(runtime=runtime, prober=prober, clock=clock, bus=bus, judging=judging)
 
     def hands(self) -> Hands:
         return {
@@ -54,6 +57,7 @@ class ReplicaHands:
             do.Gate: self._gate.verdict,
             do.Regate: self._gate.again,
             do.Watch: self._watch.candidate,
+            do.Analyse: self._watch.candidate,
             do.AdoptPolicy: self._adopt_policy,
             do.Retire: self._retire,
         }
