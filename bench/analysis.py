@@ -248,7 +248,7 @@ def rollouts(runs: int) -> list[Row]:
             "measured": summary(endings(total, bad, runs)),
             "design": said,
             "default margins": summary(endings(total, bad, runs, plan=BY_DEFAULT)),
-            "default, 30 min": summary(endings(total, bad, runs, plan=BY_DEFAULT, settings=patient)) if total == 2 else "",
+            "and 30 min": summary(endings(total, bad, runs, plan=BY_DEFAULT, settings=patient)) if total < 20 else "",
         }
         for (total, truth), (bad, said) in ROLLOUTS_SAID.items()
     ]
