@@ -279,7 +279,7 @@ def speed(_: int) -> list[Row]:
 
 
 def main() -> None:
-    runs = next((int(word) for word in sys.argv[1:] if word.isdigit()), 400)
+    runs = max(4, next((int(word) for word in sys.argv[1:] if word.isdigit()), 400))
     report("Requests that a good candidate needs to pass, exactly; 0.5 % bad is usual", sizes(runs))
     report("A tick", speed(runs))
     report(f"One step of ten minutes, {runs} runs a cell: rolled back %, (median s) | design", detection(runs))
