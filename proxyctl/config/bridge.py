@@ -69,6 +69,7 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         error_pages=_pages(file.error_pages, folder),
         strategy=file.strategy.kind,
         steps=file.strategy.steps,
+        analysis=file.strategy.analysis,
         bake=file.bakes_for,
         standby=file.standby,
         drain=file.drain,

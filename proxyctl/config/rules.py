@@ -57,6 +57,7 @@ def _breaches(file: ProjectFile, definitions: Mapping[str, Definition], findings
     yield from _of_reloads(file)
     yield from _of_trust(file)
     yield from _of_header_limits(file)
+    yield from _of_the_log(file)
     services = {name: _routed(service, ("services", name), findings) for name, service in file.services.items()}
     for name, service in services.items():
         for breach in _of_service(service, definitions.get(name)):
@@ -98,6 +99,15 @@ def _of_reloads(file: ProjectFile) -> Iterator[Breach]:
         if service.sticky != "none":
             wrong = "with cutover: reload nothing keeps a client on its side; write none, or cutover: live under proxy"
             yield Breach(("services", name, "sticky"), wrong)
+
+
+def _of_the_log(file: ProjectFile) -> Iterator[Breach]:
+    if file.proxy.log != "off":
+        return
+    for name, service in file.services.items():
+        if service.strategy.analysis and any(map(strategy.needs_analysis, service.strategy.steps)):
+            wrong = "its steps wait for the analysis, and proxy.log is off; give every weight a for, or have a log"
+            yield Breach(("services", name, "strategy"), wrong)
 
 
 def _of_trust(file: ProjectFile) -> Iterator[Breach]:
