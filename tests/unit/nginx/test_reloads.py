@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from proxyctl.adapters.nginx.generations import Generations
+from proxyctl.adapters.nginx.names import SHARES
 from proxyctl.adapters.nginx.proxy import MOST_OLD
 from proxyctl.adapters.nginx.reloaded import open_wishes
 from proxyctl.domain.model import Apart, Balance, Colour, Cutover, Hash, HashKey, ServiceName, Topology, UpstreamTls
-from proxyctl.errors import PublishRefused
+from proxyctl.errors import PublishRefused, StateUnusable
 from tests.nginx_bed import (
     BLUE,
     DEBIAN,
@@ -174,6 +175,20 @@ async def test_a_mover_that_died_before_nginx_was_told_is_made_good_by_the_next(
 
 def renumbered(files: Mapping[str, str], old: int, new: int) -> dict[str, str]:
     return {name: text.replace(f'"{old} $pid', f'"{new} $pid') for name, text in files.items()}
+
+
+async def test_shares_that_a_hand_changed_are_not_believed(bed: Bed) -> None:
+    await bed.publish(reloading(bed))
+    await bed.splits.move(WEB, all_to(BLUE))
+    file = bed.places.current / SHARES
+    for text in ('{"web": "green-20000"}', "[]", "{"):
+        file.chmod(0o644)
+        file.write_text(text)
+        with pytest.raises(StateUnusable, match=r"splits\.json was changed by something other than proxyctl"):
+            bed.splits.read(WEB)
+        with pytest.raises(StateUnusable):
+            await bed.splits.move(WEB, all_to(GREEN))
+    assert await answers(bed) == {"blue": 20}
 
 
 # --- several at once ---------------------------------------------------------------------------------------------
