@@ -24,6 +24,7 @@ from proxyctl.adapters.nginx.master import (
     error_log_of,
     find_master,
     find_orphans,
+    generations_of,
     process_of,
     successor_of,
     workers_of,
@@ -203,6 +204,11 @@ class RunningNginx:
         if not await self._observed(number, before):
             late = f"generation {number} was not observed within {2 * patience:.1f} s"
             raise NotTaken("\n".join([late, *dict.fromkeys(_said(ALERT, before))]))
+
+    def old_generations(self) -> int:
+        """Those whose workers only finish what they have open."""
+        master = self.master()
+        return generations_of([worker for worker in workers_of(master) if worker.leaving]) if master else 0
 
     async def begin_logs_anew(self, limit: int) -> list[Path]:
         """Those larger than the limit, in bytes; nobody writes into the old files any more. Raises NginxUnavailable."""
