@@ -156,7 +156,8 @@ class _File:
 
     @property
     def age(self) -> tuple[float, float]:
-        return self.begun, os.fstat(self.fd).st_mtime
+        """Files that begin in the same second are told apart by when they were left."""
+        return self.begun, os.fstat(self.fd).st_mtime_ns
 
     def is_itself(self) -> bool:
         """Whether it still begins with the line that it is known by."""
