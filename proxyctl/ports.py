@@ -7,7 +7,7 @@ raises `OutcomeUnknown` (or the error named) when it passes. Every effect is ide
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -340,6 +340,11 @@ class Splits(Protocol):
     async def move(self, service: ServiceName, flags: Flags | None) -> None:
         """Rename, fsync, then ask nginx which pool a set of buckets gets. Returns only when it answers as the flags
         say. Raises SplitNotSeen with the first refused path component, NginxUnavailable when nothing answers."""
+        ...
+
+    def logged(self, service: ServiceName) -> AbstractContextManager[None]:
+        """While it lasts, requests of the service are logged where only those of rollouts are. Never raises: a disk
+        that takes no flag hinders no rollout."""
         ...
 
 

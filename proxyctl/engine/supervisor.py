@@ -18,7 +18,7 @@ from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Hands, Runner
 from proxyctl.engine.traffic import changed, moment, placement
 from proxyctl.errors import DockerUnavailable, Locked
-from proxyctl.ports import Clock, Inspector, Lock, Locks, Store
+from proxyctl.ports import Clock, Inspector, Lock, Locks, Splits, Store
 
 LOOK_EVERY: Seconds = 0.5
 MakeHands = Callable[[int], Hands]
@@ -33,6 +33,7 @@ class Supervisor:
         store: Store,
         locks: Locks,
         clock: Clock,
+        splits: Splits,
         inspector: Inspector,
         hands: MakeHands,
         bus: Bus,
@@ -41,6 +42,7 @@ class Supervisor:
         self._store = store
         self._locks = locks
         self._clock = clock
+        self._splits = splits
         self._inspector = inspector
         self._hands = hands
         self._bus = bus
@@ -60,7 +62,8 @@ class Supervisor:
                 woken=self._woken,
             )
             runner.note(*first)
-            return await runner.run()
+            with self._splits.logged(service):
+                return await runner.run()
         finally:
             lock.release()
 
