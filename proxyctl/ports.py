@@ -7,7 +7,7 @@ raises `OutcomeUnknown` (or the error named) when it passes. Every effect is ide
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -353,6 +353,11 @@ class Splits(Protocol):
         say. Raises SplitNotSeen with the first refused path component, NginxUnavailable when nothing answers."""
         ...
 
+    def logged(self, service: ServiceName) -> AbstractContextManager[None]:
+        """While it lasts, requests of the service are logged where only those of rollouts are. Never raises: a disk
+        that takes no flag hinders no rollout."""
+        ...
+
 
 class Reading(Record):
     """What was read of the log since a position."""
@@ -367,10 +372,6 @@ class Reading(Record):
 
 class AccessLog(Protocol):
     """nginx's log of requests, counted. It follows the log's own times, and files however they are rotated."""
-
-    def written(self, service: ServiceName) -> AbstractAsyncContextManager[None]:
-        """Meanwhile requests of this service are written, also where they are not always."""
-        ...
 
     async def since(self, at: float) -> Position:
         """Where the log of this unix time begins, or as far back as can soon be read. Raises StateUnusable."""

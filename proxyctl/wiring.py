@@ -127,6 +127,7 @@ class Workshop:
             store=self.store,
             locks=self.locks,
             clock=self.clock,
+            splits=self.splits,
             inspector=self.inspector,
             hands=self.all_hands,
             bus=self.bus,

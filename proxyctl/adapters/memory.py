@@ -7,8 +7,8 @@ hand: `world.kill("shop-web-2-1")`, `world.sick.add(image)`, `world.engine_hangs
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 
 from proxyctl.domain.container import Container, Hook
@@ -72,6 +72,7 @@ class MemoryWorld:
         self.published: list[tuple[int, Topology]] = []
         self.flags: dict[ServiceName, Flags] = {}
         self.moves: list[tuple[ServiceName, Flags | None]] = []
+        self.logged: set[ServiceName] = set()
         self._lives = count(1)
 
     def run(self, name: str, address: str, image: str, service: ServiceName) -> ReplicaState:
@@ -270,6 +271,12 @@ class MemorySplits:
         self._world.moves.append((service, flags))
         if self._world.nginx_down:
             raise NginxUnavailable("nginx does not answer", next_step="proxyctl proxy start")
+
+    @contextmanager
+    def logged(self, service: ServiceName) -> Iterator[None]:
+        self._world.logged.add(service)
+        yield
+        self._world.logged.discard(service)
 
 
 class MemoryStore:

@@ -47,13 +47,12 @@ class Judging:
         case = _Case(state, wait)
         if case.criteria is None or not case.share:
             return
-        async with self._log.written(state.service):
-            progress = await self._begun(case)
-            while True:
-                progress, verdict, more = await self._look(case, progress)
-                yield verdict
-                if not more:
-                    await self._clock.sleep(READ_EVERY)
+        progress = await self._begun(case)
+        while True:
+            progress, verdict, more = await self._look(case, progress)
+            yield verdict
+            if not more:
+                await self._clock.sleep(READ_EVERY)
 
     def spent(self, state: ServiceState) -> Seconds | None:
         """Of the present wait, as far as it was kept; None when nothing was."""

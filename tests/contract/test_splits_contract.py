@@ -99,3 +99,10 @@ async def test_an_nginx_in_a_container_is_told_a_split_too() -> None:
 async def test_a_move_that_nginx_does_not_confirm_is_not_called_done(splits_without_nginx: Splits) -> None:
     with pytest.raises(NginxUnavailable):
         await splits_without_nginx.move(WEB, all_to(BLUE))
+
+
+async def test_a_split_is_the_same_whether_its_requests_are_logged_or_not(splits: Splits) -> None:
+    with splits.logged(WEB):  # before the first move, too
+        await splits.move(WEB, share(GREEN, 50))
+        assert splits.read(WEB) == share(GREEN, 50)
+    assert splits.read(WEB) == share(GREEN, 50)

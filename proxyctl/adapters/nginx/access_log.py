@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import cached_property
 from threading import Lock
 
 from proxyctl.adapters.durable import put_once, told_in_words
-from proxyctl.adapters.nginx.flags import LOGGED
 from proxyctl.adapters.nginx.log_files import Spot, Trail, spot_of
 from proxyctl.adapters.nginx.log_lines import Ticks, charge
 from proxyctl.adapters.nginx.master import is_written
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Route, ServiceName
+from proxyctl.domain.model import Route
 from proxyctl.domain.tally import Position, Tick
 from proxyctl.ports import Reading
 
@@ -34,16 +31,6 @@ class NginxAccessLog:
         self._project = project
         self._following: _Following | None = None
         self._reading = Lock()  # a reading that nobody waits for any more may still run
-
-    @asynccontextmanager
-    async def written(self, service: ServiceName) -> AsyncIterator[None]:
-        flag = self._places.splits / service / LOGGED
-        with told_in_words(self._places.root):
-            flag.touch(mode=0o644)
-        try:
-            yield
-        finally:
-            flag.unlink(missing_ok=True)
 
     async def since(self, at: float) -> Position:
         return await asyncio.to_thread(self._since, at)

@@ -157,7 +157,8 @@ class _File:
 
     @property
     def age(self) -> tuple[float, float]:
-        return self.begun, os.fstat(self.fd).st_mtime
+        """Files that begin in the same second are told apart by when they were left."""
+        return self.begun, os.fstat(self.fd).st_mtime_ns
 
     def is_itself(self) -> bool:
         """Whether it still begins with the line that it is known by."""
@@ -204,7 +205,12 @@ def _line_of(fd: int, at: float) -> int:
         middle = _after_newline(fd, (low + high) // 2)
         time = time_of(os.pread(fd, TIME.stop, middle)[TIME])
         low, high = (middle, high) if time is not None and time < at else (low, (low + high) // 2)
-    return _after_newline(fd, low) if low else 0
+    low = _after_newline(fd, low) if low else 0
+    for line in os.pread(fd, 2 * HEAD, low).splitlines(keepends=True):
+        if not line.endswith(b"\n") or (time_of(line[TIME]) or 0.0) >= at:
+            break
+        low += len(line)
+    return low
 
 
 def _after_newline(fd: int, offset: int) -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from proxyctl.adapters.durable import repoint, sync_folder, told_in_words
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.flags import (
     CLOSING,
+    LOGGED,
     NOBODY,
     expected_pool,
     flag_names,
@@ -62,6 +63,9 @@ class NginxSplits:
         with told_in_words(self._places.root), repointing(self._places, service):
             point(self._places, service, flags)
         await self._see(service, flags)
+
+    def logged(self, service: ServiceName) -> AbstractContextManager[None]:
+        return logged(self._places, service)
 
     async def _see(self, service: ServiceName, flags: Flags | None) -> None:
         """The workers decide as the flags say."""
@@ -116,3 +120,17 @@ def _meddled(link: Path, what: str) -> StateUnusable:
         serving="what nginx finds there",
         next_step="proxyctl recover",
     )
+
+
+@contextmanager
+def logged(places: Places, service: ServiceName) -> Iterator[None]:
+    """The flag by which nginx logs a service's requests where only those of rollouts are logged."""
+    flag = places.splits / service / LOGGED
+    with suppress(OSError):
+        make_folder(flag.parent, PUBLIC_MODE)
+        flag.touch(mode=0o444)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            flag.unlink(missing_ok=True)
