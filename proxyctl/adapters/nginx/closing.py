@@ -41,6 +41,11 @@ def lets_go(configuration: str) -> bool:
     return f"{CLOSING}) {{ return 419; }}" in configuration
 
 
+def letting_go(places: Places) -> bool:
+    """Somebody does it now, or died at it."""
+    return (places.splits / CLOSING).exists()
+
+
 def stay_open(places: Places) -> None:
     """No connection is to be closed any more; also after a publisher that died. May be repeated."""
     with told_in_words(places.root):

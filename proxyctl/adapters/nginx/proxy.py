@@ -6,6 +6,7 @@ observed, or with the last good content observed again, or in Degraded.
 
 from __future__ import annotations
 
+import asyncio
 import grp
 import os
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from proxyctl.adapters.durable import put_once, told_in_words
 from proxyctl.adapters.nginx.binary import Directive, NginxBinary
-from proxyctl.adapters.nginx.closing import connections_closing, lets_go, stay_open
+from proxyctl.adapters.nginx.closing import LEAD, connections_closing, lets_go, letting_go, stay_open
 from proxyctl.adapters.nginx.control import Address, Control, address_in_force, guarded_address, own_address
 from proxyctl.adapters.nginx.copies import Copies, copied, looked_at
 from proxyctl.adapters.nginx.difference import difference
@@ -32,6 +33,7 @@ from proxyctl.errors import Degraded, NginxUnavailable, PublishRefused, StateUnu
 from proxyctl.ports import Endpoint, ProxyState, ProxyStatus
 
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path in unix(7), without its last NUL
+HAND_OVER: Seconds = 0.2  # nginx lets 100 ms pass between its new workers and the end of the old ones
 QUITS_WITHIN: Seconds = 5.0  # beyond the workers' shutdown timeout
 NOTHING_KNOWN = Topology(project="", settings=ProxySettings(), routes=())
 MEND = "mend the template, then proxyctl check"
@@ -58,14 +60,15 @@ class NginxProxy:
         current = self._last_good()
         self._refuse_another_project(current)
         self._refuse_another_mode(current, topology)
-        stay_open(self._places)  # a publisher may have died while clients were let go
         self._workers_may_enter(topology)
         await self._running.find(topology.settings)
+        await self._clients_may_stay(current)
         known = await self._binary(topology.settings).knows()
         copies = _copies(topology, current)
         self._keep_control_address(topology.settings)
         if current is not None and _holds(current, await self._files(topology, current.number, known, copies)):
             await self.start()
+            await asyncio.sleep(HAND_OVER)  # whoever published it may have died before its old workers were sent away
             return current.number
         number = claim()
         files = copies.left | await self._files(topology, number, known, copies)
@@ -79,6 +82,14 @@ class NginxProxy:
             await self._reload_to(candidate, current, master, took, claim)
         self._generations.prune()
         return number
+
+    async def _clients_may_stay(self, current: Generation | None) -> None:
+        """A publisher that died as it let clients go may have sent its HUP. Until nginx is through with that, whoever
+        stays loses a request; reading the configuration takes nginx as long as it takes a test of ours."""
+        if letting_go(self._places) and current is not None and self._running.master() is not None:
+            await self._binary(current.topology.settings).test(current.config, self._places.root)
+            await asyncio.sleep(LEAD + HAND_OVER)
+        stay_open(self._places)
 
     async def reload(self, claim: Callable[[], int]) -> int:
         current = self._generations.current()
