@@ -5,10 +5,11 @@ Knows nothing of what a generation says: it is on disk already, complete.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from proxyctl.adapters.nginx.binary import NginxBinary
-from proxyctl.adapters.nginx.closing import clients_let_go
+from proxyctl.adapters.nginx.closing import HAND_OVER, LEAD, clients_let_go, letting_go, stay_open
 from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.master import Process
 from proxyctl.adapters.nginx.names import CONFIG
@@ -43,6 +44,14 @@ class Activation:
         """Who its workers are is known once they run; passwords are for them alone. Raises NginxUnavailable."""
         await self._running.start(generation)
         self._generations.let_read(generation, await group_of_workers(self._places, self._running.master()))
+
+    async def let_stay(self, current: Generation | None) -> None:
+        """A publisher that died as it let clients go may have sent its HUP. Until nginx is through with that, whoever
+        stays loses a request; reading the configuration takes nginx as long as it takes a test of ours."""
+        if letting_go(self._places) and current is not None and self._running.master() is not None:
+            await self._binary(current).test(current.config, self._places.root)
+            await asyncio.sleep(LEAD + HAND_OVER)
+        stay_open(self._places)
 
     async def catch_up(self, current: Generation, master: Process) -> None:
         """A publisher died between its rename and its HUP, or the machine let the master start no workers."""

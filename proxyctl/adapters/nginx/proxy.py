@@ -7,6 +7,7 @@ into force in activation.py.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -15,7 +16,7 @@ from math import inf
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.activation import Activation
 from proxyctl.adapters.nginx.binary import NginxBinary
-from proxyctl.adapters.nginx.closing import stay_open
+from proxyctl.adapters.nginx.closing import HAND_OVER
 from proxyctl.adapters.nginx.contents import Contents, copies_of, fit_for_a_socket
 from proxyctl.adapters.nginx.control import Control, address_in_force
 from proxyctl.adapters.nginx.cutover import flags_in_force, shares_in_force
@@ -78,15 +79,16 @@ class NginxProxy:
         current = self._last_good()
         self._refuse_another_project(current)
         self._refuse_another_mode(current, topology)
-        stay_open(self._places)  # a publisher may have died while clients were let go
         refuse_the_blind(self._places, topology)
         await self._running.find(topology.settings)
+        await self._activation.let_stay(current)
         known = await self._contents.known(topology.settings)
         copies = copies_of(topology, current)
         self._contents.keep_control_address(topology.settings)
         files_of = partial(self._contents.files, topology, shares, known=known, copies=copies)
         if current is not None and _holds(current, await files_of(current.number)):
             await self.start()
+            await asyncio.sleep(HAND_OVER)  # whoever published it may have died before its old workers were sent away
             return current.number
         self._refuse_beside(most_old)
         flags_in_force(self._places, topology)
