@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from proxyctl.domain.model import (
     Colour,
     Incarnation,
+    ProxySettings,
     Release,
     Replica,
     Route,
@@ -246,7 +247,8 @@ class Ended(Record):
 
 class NginxProgram(Protocol):
     """The nginx of `proxy.mode`: its program, and how a master of it comes to be. Raises NginxUnavailable when there is
-    no such program, when it hangs, and for what this mode leaves to the user."""
+    no such program, when it hangs, and for what this mode leaves to the user; OutcomeUnknown for an effect that is
+    late."""
 
     async def run(self, *arguments: str, sees: Path | None = None) -> Ended:
         """The program with these arguments, to its end. It can read and write the folder `sees`, as far as its user
@@ -265,6 +267,14 @@ class NginxProgram(Protocol):
         """Returns when the master has its ports, or has given up."""
         ...
 
+    async def fetch(self, progress: Callable[[str], None]) -> None:
+        """The program is on this host; where it had to be brought there, `progress` was told."""
+        ...
+
+    async def keep(self) -> None:
+        """The master, seen to serve, is started again after a death and a reboot, where this mode sees to that."""
+        ...
+
     async def let_end(self) -> None:
         """Nobody starts the master again once it ends."""
         ...
@@ -275,6 +285,11 @@ class NginxProgram(Protocol):
 
 
 class Proxy(Protocol):
+    async def fetch(self, settings: ProxySettings, progress: Callable[[str], None]) -> None:
+        """The nginx that these settings name is on this host; `progress` is told while it comes. Raises
+        NginxUnavailable."""
+        ...
+
     async def start(self) -> ProxyStatus:
         """nginx with what `current` names, observed; running already is done. Raises NginxUnavailable."""
         ...

@@ -212,6 +212,7 @@ async def a_bed(binary: str = DEBIAN) -> AsyncIterator[Bed]:
     bed = Bed(root, binary)
     try:
         if binary == SOMEBODY_ELSES:
+            bed.places.create()
             bed.config.write_text(USERS_NGINX.format(root=root, current=bed.places.current, port=bed.own_site))
             await bed.start_users_nginx()
         yield bed

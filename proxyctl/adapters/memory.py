@@ -17,6 +17,7 @@ from proxyctl.domain.model import (
     Colour,
     HealthCheck,
     Incarnation,
+    ProxySettings,
     Release,
     Replica,
     Route,
@@ -199,6 +200,9 @@ class MemoryProber:
 class MemoryProxy:
     def __init__(self, world: MemoryWorld) -> None:
         self._world = world
+
+    async def fetch(self, settings: ProxySettings, progress: Callable[[str], None]) -> None:
+        """It is here."""
 
     async def start(self) -> ProxyStatus:
         self._world.nginx_down = False

@@ -42,6 +42,8 @@ def start(project: ProjectOptions, as_json: bool) -> None:
 
     async def work() -> None:
         async with workshop(*project) as shop, shop.locks.publishing():
+            if known := shop.proxy.topology():
+                await shop.proxy.fetch(known.settings, say)
             _show(await shop.proxy.start(), as_json)
 
     asyncio.run(work())

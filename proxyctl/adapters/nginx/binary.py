@@ -12,7 +12,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -27,8 +27,6 @@ PATIENCE: Seconds = 10.0
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # not on the PATH of everyone
 # nginx writes its process title over the room that its environment takes.
 ENVIRONMENT = {"PATH": ":".join((*SBIN, "/usr/bin", "/bin"))}
-
-
 CLEAN = re.compile(r"(?:the )?configuration file \S+ (?:syntax is ok|test is successful)")
 
 
@@ -95,6 +93,12 @@ class HostProgram:
 
     async def start(self, config: Path, error_log: Path) -> Ended:
         return await self.run("-e", str(error_log), "-c", str(config))
+
+    async def fetch(self, progress: Callable[[str], None]) -> None:
+        """Whoever installs programs here brings it."""
+
+    async def keep(self) -> None:
+        """systemd does, after `setup`."""
 
     async def let_end(self) -> None:
         """Nobody starts it but us."""

@@ -52,7 +52,6 @@ class IncludedProgram(HostProgram):
                 "proxy.mode: include needs root: nginx's master is signalled, and what it is to include is tried first",
                 next_step="sudo proxyctl",
             )
-        self._places.create()  # what stands in for the public folder is mounted there
         alone = await self._told("-t")
         if alone.code != 0:
             raise NginxUnavailable(

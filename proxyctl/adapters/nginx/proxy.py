@@ -117,6 +117,9 @@ class NginxProxy:
 
     # --- start, stop, status ---------------------------------------------------------------------------------------
 
+    async def fetch(self, settings: ProxySettings, progress: Callable[[str], None]) -> None:
+        await self._program(settings).fetch(progress)
+
     async def start(self) -> ProxyStatus:
         current = self._generations.current()
         if current is None:

@@ -93,6 +93,7 @@ class RunningNginx:
             raise NginxUnavailable("nginx did not start", detail=ended.said)
         if not await _until(self._answers(current.number), OBSERVED_WITHIN):
             raise NginxUnavailable(f"nginx started, but generation {current.number} does not answer")
+        await program.keep()
 
     async def _make_room(self, listens: tuple[str, ...]) -> None:
         await self._release_orphans()
@@ -137,7 +138,7 @@ class RunningNginx:
         """A master of the program as it is on disk now, whose workers answer beside the old ones. Raises
         NginxUnavailable; then there is none."""
         old.send(signal.SIGUSR2)
-        if not await _until(self._answered_by_successor(old), OBSERVED_WITHIN):
+        if (new := await self._answering_successor(old)) is None:
             if (failed := successor_of(old)) is not None:
                 failed.send(signal.SIGTERM)
             raise NginxUnavailable(
@@ -145,28 +146,35 @@ class RunningNginx:
                 serving="the nginx that ran before, unchanged",
                 next_step=f"look at the end of {self._places.error_log}",
             )
-        new = successor_of(old)
-        assert new is not None, "it has just answered"
         return new
 
     async def end_upgrade(self, old: Process) -> None:
-        """The old workers accept nothing any more and finish what they have open; their master goes."""
+        """The old workers accept nothing any more and finish what they have open; their master goes. Raises
+        NginxUnavailable when they go on accepting."""
         workers = workers_of(old)
-        old.send(signal.SIGWINCH)
-        await _until(_all(workers, lambda worker: worker.leaving), OBSERVED_WITHIN)
         old.send(signal.SIGQUIT)
+        if not await _until(_all(workers, lambda worker: worker.leaving), OBSERVED_WITHIN):
+            raise NginxUnavailable(
+                f"the nginx that ran before (pid {old.pid}) was told to end and still accepts connections",
+                serving="both, with the same configuration",
+                next_step=f"kill -QUIT {old.pid}, then proxyctl proxy reload",
+            )
 
-    def _answered_by_successor(self, old: Process) -> Condition:
-        async def answered() -> bool:
+    async def _answering_successor(self, old: Process) -> Process | None:
+        """None when none answered in time."""
+        deadline = time.monotonic() + OBSERVED_WITHIN
+        while time.monotonic() < deadline:
             new = successor_of(old)
-            if new is None:
-                return False
-            with suppress(NginxUnavailable):
-                speaker = await self._control.speaker()
-                return speaker.pid in {worker.own_pid for worker in workers_of(new)}
-            return False
+            if new is not None and await self._answered_by(new):
+                return new
+            await asyncio.sleep(LOOK_EVERY)
+        return None
 
-        return answered
+    async def _answered_by(self, master: Process) -> bool:
+        with suppress(NginxUnavailable):
+            speaker = await self._control.speaker()
+            return speaker.pid in {worker.own_pid for worker in workers_of(master)}
+        return False
 
     # --- reload ----------------------------------------------------------------------------------------------------
 
