@@ -19,7 +19,7 @@ from proxyctl.adapters.clock import SystemClock
 from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.durable import put_once, told_in_words
 from proxyctl.adapters.locks import FileLocks
-from proxyctl.adapters.nginx.splits import NginxSplits
+from proxyctl.adapters.nginx.cutover import SplitsInForce
 from proxyctl.adapters.places import Places
 from proxyctl.adapters.processes import DetachedProcesses
 from proxyctl.adapters.raw_prober import RawProber
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from proxyctl.adapters.docker.calls import EngineCalls
     from proxyctl.adapters.docker.runtime import DockerRuntime
     from proxyctl.adapters.nginx.proxy import NginxProxy
+    from proxyctl.adapters.nginx.reloaded import Wishes
     from proxyctl.config.load import Project
     from proxyctl.domain.model import ProxySettings
     from proxyctl.engine.releases import Opening
@@ -75,8 +76,13 @@ class Workshop:
         return FileLocks(self.places.locks)
 
     @cached_property
-    def splits(self) -> NginxSplits:
-        return NginxSplits(self.places)
+    def splits(self) -> SplitsInForce:
+        return SplitsInForce(self.places, self._shift)
+
+    async def _shift(self, wishes: Wishes) -> None:
+        """One publisher per host at a time, as with every generation."""
+        async with self.locks.publishing():
+            await self.proxy.shift(wishes(), self.store.claim_generation)
 
     @cached_property
     def inspector(self) -> SocketInspector:

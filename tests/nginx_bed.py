@@ -20,10 +20,11 @@ from typing import NamedTuple, Protocol
 from proxyctl.adapters.docker.calls import EngineCalls
 from proxyctl.adapters.docker.nginx_container import ContainerProgram
 from proxyctl.adapters.nginx.binary import on_host
+from proxyctl.adapters.nginx.cutover import SplitsInForce
 from proxyctl.adapters.nginx.included import IncludedProgram
 from proxyctl.adapters.nginx.master import MASTER, Process, find_master, find_orphans, process_of, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
-from proxyctl.adapters.nginx.splits import NginxSplits
+from proxyctl.adapters.nginx.reloaded import Wishes
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, Mode, ProxySettings, Route, ServiceName, Topology
 from proxyctl.domain.split import Split
@@ -82,13 +83,14 @@ class Bed:
         self.places = Places(root)
         self._engine = EngineCalls()
         self.proxy = NginxProxy(self.places, PROJECT, self._program)
-        self.splits = NginxSplits(self.places)
+        self.splits = SplitsInForce(self.places, self.shift)
         self.port = free_port()
         self.own_site = free_port()
         self.blue = f"127.0.0.2:{free_port('127.0.0.2')}"
         self.green = f"127.0.0.3:{free_port('127.0.0.3')}"
         self.settings = _nginx(binary, root).replace(http=(f"127.0.0.1:{self.port}",), workers=2)
         self._numbers = count(1)
+        self.turn = asyncio.Lock()
         self._servers: dict[str, asyncio.Server] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: list[Client] = []
@@ -113,6 +115,10 @@ class Bed:
 
     async def publish(self, topology: Topology | None = None) -> int:
         return await self.proxy.publish(topology or self.topology(), 1, self.claim)
+
+    async def shift(self, wishes: Wishes) -> None:
+        async with self.turn:
+            await self.proxy.shift(wishes(), self.claim)
 
     async def serve(self, address: str, name: str) -> None:
         await self.run(address, Application(name))

@@ -25,6 +25,7 @@ from proxyctl.config.schema import (
 from proxyctl.domain.model import (
     Balance,
     BasicAuth,
+    Cutover,
     Hash,
     HashKey,
     HeaderLimits,
@@ -83,6 +84,7 @@ def settings_of(file: ProjectFile, folder: Path, templates_digest: str) -> Proxy
     proxy, times = file.proxy, file.proxy.timeouts
     return ProxySettings(
         mode=Mode(proxy.mode),
+        cutover=Cutover(proxy.cutover),
         image=proxy.image,
         config=_path(proxy.config, folder) if proxy.config else None,
         http=proxy.http,

@@ -30,6 +30,11 @@ def doubts(file: ProjectFile, definitions: Mapping[str, Definition], document: D
 def _of_project(
     file: ProjectFile, definitions: Mapping[str, Definition], document: Document
 ) -> Iterator[tuple[Location, str]]:
+    if file.proxy.cutover == "reload":
+        yield (
+            ("proxy", "cutover"),
+            "every move reloads nginx, no client stays on its side of a split, and retries mix colours",
+        )
     for at, network in enumerate(file.proxy.trusted):
         if network.endswith("/0"):
             yield ("proxy", "trusted", at), f"{network} lets every client claim any address"

@@ -53,6 +53,7 @@ def _breaches(file: ProjectFile, definitions: Mapping[str, Definition], findings
         yield Breach(("services",), "missing; write at least one service")
     yield from _of_listens(file)
     yield from _of_the_users_nginx(file)
+    yield from _of_reloads(file)
     yield from _of_trust(file)
     yield from _of_header_limits(file)
     services = {name: _routed(service, ("services", name), findings) for name, service in file.services.items()}
@@ -87,6 +88,15 @@ def _of_the_users_nginx(file: ProjectFile) -> Iterator[Breach]:
         if service.port is not None and service.hosts is None:
             wrong = "with mode: include, your own default site answers to the rest; write hosts"
             yield Breach(("services", name, "hosts"), wrong)
+
+
+def _of_reloads(file: ProjectFile) -> Iterator[Breach]:
+    if file.proxy.cutover != "reload":
+        return
+    for name, service in file.services.items():
+        if service.sticky != "none":
+            wrong = "with cutover: reload nothing keeps a client on its side; write none, or cutover: live under proxy"
+            yield Breach(("services", name, "sticky"), wrong)
 
 
 def _of_trust(file: ProjectFile) -> Iterator[Breach]:

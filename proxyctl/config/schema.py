@@ -241,7 +241,9 @@ class ProxyFile(Strict):
     proxy_protocol: fields.Truth = written(
         False, description="Every connection begins with the PROXY protocol, as a balancer of connections speaks it."
     )
-    cutover: Annotated[str, one_of("live", later=("reload",))] = "live"
+    cutover: Annotated[str, one_of("live", "reload")] = written(
+        "live", "How traffic moves: from the very next request, or by a reload of nginx."
+    )
     image: fields.Image = written("nginx:stable", "With mode: container.")
     config: fields.File | None = written(None, "With mode: include: your nginx.conf; else where nginx looks for it.")
     binary: Annotated[str, Read(_program, {"type": "string"})] = "nginx"

@@ -202,6 +202,13 @@ class Mode(StrEnum):
         return self is not Mode.INCLUDE
 
 
+class Cutover(StrEnum):
+    """How traffic moves."""
+
+    LIVE = "live"  # nginx asks for flags at every request, and nothing is reloaded
+    RELOAD = "reload"  # nginx is told shares with its configuration
+
+
 class HeaderLimits(Record):
     """How much a request may say before its body, in bytes."""
 
@@ -214,6 +221,7 @@ class ProxySettings(Record):
     """What all services of one nginx share."""
 
     mode: Mode = Mode.PROCESS
+    cutover: Cutover = Cutover.LIVE
     http: tuple[str, ...] = ("80",)  # "80", "127.0.0.1:8080", "[::]:80"
     https: tuple[str, ...] = ("443",)  # listened on when a service has TLS
     trusted: tuple[str, ...] = ()  # networks whose word is believed on who the client is
@@ -270,7 +278,7 @@ class Route(Edge):
 
 
 class Topology(Record):
-    """All that a generation of nginx configuration is rendered from. Holds no split: that moves without one."""
+    """What nginx knows of all services. Holds no split: who gets traffic is not of its making."""
 
     project: str
     settings: ProxySettings

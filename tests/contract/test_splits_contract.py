@@ -1,4 +1,4 @@
-"""What every `Splits` promises, on nginx and in memory."""
+"""What every `Splits` promises: by flags and by reloads of nginx, and in memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxyctl.adapters.memory import MemorySplits, MemoryWorld
-from proxyctl.domain.model import ServiceName
+from proxyctl.adapters.nginx.reloaded import ReloadedSplits
+from proxyctl.domain.model import Cutover, ServiceName
 from proxyctl.errors import NginxUnavailable
 from proxyctl.ports import Flags, Splits
 from tests.nginx_bed import BLUE, GREEN, WEB, a_bed, all_to, share
@@ -25,17 +26,21 @@ EVERY_KIND = [
 ]
 
 
-@pytest.fixture(params=["nginx", "memory"])
+EVERY_WAY = [*Cutover, "memory"]
+
+
+@pytest.fixture(params=EVERY_WAY)
 async def splits(request: pytest.FixtureRequest) -> AsyncIterator[Splits]:
     if request.param == "memory":
         yield MemorySplits(MemoryWorld())
         return
     async with a_bed() as bed:
-        await bed.publish()
+        routes = bed.route(service=API, path="/api"), bed.route()
+        await bed.publish(bed.topology(*routes, cutover=request.param))
         yield bed.splits
 
 
-@pytest.fixture(params=["nginx", "memory"])
+@pytest.fixture(params=EVERY_WAY)
 async def splits_without_nginx(request: pytest.FixtureRequest) -> AsyncIterator[Splits]:
     if request.param == "memory":
         world = MemoryWorld()
@@ -44,7 +49,7 @@ async def splits_without_nginx(request: pytest.FixtureRequest) -> AsyncIterator[
         return
     async with a_bed() as bed:
         bed.places.create()
-        yield bed.splits
+        yield bed.splits if request.param is Cutover.LIVE else ReloadedSplits(bed.places, bed.shift)
 
 
 async def test_nothing_serves_before_the_first_move(splits: Splits) -> None:

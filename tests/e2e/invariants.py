@@ -104,15 +104,24 @@ def _nothing_is_left_open(status: dict[str, Any], scene: Stage) -> Iterator[str]
 def _what_is_reported_is_so(status: dict[str, Any], public: Path) -> Iterator[str]:
     if status["proxy"]["generation"] != status["proxy"]["observed"]:
         yield f"7: nginx answers generation {status['proxy']['observed']}"
-    routed = (service for service in status["services"] if (public / "splits" / service["name"]).exists())
-    for service in routed:
-        folder = (public / "splits" / service["name"] / "current").resolve()
-        flags = parse_folder_name(folder.name)
-        if {path.name for path in folder.iterdir()} != flag_names(flags):
-            yield f"7: the flags of {service['name']} do not say what their folder says"
+    by_reload = public / "current" / "splits.json"
+    names = json.loads(by_reload.read_text()) if by_reload.exists() else dict(_folders_of_flags(public / "splits"))
+    for service in (service for service in status["services"] if service["name"] in names):
+        name = names[service["name"]]
+        flags = parse_folder_name(name)
         said = {colour.value: flags.split.percent(colour) for colour in Colour} if flags else None
         if said != service["split"]:
-            yield f"7: {service['name']} is reported as {service['split']} and its flags say {folder.name}"
+            yield f"7: {service['name']} is reported as {service['split']} and nginx goes by {name}"
+    for service, name in names.items() if not by_reload.exists() else ():
+        if {path.name for path in (public / "splits" / service / name).iterdir()} != flag_names(
+            parse_folder_name(name)
+        ):
+            yield f"7: the flags of {service} do not say what their folder says"
+
+
+def _folders_of_flags(splits: Path) -> Iterator[tuple[str, str]]:
+    for link in splits.glob("*/current"):
+        yield link.parent.name, link.resolve().name
 
 
 def the_journal_holds(places: Places) -> Iterator[str]:

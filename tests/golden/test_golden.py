@@ -23,6 +23,7 @@ from proxyctl.domain.model import (
     Balance,
     BasicAuth,
     Colour,
+    Cutover,
     Hash,
     HashKey,
     HeaderLimits,
@@ -38,6 +39,8 @@ from proxyctl.domain.model import (
     Topology,
     UpstreamTls,
 )
+from proxyctl.domain.split import Split
+from proxyctl.ports import Flags
 from tests.certificates import a_pair
 from tests.nginx_bed import DEBIAN, MAINLINE
 
@@ -121,6 +124,22 @@ ENCRYPTED = a_topology(
     a_route("web", upstream_tls=UpstreamTls(verify=False), apart=Apart(colour=Colour.GREEN, tls=None)),
     https=("127.0.0.1:18443",),
 )
+DEALT = a_topology(
+    a_route(
+        "api", path="/api", strip_path=True, balance=Hash(key=HashKey.COOKIE, name="cart"), green=("172.30.0.6:80",)
+    ),
+    a_route("calls", path="/calls", upstream_tls=UpstreamTls(verify=False), apart=Apart(colour=Colour.GREEN, tls=None)),
+    a_route("nobody", path="/nobody"),
+    a_route("stood-in", path="/stood-in", balance=Balance.IP_HASH, error_pages=((502, "/etc/502"),)),
+    a_route("web", green=("172.30.0.7:8000",)),
+    cutover=Cutover.RELOAD,
+)
+SHARES = {
+    ServiceName("api"): Flags(split=Split.of(Colour.GREEN, "0.01"), cover=True),
+    ServiceName("calls"): Flags(split=Split.all_to(Colour.GREEN), cover=False),
+    ServiceName("stood-in"): Flags(split=Split.all_to(Colour.GREEN), cover=True),
+    ServiceName("web"): Flags(split=Split.of(Colour.GREEN, 5), cover=True),
+}
 CASES = {
     "one-service": a_topology(a_route()),
     "nothing": a_topology(),
@@ -157,6 +176,8 @@ CASES = {
     "balanced": BALANCED,
     "balanced-mainline": BALANCED,
     "redirected": REDIRECTED,
+    "reload": DEALT,
+    "reload-mainline": DEALT,
     "encrypted": ENCRYPTED,
     "guarded": GUARDED,
     "hashed": HASHED,
@@ -167,7 +188,7 @@ CASES = {
     "long-names": a_topology(a_route(hosts=tuple(f"{'a' * 63}.{'b' * 63}.{n}.example.com" for n in range(3)))),
 }
 
-KNOWN = dict.fromkeys(("mainline", "https-mainline", "balanced-mainline"), frozenset(Directive))
+KNOWN = dict.fromkeys(("mainline", "https-mainline", "balanced-mainline", "reload-mainline"), frozenset(Directive))
 
 
 @pytest.fixture
@@ -181,7 +202,7 @@ def elsewhere() -> Iterator[Path]:
 @pytest.mark.parametrize("name", CASES)
 def test_a_topology_renders_to_the_same_bytes_as_ever(name: str) -> None:
     expected = EXPECTED / f"{name}.conf"
-    text = render(CASES[name], 7, Places(STATE), KNOWN.get(name, frozenset()), ADDRESS)
+    text = render(CASES[name], 7, Places(STATE), KNOWN.get(name, frozenset()), ADDRESS, SHARES)
     if os.environ.get("PROXYCTL_GOLDEN") == "write":
         expected.write_text(text)
     assert text == expected.read_text()
@@ -210,7 +231,9 @@ async def test_nginx_has_no_objection_to_it(name: str, elsewhere: Path) -> None:
 async def test_the_newest_nginx_has_no_objection_to_what_is_written_for_it(name: str, elsewhere: Path) -> None:
     known = await NginxBinary(HostProgram(MAINLINE)).knows()
     places = Places(elsewhere)
-    assert await objections(MAINLINE, render(CASES[name], 7, places, known, own_address(places)), elsewhere) == ()
+    assert (
+        await objections(MAINLINE, render(CASES[name], 7, places, known, own_address(places), SHARES), elsewhere) == ()
+    )
 
 
 async def objections(binary: str, text: str, folder: Path) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from proxyctl.config.load import Project, config_digest, load
 from proxyctl.domain.model import (
     Container,
+    Cutover,
     DockerHealth,
     HealthCheck,
     HealthKind,
@@ -189,7 +190,7 @@ proxy:
   mode: process
   http: [80, "127.0.0.1:8080", "[0:0::1]:80"]
   trusted: [10.0.0.0/8]
-  cutover: live
+  cutover: reload
   binary: /opt/nginx
   user: www-data
   workers: 2
@@ -197,6 +198,7 @@ proxy:
   timeouts: {client_header: 1s, client_body: 2s, client_keepalive: 3s, upstream_keepalive: 4s}
 """
     assert loaded(tmp_path, MINIMAL + proxy).settings == ProxySettings(
+        cutover=Cutover.RELOAD,
         http=("80", "127.0.0.1:8080", "[::1]:80"),
         trusted=("10.0.0.0/8",),
         binary="/opt/nginx",

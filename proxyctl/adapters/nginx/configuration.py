@@ -14,6 +14,7 @@ from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.nginx.overrides import TemplateRefused, read, render_confined
 from proxyctl.adapters.nginx.readback import NOWHERE, Refusal, refusals
 from proxyctl.adapters.nginx.render import built_in, render
+from proxyctl.adapters.nginx.shares import NOBODY_SERVES, Shares
 from proxyctl.adapters.nginx.tracing import Print, origins
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Topology
@@ -30,23 +31,34 @@ class ConfigurationRefused(ValueError):
 
 
 async def configuration(
-    topology: Topology, number: int, places: Places, known: frozenset[Directive], control: Address
+    topology: Topology,
+    number: int,
+    places: Places,
+    known: frozenset[Directive],
+    control: Address,
+    shares: Shares = NOBODY_SERVES,
 ) -> str:
     """Raises ConfigurationRefused; TemplateRefused (overrides.py) for templates that cannot be rendered; Unprintable
     (tokens.py) for a value that cannot be written."""
     folder = topology.settings.templates
-    what = (topology, number, places, known, control)
+    what = (topology, number, places, known, control, shares)
     draw = partial(_draw_ours, *what) if folder is None else partial(render_confined, *what, read(Path(folder)))
     text = await draw(Print.PLAIN)
-    if found := refusals(text, topology, number, places, control):
+    if found := refusals(text, topology, number, places, control, shares):
         raise ConfigurationRefused(_located(found, origins(text, await draw(Print.MARKED))))
     return text
 
 
 async def _draw_ours(
-    topology: Topology, number: int, places: Places, known: frozenset[Directive], control: Address, print_: Print
+    topology: Topology,
+    number: int,
+    places: Places,
+    known: frozenset[Directive],
+    control: Address,
+    shares: Shares,
+    print_: Print,
 ) -> str:
-    return render(topology, number, places, known, control, built_in(print_))
+    return render(topology, number, places, known, control, shares, built_in(print_))
 
 
 def _located(found: list[Refusal], origins: list[str]) -> list[str]:

@@ -24,6 +24,7 @@ from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.control import Address
 from proxyctl.adapters.nginx.overrides import ENDING, REFUSED, Limits, Templates
 from proxyctl.adapters.nginx.render import environment, render, templates_folder
+from proxyctl.adapters.nginx.shares import read
 from proxyctl.adapters.nginx.tracing import Print
 from proxyctl.adapters.places import Places
 from proxyctl.domain.codec import decode
@@ -47,10 +48,11 @@ def main() -> int:
     shadowed = {f"{SHADOWED}/{name}": text for name, text in ours.items()}
     loader = FunctionLoader(_source(ours | shadowed | order["templates"], used))
     templates = environment(ImmutableSandboxedEnvironment, loader, Print(order["print"]))
+    shares = read(order["shares"])
     render(topology.replace(routes=()), order["number"], places, known, control)  # imports what comes late
     _confine(limits)
     try:
-        text = render(topology, order["number"], places, known, control, templates)
+        text = render(topology, order["number"], places, known, control, shares, templates)
         _refuse_unused(ours, order["templates"], used)
     except Exception as error:  # whatever a template does is told to its author, never a traceback
         sys.stdout.write(_words(error, limits))

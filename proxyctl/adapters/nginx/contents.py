@@ -10,12 +10,13 @@ from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.control import Address, address_in_force, guarded_address, own_address
 from proxyctl.adapters.nginx.copies import Copies, copied
 from proxyctl.adapters.nginx.generations import Generation
-from proxyctl.adapters.nginx.names import CONFIG
+from proxyctl.adapters.nginx.names import CONFIG, SHARES
 from proxyctl.adapters.nginx.refused import refused
 from proxyctl.adapters.nginx.running import ProgramOf
+from proxyctl.adapters.nginx.shares import Shares, written
 from proxyctl.adapters.nginx.sources import FileRefused
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import ProxySettings, Topology
+from proxyctl.domain.model import Cutover, ProxySettings, Topology
 
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path in unix(7), without its last NUL
 MEND = "mend the template, then proxyctl check"
@@ -32,11 +33,13 @@ class Contents:
         return await NginxBinary(self._program(settings)).knows()
 
     async def files(
-        self, topology: Topology, number: int, known: frozenset[Directive], copies: Copies
+        self, topology: Topology, shares: Shares, number: int, known: frozenset[Directive], copies: Copies
     ) -> dict[str, str]:
         """Raises PublishRefused."""
         address = self.control_address(topology.settings)
-        return {CONFIG: await configuration(topology, number, self._places, known, address), **copies.files}
+        text = await configuration(topology, number, self._places, known, address, shares)
+        told = {SHARES: written(shares, topology)} if topology.settings.cutover is Cutover.RELOAD else {}
+        return {CONFIG: text, **told, **copies.files}
 
     def control_address(self, settings: ProxySettings) -> Address:
         """Chosen once: an nginx that is not ours may start at any time, and has to find its port free."""
@@ -64,14 +67,19 @@ def copies_of(topology: Topology, current: Generation | None) -> Copies:
 
 
 async def configuration(
-    topology: Topology, number: int, places: Places, known: frozenset[Directive], control: Address
+    topology: Topology,
+    number: int,
+    places: Places,
+    known: frozenset[Directive],
+    control: Address,
+    shares: Shares,
 ) -> str:
     """Raises PublishRefused for what cannot be written, or must not be."""
     # Jinja costs 80 ms, and `status` renders nothing.
     from proxyctl.adapters.nginx import configuration as way
 
     try:
-        return await way.configuration(_for_this_user(topology), number, places, known, control)
+        return await way.configuration(_for_this_user(topology), number, places, known, control, shares)
     except way.ConfigurationRefused as error:
         raise refused("the templates write what nginx must not get", "\n".join(error.refusals), MEND) from error
     except way.TemplateRefused as error:

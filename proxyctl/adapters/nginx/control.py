@@ -83,6 +83,10 @@ class Control:
         b1, b2 = divmod(bucket, 100)
         return (await self._ask(f"/split/{service}?b1={b1:02d}&b2={b2:02d}")).body
 
+    async def split(self, service: ServiceName) -> str:
+        """As a worker was told it with its configuration."""
+        return (await self._ask(f"/split/{service}")).body
+
     async def _ask(self, target: str) -> Answer:
         address = address_in_force(self._places)
         try:

@@ -11,6 +11,7 @@ from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, ProxySettings, ServiceName, Topology
 
 CONFIG = "nginx.conf"
+SHARES = "splits.json"  # in a generation that tells nginx who gets traffic
 TLS_FOLDER = "tls"
 AUTH_FOLDER = "auth"
 ERRORS_FOLDER = "errors"

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.control import Address
 from proxyctl.adapters.nginx.servers import servers
+from proxyctl.adapters.nginx.shares import Shares, written
 from proxyctl.adapters.nginx.tracing import Print
 from proxyctl.adapters.places import Places
 from proxyctl.domain.codec import encode
@@ -106,6 +107,7 @@ async def render_confined(
     places: Places,
     known: frozenset[Directive],
     control: Address,
+    shares: Shares,
     templates: Templates,
     print_: Print,
 ) -> str:
@@ -117,6 +119,7 @@ async def render_confined(
         "places": str(places.root),
         "known": sorted(known),
         "control": control,
+        "shares": written(shares, topology),
         "templates": dict(templates),
         "print": print_,
         "limits": limits,

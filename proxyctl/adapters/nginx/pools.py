@@ -50,21 +50,24 @@ class PlainPool(NamedTuple):
 def answers(route: Route, pools: str, pages: Iterable[Page]) -> dict[str, Trusted]:
     """What is said for each pool. `pools`: how the names of all begin."""
     return {
-        pool: _answer(route, pools, colour, pool, pages)
+        pool: answer(route, pools, colour, pool, cover(route, colour, pages) if pool in COVERED else Trusted())
         for names in (PLAIN, COVERED)
         for colour, pool in zip(Colour, names, strict=True)
     }
 
 
-def _answer(route: Route, pools: str, colour: Colour, pool: str, pages: Iterable[Page]) -> Trusted:
-    if _speaks_apart(route, colour):
+def answer(route: Route, pools: str, colour: Colour, pool: str, cover: Trusted) -> Trusted:
+    """How a request goes on to this pool of the colour."""
+    if speaks_apart(route, colour):
         return Trusted("return 420;")
-    fallback = _fallback(route, colour, pages) if pool in COVERED and _stands_in(route) else Trusted()
-    return fallback + _stripping(route) + _passing(route, pools, colour, pool)
+    return cover + _stripping(route) + _passing(route, pools, colour, pool)
 
 
-def _fallback(route: Route, colour: Colour, pages: Iterable[Page]) -> Trusted:
-    """Stands where no error_page of the location counts any more."""
+def cover(route: Route, colour: Colour, pages: Iterable[Page]) -> Trusted:
+    """What makes the other colour stand in where nginx has no backup. Stands where no error_page of the location counts
+    any more."""
+    if not _stands_in(route):
+        return Trusted()
     kept = "".join(f"error_page {page.status} {page.uri}; " for page in pages if page.status == 413)
     return Trusted(f"{kept}error_page 502 504 = {_stand_in(route, colour.other)}; ")
 
@@ -104,7 +107,7 @@ def stand_ins(route: Route, pools: str) -> list[StandIn]:
 
 def _stands_in(route: Route) -> bool:
     """A call of gRPC is a POST, which is never asked twice."""
-    in_one_place = not any(_speaks_apart(route, colour) for colour in Colour)
+    in_one_place = not any(speaks_apart(route, colour) for colour in Colour)
     return not route.backed and in_one_place and route.protocol is Protocol.HTTP
 
 
@@ -117,13 +120,13 @@ def _stand_in(route: Route, colour: Colour) -> str:
 
 def apart(route: Route, pools: str, beside: Trusted) -> Apart | None:
     for colour in Colour:
-        if _speaks_apart(route, colour):
-            answer = _stripping(route) + _passing(route, pools, colour, colour)
-            return Apart(f"@px_{plain(route.service)}_apart", _tls_of(route, colour, beside), answer)
+        if speaks_apart(route, colour):
+            way = _stripping(route) + _passing(route, pools, colour, colour)
+            return Apart(f"@px_{plain(route.service)}_apart", _tls_of(route, colour, beside), way)
     return None
 
 
-def _speaks_apart(route: Route, colour: Colour) -> bool:
+def speaks_apart(route: Route, colour: Colour) -> bool:
     """One location has one way to speak TLS, so this colour needs another."""
     return bool(route.apart and route.apart.tls and route.apart.colour is colour)
 
@@ -134,7 +137,7 @@ def upstream_tls(route: Route, beside: Trusted) -> list[Trusted]:
 
 
 def _tls_of(route: Route, colour: Colour, beside: Trusted) -> list[Trusted]:
-    before = _speaks_apart(route, colour)
+    before = speaks_apart(route, colour)
     files = upstream_tls_files_before(route.service) if before else upstream_tls_files(route.service)
     return list(_tls(route.tls_of(colour), files, beside))
 

@@ -1,14 +1,15 @@
 """The nginx of one project: publish generations to it, start it, stop it, say how it is. Start at NginxProxy.publish().
 
-A publish changes what nginx knows (services, hosts, addresses), never who gets traffic: splits move without it. It ends
-observed, or with the last good content observed again, or in Degraded. What a generation is made of is in contents.py,
-how it comes into force in activation.py.
+A publish changes what nginx knows (services, hosts, addresses); who gets traffic stays as it is. It ends observed, or
+with the last good content observed again, or in Degraded. What a generation is made of is in contents.py, how it comes
+into force in activation.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.activation import Activation
@@ -16,12 +17,14 @@ from proxyctl.adapters.nginx.binary import NginxBinary
 from proxyctl.adapters.nginx.closing import stay_open
 from proxyctl.adapters.nginx.contents import Contents, copies_of, fit_for_a_socket
 from proxyctl.adapters.nginx.control import Control, address_in_force
+from proxyctl.adapters.nginx.cutover import flags_in_force, shares_in_force
 from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.master import Process, workers_of
 from proxyctl.adapters.nginx.names import prober_prefix
 from proxyctl.adapters.nginx.refused import LAST_GOOD_SERVES
 from proxyctl.adapters.nginx.rehearsal import Rehearsal
 from proxyctl.adapters.nginx.running import ProgramOf, RunningNginx
+from proxyctl.adapters.nginx.shares import Shares
 from proxyctl.adapters.nginx.upgrade import hand_over
 from proxyctl.adapters.nginx.workers import blindness, group_named, group_of_workers, refuse_the_blind
 from proxyctl.adapters.places import Places
@@ -49,6 +52,18 @@ class NginxProxy:
     # --- publish ---------------------------------------------------------------------------------------------------
 
     async def publish(self, topology: Topology, fence: int, claim: Callable[[], int]) -> int:
+        return await self._publish(topology, shares_in_force(self._places, topology), fence, claim)
+
+    async def shift(self, moved: Shares, claim: Callable[[], int]) -> int:
+        """What is current, with these splits: how traffic moves with cutover reload. The caller holds the publishing
+        lock. Raises like publish()."""
+        current = self._generations.current()
+        if current is None:
+            raise NginxUnavailable("there is no configuration yet to tell a split", next_step="proxyctl deploy")
+        shares = {**shares_in_force(self._places, current.topology), **moved}
+        return await self._publish(current.topology, shares, current.fence, claim)
+
+    async def _publish(self, topology: Topology, shares: Shares, fence: int, claim: Callable[[], int]) -> int:
         fit_for_a_socket(self._places)
         with told_in_words(self._places.root):
             self._places.create()
@@ -61,11 +76,13 @@ class NginxProxy:
         known = await self._contents.known(topology.settings)
         copies = copies_of(topology, current)
         self._contents.keep_control_address(topology.settings)
-        if current is not None and _holds(current, await self._contents.files(topology, current.number, known, copies)):
+        files_of = partial(self._contents.files, topology, shares, known=known, copies=copies)
+        if current is not None and _holds(current, await files_of(current.number)):
             await self.start()
             return current.number
+        flags_in_force(self._places, topology)
         number = claim()
-        files = copies.left | await self._contents.files(topology, number, known, copies)
+        files = copies.left | await files_of(number)
         group = await self._readers(topology.settings)
         candidate = self._generations.stage(number, fence, topology, files, copies.ends, group)
         await self._activation.bring(candidate, current, claim)

@@ -11,13 +11,15 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from typing import NamedTuple
 
 from proxyctl.adapters.nginx import flags
 from proxyctl.adapters.nginx.allowed import BLOCKS, DIRECTIVES, REFUSALS, Context, why_not
 from proxyctl.adapters.nginx.control import Address
-from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
+from proxyctl.adapters.nginx.dealing import DEALT, dealt
+from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN, folder_name
 from proxyctl.adapters.nginx.lexer import Unlexable, line_of, statements, words
 from proxyctl.adapters.nginx.names import (
     error_page,
@@ -30,8 +32,9 @@ from proxyctl.adapters.nginx.names import (
     upstream_tls_files,
     upstream_tls_files_before,
 )
+from proxyctl.adapters.nginx.shares import NOBODY_SERVES, Shares
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
-from proxyctl.domain.model import Colour, Protocol, Route, Topology
+from proxyctl.domain.model import Colour, Cutover, Protocol, Topology
 
 MOST_REFUSALS = 20
 NOWHERE = 0
@@ -58,9 +61,11 @@ Words = tuple[str, ...]
 Answer = tuple[tuple[Words, ...], Words]  # the blocks around a directive, and the directive
 
 
-def refusals(text: str, topology: Topology, number: int, places: Places, control: Address) -> list[Refusal]:
+def refusals(
+    text: str, topology: Topology, number: int, places: Places, control: Address, shares: Shares = NOBODY_SERVES
+) -> list[Refusal]:
     """All that is wrong with it, the first in the text first and what is missing last; at most 20."""
-    reading = _Reading(text, topology, number, places, control)
+    reading = _Reading(text, topology, number, places, control, shares)
     reading.read()
     return sorted(reading.found, key=lambda refusal: refusal.line or sys.maxsize)[:MOST_REFUSALS]
 
@@ -75,24 +80,27 @@ class _Block:
     listens: list[str] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)  # of a server, and where each stands
     addresses: list[str] = field(default_factory=list)  # of an upstream, those that are not down
+    weights: dict[str, str] = field(default_factory=dict)  # of those that have one
     targets: set[str] = field(default_factory=set)  # upstreams that a server sends requests to
 
 
 class _Reading:
-    def __init__(self, text: str, topology: Topology, number: int, places: Places, control: Address) -> None:
+    def __init__(
+        self, text: str, topology: Topology, number: int, places: Places, control: Address, shares: Shares
+    ) -> None:
         self.found: list[Refusal] = []
         self._text = text
         self._topology = topology
         self._number = number
         self._control = control
-        self._asked = tuple(_control_answers(topology, number, places, control))
+        self._asked = tuple(_control_answers(topology, number, places, control, shares))
         self._top = Context.MAIN if topology.settings.mode.ours else Context.HTTP
         self._values = _values(topology, places)
         self._listens = _listens(topology)
-        self._pools = _pools(topology.routes, topology.project)
-        self._encrypted = _pools(
-            tuple(route for route in topology.routes if any(map(route.tls_of, Colour))), topology.project
-        )
+        self._pools = dict(_pools(topology, shares))
+        self._weights = dict(_weights(topology, shares))
+        encrypted = tuple(route for route in topology.routes if any(map(route.tls_of, Colour)))
+        self._encrypted = dict(_pools(topology.replace(routes=encrypted), shares))
         self._unasked = set(_unasked(topology))
         self._said: set[str] = set()  # what the top level says
         self._declared: set[str] = set()
@@ -176,6 +184,8 @@ class _Reading:
             self._refuse(upstream.at, "upstream", f"{name} has no server that is up")
         elif expected is not None and set(upstream.addresses) != expected:
             self._refuse(upstream.at, "upstream", f"{name} has other servers than {', '.join(sorted(expected))}")
+        elif upstream.weights != self._weights.get(name, upstream.weights):
+            self._refuse(upstream.at, "upstream", f"{name} has other weights than {_listed(self._weights[name])}")
 
     def _judge_control(self, server: _Block, end: int) -> None:
         self._controls += 1
@@ -244,6 +254,8 @@ class _Reading:
             self._refuse(at, "server", f"{address} is no address; nginx would ask a name server for it, and wait")
         if "down" not in said:
             self._stack[-1].addresses.append(address)
+        for weight in (word.removeprefix("weight=") for word in said if word.startswith("weight=")):
+            self._stack[-1].weights[address] = weight
 
     def _server(self) -> _Block:
         """That which is being read."""
@@ -327,34 +339,66 @@ def _listens(topology: Topology) -> frozenset[str]:
     return frozenset((*topology.settings.http, *(topology.settings.https if encrypted else ())))
 
 
-def _pools(routes: tuple[Route, ...], project: str) -> dict[str, set[str]]:
+def _pools(topology: Topology, shares: Shares) -> Iterator[tuple[str, set[str]]]:
     """The addresses of every pool."""
-    pools: dict[str, set[str]] = {}
-    for route in routes:
-        for colour, plain, covered in zip(Colour, PLAIN, COVERED, strict=True):
-            pools[upstream_name(project, route.service, plain)] = set(route.slots(colour))
-            stands_in = route.slots(colour.other) if route.backed else ()
-            pools[upstream_name(project, route.service, covered)] = {*route.slots(colour), *stands_in}
-    return pools
+    for route in topology.routes:
+        own = partial(upstream_name, topology.project, route.service)
+        for colour, plain in zip(Colour, PLAIN, strict=True):
+            yield own(plain), set(route.slots(colour))
+        if topology.settings.cutover is Cutover.LIVE:
+            for colour, covered in zip(Colour, COVERED, strict=True):
+                yield own(covered), {*route.slots(colour), *(route.slots(colour.other) if route.backed else ())}
+        elif pool := dealt(route, shares.get(route.service)):
+            yield own(DEALT), {*(address for address, _ in pool.members), *pool.backups}
+
+
+def _weights(topology: Topology, shares: Shares) -> Iterator[tuple[str, dict[str, str]]]:
+    """Of the pools that deal by them."""
+    for route in topology.routes if topology.settings.cutover is Cutover.RELOAD else ():
+        if pool := dealt(route, shares.get(route.service)):
+            weights = {address: str(weight) for address, weight in pool.members if weight > 1}
+            yield upstream_name(topology.project, route.service, DEALT), weights
 
 
 def _unasked(topology: Topology) -> Iterator[str]:
-    """A colour that is asked by TLS of its own has no cover, and so its covered pool gets no request."""
+    """A colour that is asked by TLS of its own has no cover, and so its covered pool gets no request. Where nginx deals
+    by itself, a colour's own pool is for the prober."""
     for route in topology.routes:
-        for colour, covered in zip(Colour, COVERED, strict=True):
-            if route.apart and route.apart.tls and route.apart.colour is colour:
+        for colour, plain, covered in zip(Colour, PLAIN, COVERED, strict=True):
+            if topology.settings.cutover is Cutover.RELOAD:
+                yield upstream_name(topology.project, route.service, plain)
+            elif route.apart and route.apart.tls and route.apart.colour is colour:
                 yield upstream_name(topology.project, route.service, covered)
 
 
-def _control_answers(topology: Topology, number: int, places: Places, control: Address) -> Iterator[Answer]:
+def _control_answers(
+    topology: Topology, number: int, places: Places, control: Address, shares: Shares
+) -> Iterator[Answer]:
     """What proxyctl asks the control server, and how it has to answer."""
     yield (("location", "=", f"{control.prefix}/generation"),), ("return", "200", f"{number} $pid\n")
+    if topology.settings.cutover is Cutover.LIVE:
+        yield from _answers_by_flags(topology, places, control)
+    else:
+        yield from _answers_by_shares(topology, control, shares)
+    yield from _answers_of_pools(topology, control)
+
+
+def _answers_by_shares(topology: Topology, control: Address, shares: Shares) -> Iterator[Answer]:
+    for route in topology.routes:
+        said = folder_name(shares.get(route.service))
+        yield (("location", "=", f"{control.prefix}/split/{route.service}"),), ("return", "200", said)
+
+
+def _answers_by_flags(topology: Topology, places: Places, control: Address) -> Iterator[Answer]:
     split = ("location", "~", f"^{control.prefix}/split/(?<px_service>[a-z0-9-]+)$")
     folder = f"{seen_from(topology.settings, places)}${{px_service}}/{SPLIT_IN_FORCE}"
     for flag, pool in flags.AT_REST + flags.IN_SPLIT:
         name = flag.format(b1="$arg_b1", b2="$arg_b2")
         yield (split, ("if", "(-f", f"{folder}/{name})")), ("return", "200", pool)
     yield (split,), ("return", "200", NOBODY)
+
+
+def _answers_of_pools(topology: Topology, control: Address) -> Iterator[Answer]:
     for route in topology.routes:
         for colour in Colour:
             upstream = upstream_name(topology.project, route.service, colour)
@@ -378,6 +422,10 @@ def _answers(server: str) -> Iterator[Answer]:
 def _shown(answer: Answer) -> str:
     around, said = answer
     return f"`{' '.join(said)}` in `{' '.join(around[-1])}`".replace("\n", "\\n")
+
+
+def _listed(weights: dict[str, str]) -> str:
+    return ", ".join(f"{address} weight={weight}" for address, weight in sorted(weights.items()))
 
 
 def _is_literal(address: str) -> bool:

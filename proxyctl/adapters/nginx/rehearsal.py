@@ -10,6 +10,7 @@ from proxyctl.adapters.nginx.binary import NginxBinary
 from proxyctl.adapters.nginx.contents import Contents, configuration, copies_of, fit_for_a_socket
 from proxyctl.adapters.nginx.control import own_address
 from proxyctl.adapters.nginx.copies import looked_at
+from proxyctl.adapters.nginx.cutover import shares_in_force
 from proxyctl.adapters.nginx.difference import difference
 from proxyctl.adapters.nginx.generations import Generation
 from proxyctl.adapters.nginx.listens import Obstacle, obstacles
@@ -48,7 +49,8 @@ class Rehearsal:
         address = own_address(elsewhere) if settings.mode.ours else self._contents.control_address(settings)
         state = elsewhere if settings.mode.ours else self._places  # nginx tells by its path what is ours
         known = await self._contents.known(settings)
-        files = {**copies, CONFIG: await configuration(topology, 1, state, known, address)}
+        shares = shares_in_force(self._places, topology)
+        files = {**copies, CONFIG: await configuration(topology, 1, state, known, address, shares)}
         for name, text in files.items():
             folder.joinpath(name).parent.mkdir(exist_ok=True)
             folder.joinpath(name).write_text(text, "utf-8")
@@ -77,6 +79,7 @@ class Rehearsal:
         known = await self._contents.known(topology.settings)
         before = current.text if current else ""
         address = self._contents.control_address(topology.settings)
-        after = await configuration(topology, current.number if current else 1, self._places, known, address)
+        number, shares = current.number if current else 1, shares_in_force(self._places, topology)
+        after = await configuration(topology, number, self._places, known, address, shares)
         name = str(self._places.current / CONFIG)
         return difference(before, after, name, f"{name} (planned)")

@@ -7,7 +7,7 @@ write, reaches the configuration unless it is plain: letters, digits and a few s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from markupsafe import Markup as Trusted
 from proxyctl.adapters.nginx import flags
 from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.control import Address
+from proxyctl.adapters.nginx.dealing import DEALT, Member, dealt
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
 from proxyctl.adapters.nginx.names import (
     cookie_name,
@@ -36,19 +37,23 @@ from proxyctl.adapters.nginx.pools import (
     Page,
     PlainPool,
     StandIn,
+    answer,
     answers,
     apart,
+    cover,
     plain_pools,
     stand_ins,
     upstream_tls,
 )
 from proxyctl.adapters.nginx.servers import redirects, refusing_listens, servers
+from proxyctl.adapters.nginx.shares import NOBODY_SERVES, Shares
 from proxyctl.adapters.nginx.tokens import plain, quoted, variable
 from proxyctl.adapters.nginx.tracing import Print
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
 from proxyctl.domain.model import (
     Balance,
     Colour,
+    Cutover,
     Hash,
     HashKey,
     Protocol,
@@ -58,6 +63,7 @@ from proxyctl.domain.model import (
     Sticky,
     Topology,
 )
+from proxyctl.ports import Flags
 
 SALTS = 4  # a fixed number: each one costs variables that nginx makes room for in every request
 NAME_OVERHEAD = 18  # bytes that a name takes in nginx's hash beside its own
@@ -71,10 +77,14 @@ def render(
     places: Places,
     known: frozenset[Directive],
     control: Address,
+    shares: Shares = NOBODY_SERVES,
     templates: Environment | None = None,
 ) -> str:
-    """For an nginx that knows these directives. `templates`: others than ours. Raises Unprintable (tokens.py)."""
-    services = {route.service: _service(route, topology, places) for route in topology.routes}
+    """For an nginx that knows these directives. `shares`: of cutover reload. `templates`: others than ours. Raises
+    Unprintable (tokens.py)."""
+    services = {
+        route.service: _service(route, shares.get(route.service), topology, places) for route in topology.routes
+    }
     px = variables_prefix(topology)
     http2 = "" if Directive.HTTP2 in known else " http2"
     settings = topology.settings
@@ -84,6 +94,7 @@ def render(
         "places": _paths(places),
         "px": px,
         "included": not settings.mode.ours,
+        "deals": settings.cutover is Cutover.RELOAD,
         "beside": _found(files_from(settings, places)),
         "user": settings.user,
         "workers": settings.workers or "auto",
@@ -151,8 +162,9 @@ class Times(NamedTuple):
 
 class Upstream(NamedTuple):
     name: str
-    servers: tuple[str, ...]
+    servers: tuple[Trusted, ...]  # with their weights
     backups: tuple[str, ...]
+    balance: Trusted
 
 
 class Header(NamedTuple):
@@ -168,6 +180,8 @@ class Auth(NamedTuple):
 class ServiceView(NamedTuple):
     name: str
     answers: Mapping[str, Trusted]  # how a request goes on to each pool
+    dealt: Trusted  # how it goes on where nginx was told the split
+    split: str
     stand_ins: list[StandIn]
     apart: Apart | None
     grpc: bool
@@ -182,7 +196,6 @@ class ServiceView(NamedTuple):
     times: Times
     body_limit: int
     sets_cookie: bool
-    balance: Trusted
     log_format: str
     upstreams: list[Upstream]
     colours: list[PlainPool]
@@ -231,7 +244,7 @@ class Hashes(NamedTuple):
 # --- services ----------------------------------------------------------------------------------------------------
 
 
-def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
+def _service(route: Route, told: Flags | None, topology: Topology, places: Places) -> ServiceView:
     px = variables_prefix(topology)
     bucket = _bucket(route, px)
     pools = pools_prefix(topology.project, route.service)
@@ -240,6 +253,8 @@ def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
     return ServiceView(
         name=route.service,
         answers=answers(route, pools, pages.values()),
+        dealt=_way(route, told, pools, pages.values()),
+        split=flags.folder_name(told),
         stand_ins=stand_ins(route, pools),
         apart=apart(route, pools, beside),
         grpc=route.protocol is Protocol.GRPC,
@@ -254,9 +269,8 @@ def _service(route: Route, topology: Topology, places: Places) -> ServiceView:
         times=Times(*map(nginx_time, (route.timeouts.connect, route.timeouts.read, route.timeouts.send))),
         body_limit=route.body_limit,
         sets_cookie=route.sticky is Sticky.COOKIE,
-        balance=_balance(route.balance),
         log_format=log_format(px, route.service),
-        upstreams=_upstreams(topology.project, route),
+        upstreams=list(_upstreams(route, told, topology)),
         colours=plain_pools(route, pools, beside),
     )
 
@@ -295,20 +309,35 @@ def _headers(route: Route) -> Iterator[Header]:
         yield Header(name, quoted(value))
 
 
-def _upstreams(project: str, route: Route) -> list[Upstream]:
-    plain = [
-        Upstream(upstream_name(project, route.service, name), route.slots(colour), ())
-        for colour, name in zip(Colour, PLAIN, strict=True)
-    ]
-    covered = [
-        Upstream(
-            upstream_name(project, route.service, name),
-            route.slots(colour),
-            route.slots(colour.other) if route.backed else (),
-        )
-        for colour, name in zip(Colour, COVERED, strict=True)
-    ]
-    return plain + covered
+def _way(route: Route, told: Flags | None, pools: str, pages: Iterable[Page]) -> Trusted:
+    """A request of a colour that has all of them goes on as to a pool of its own."""
+    if told is None:
+        return Trusted("return 503;")
+    sole = told.split.sole or told.split.lead
+    stands_in = cover(route, sole, pages) if told.split.sole and told.cover else Trusted()
+    return answer(route, pools, sole, DEALT, stands_in)
+
+
+def _upstreams(route: Route, told: Flags | None, topology: Topology) -> Iterator[Upstream]:
+    own = partial(upstream_name, topology.project, route.service)
+    balance = _balance(route.balance)
+    for colour, name in zip(Colour, PLAIN, strict=True):
+        yield Upstream(own(name), _even(route.slots(colour)), (), balance)
+    if topology.settings.cutover is Cutover.LIVE:
+        for colour, name in zip(Colour, COVERED, strict=True):
+            backups = route.slots(colour.other) if route.backed else ()
+            yield Upstream(own(name), _even(route.slots(colour)), backups, balance)
+    elif pool := dealt(route, told):
+        members = tuple(plain(member.address) + _weight(member) for member in pool.members)
+        yield Upstream(own(DEALT), members, pool.backups, _balance(pool.balance))
+
+
+def _weight(member: Member) -> Trusted:
+    return Trusted(f" weight={member.weight}") if member.weight > 1 else Trusted()
+
+
+def _even(addresses: tuple[str, ...]) -> tuple[Trusted, ...]:
+    return tuple(map(plain, addresses))
 
 
 def _questions(asked: Iterable[flags.Question], b1: str = "", b2: str = "") -> list[Question]:
@@ -336,6 +365,8 @@ def _control(topology: Topology, places: Places, address: Address) -> ControlVie
 
 def _buckets(topology: Topology, px: str) -> list[Bucket]:
     """Those in use; nginx works a bucket out only for a request that asks for it."""
+    if topology.settings.cutover is Cutover.RELOAD:
+        return []
     return sorted({_bucket(route, px) for route in topology.routes})
 
 

@@ -619,7 +619,11 @@ FILES: tuple[tuple[str | bytes, str], ...] = (
     (_RIGHT + "proxy: {mode: include, workers: 2}\n", "your nginx has workers of its own; remove it"),
     (_RIGHT + "proxy: {mode: include, user: web}\n", "your nginx has a user of its own; remove it"),
     (_RIGHT + "proxy: {mode: host}\n", "write process"),
-    (_RIGHT + "proxy: {cutover: reload}\n", "not yet in this version; write live"),
+    (_RIGHT + "proxy: {cutover: restart}\n", "write live or reload"),
+    (
+        _RIGHT + "    port: 80\n    sticky: ip\nproxy: {cutover: reload}\n",
+        "nothing keeps a client on its side; write none",
+    ),
     (_RIGHT + "proxy: {https: 0}\n", "nothing to listen on"),
     (_RIGHT + "accessories: {}\n", "not yet in this version"),
     (_RIGHT + "    strategy: canary\n", "not yet in this version; write blue-green"),

@@ -10,7 +10,7 @@ from proxyctl.adapters.nginx.readback import refusals
 from proxyctl.adapters.nginx.render import render, templates_folder
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Topology
-from tests.golden.test_golden import CASES, KNOWN, STATE, a_route, a_topology
+from tests.golden.test_golden import CASES, KNOWN, SHARES, STATE, a_route, a_topology
 
 PLACES = Places(STATE)
 OURS = templates_folder()
@@ -18,11 +18,12 @@ SHOP = CASES["hosts-and-paths"]
 
 
 def text_of(topology: Topology, name: str = "") -> str:
-    return render(topology, 7, PLACES, KNOWN.get(name, frozenset()), own_address(PLACES))
+    return render(topology, 7, PLACES, KNOWN.get(name, frozenset()), own_address(PLACES), SHARES)
 
 
 def said(text: str, topology: Topology = SHOP) -> list[str]:
-    return [f"{refusal.line}: {refusal}" for refusal in refusals(text, topology, 7, PLACES, own_address(PLACES))]
+    found = refusals(text, topology, 7, PLACES, own_address(PLACES), SHARES)
+    return [f"{refusal.line}: {refusal}" for refusal in found]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -169,3 +170,22 @@ async def test_a_refusal_names_the_line_of_the_template() -> None:
         await configuration(wrong, 7, PLACES, frozenset(), own_address(PLACES))
     line = OURS.joinpath("service.conf.j2").read_text().splitlines().index("{% for address in upstream.servers %}") + 2
     assert refused.value.refusals[0].startswith(f"service.conf.j2:{line}: server: replica.example.com:80 is no address")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "why"),
+    [
+        ("weight=19", "weight=20", "px_shop_web_dealt has other weights than 172.30.0.2:8000 weight=19, "),
+        (" weight=2 ", " ", "px_shop_web_dealt has other weights than"),
+        ("return 200 green-00500-cover;", "return 200 green-10000;", "does not say `return 200 green-00500-cover`"),
+        (
+            "proxy_pass http://px_shop_web_dealt",
+            "proxy_pass http://px_shop_web_blue",
+            "no request can reach px_shop_web",
+        ),
+    ],
+)
+def test_a_template_deals_as_the_split_says(ours: str, theirs: str, why: str) -> None:
+    text = text_of(CASES["reload"], "reload")
+    assert ours in text
+    assert why in "".join(said(text.replace(ours, theirs), CASES["reload"]))
