@@ -271,8 +271,17 @@ class NginxProgram(Protocol):
         """The program is on this host; where it had to be brought there, `progress` was told."""
         ...
 
-    async def keep(self) -> None:
-        """The master, seen to serve, is started again after a death and a reboot, where this mode sees to that."""
+    def renewed(self) -> NginxProgram:
+        """As it is installed now, where another one may run."""
+        ...
+
+    async def start_beside(self, old: int, config: Path, error_log: Path) -> Ended:
+        """A second master comes to be beside the one with this pid, on the same ports."""
+        ...
+
+    async def keep(self, master: int) -> None:
+        """The master with this pid, seen to serve, is the one in force: from now on it is asked, and it alone is
+        started again after a death and a reboot, where this mode sees to that."""
         ...
 
     async def let_end(self) -> None:
@@ -308,9 +317,9 @@ class Proxy(Protocol):
         """What is current, with certificates as their files are now; nothing changed is done. Raises like publish()."""
         ...
 
-    async def upgrade(self, claim: Callable[[], int]) -> None:
-        """The program as it is on disk now takes the place of the one that runs, and no request is lost. Raises
-        NginxUnavailable; then the one that ran serves on. Raises like publish() too."""
+    async def upgrade(self, settings: ProxySettings, claim: Callable[[], int], progress: Callable[[str], None]) -> None:
+        """The program as it is on disk now, or the image that the settings name, takes the place of the one that runs,
+        and no request is lost. Raises NginxUnavailable; then one of them serves on. Raises like publish() too."""
         ...
 
     async def rotate_logs(self, limit: int) -> list[str]:

@@ -120,6 +120,9 @@ class Bed:
         async with self.turn:
             await self.proxy.shift(wishes(), self.claim)
 
+    async def upgrade(self, **settings: object) -> None:
+        await self.proxy.upgrade(self.settings.replace(**settings), self.claim, print)
+
     async def serve(self, address: str, name: str) -> None:
         await self.run(address, Application(name))
 

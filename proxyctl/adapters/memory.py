@@ -226,7 +226,7 @@ class MemoryProxy:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
         return self._world.published[-1][0]
 
-    async def upgrade(self, claim: Callable[[], int]) -> None:
+    async def upgrade(self, settings: ProxySettings, claim: Callable[[], int], progress: Callable[[str], None]) -> None:
         """There is one program only."""
 
     async def rotate_logs(self, limit: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -12,9 +13,10 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from proxyctl.adapters.docker import nginx_container
+from proxyctl.adapters.docker import nginx_container, nginx_image
 from proxyctl.adapters.docker.calls import EngineCalls
-from proxyctl.adapters.docker.nginx_container import ERRAND, LABEL, ContainerProgram
+from proxyctl.adapters.docker.nginx_container import LABEL, ContainerProgram
+from proxyctl.adapters.docker.nginx_image import ERRAND
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Mode, ProxySettings
 from proxyctl.errors import NginxUnavailable, OutcomeUnknown
@@ -79,6 +81,7 @@ class Ground:
             await asyncio.to_thread(sweep, self.engine, f"{label}={self.project}")
         for calls in self._calls:
             await calls.close()
+        gc.collect()
 
 
 @pytest.fixture
@@ -106,7 +109,7 @@ async def test_it_comes_back_by_itself_only_after_it_was_seen_to_serve(ground: G
     program = ground.program()
     assert (await program.start(ground.config(), ground.places.error_log)).code == 0
     assert ground.policy() == "no"
-    await program.keep()
+    await program.keep(ground.container().attrs["State"]["Pid"])
     assert ground.policy() == "unless-stopped"
     await program.let_end()
     assert ground.policy() == "no"
@@ -126,7 +129,7 @@ async def test_a_start_that_was_never_answered_nor_seen_is_not_said_to_have_fail
     ground: Ground, faulty: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nginx_container, "STARTS_WITHIN", 0.5)
-    monkeypatch.setattr(nginx_container, "RUN_LIMIT", 1.0)
+    monkeypatch.setattr(nginx_image, "RUN_LIMIT", 1.0)
     program = ground.program()
     await program.fetch(print)
     faulty.hang_at = "/containers/create"
@@ -159,7 +162,7 @@ async def test_what_a_killed_proxyctl_left_is_cleared_by_the_next_one_and_what_r
     left = ground.engine.containers.create(ground.image, ["nginx", "-v"], labels={ERRAND: ground.project})
     await program.run("-v")
     assert [each.id for each in ground.errands()] == [left.id], "it may be another proxyctl's, which waits for it"
-    monkeypatch.setattr(nginx_container, "FORGOTTEN_AFTER", 1.0)
+    monkeypatch.setattr(nginx_image, "FORGOTTEN_AFTER", 1.0)
     await asyncio.sleep(2.1)
     assert "nginx version" in (await program.run("-v")).said
     assert ground.errands() == []
@@ -168,7 +171,7 @@ async def test_what_a_killed_proxyctl_left_is_cleared_by_the_next_one_and_what_r
 async def test_a_program_that_does_not_answer_in_time_is_no_nginx(
     ground: Ground, faulty: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nginx_container, "RUN_LIMIT", 1.0)
+    monkeypatch.setattr(nginx_image, "RUN_LIMIT", 1.0)
     program = ground.program()
     await program.fetch(print)
     faulty.hang_at = "/wait"

@@ -142,6 +142,7 @@ SHARES = {
 }
 CASES = {
     "one-service": a_topology(a_route()),
+    "contained": HTTPS.replace(settings=HTTPS.settings.replace(mode=Mode.CONTAINER)),
     "nothing": a_topology(),
     "hosts-and-paths": a_topology(
         a_route("api", hosts=SHOP[:1], path="/api", body_limit=0),

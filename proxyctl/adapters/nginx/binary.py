@@ -1,6 +1,7 @@
 """What an nginx program says: its version, what it knows, its verdict on a configuration. Start at NginxBinary.
 
-HostProgram is the one that `proxy.mode: process` runs. Never touches a running nginx.
+HostProgram is the one that `proxy.mode: process` runs. Touches no running nginx, but for the
+upgrade that it is asked for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from proxyctl.adapters.nginx.master import process_of
 from proxyctl.domain.model import ProxySettings, Seconds
 from proxyctl.errors import NginxUnavailable
 from proxyctl.ports import Ended, NginxProgram
@@ -97,7 +100,15 @@ class HostProgram:
     async def fetch(self, progress: Callable[[str], None]) -> None:
         """Whoever installs programs here brings it."""
 
-    async def keep(self) -> None:
+    def renewed(self) -> NginxProgram:
+        return self
+
+    async def start_beside(self, old: int, config: Path, error_log: Path) -> Ended:
+        """nginx does it itself, and hands its ports over."""
+        process_of(old).send(signal.SIGUSR2)
+        return Ended(code=0, said="")
+
+    async def keep(self, master: int) -> None:
         """systemd does, after `setup`."""
 
     async def let_end(self) -> None:

@@ -82,6 +82,13 @@ class IncludedProgram(HostProgram):
             next_step="start it (systemctl start nginx), then repeat",
         )
 
+    async def start_beside(self, old: int, config: Path, error_log: Path) -> Ended:
+        raise NginxUnavailable(
+            "this nginx is yours, and proxy.mode: include leaves its upgrade to you",
+            serving="unchanged",
+            next_step="upgrade it; what it includes of proxyctl stays",
+        )
+
     async def let_end(self) -> None:
         raise NginxUnavailable(
             "this nginx is yours, and proxy.mode: include leaves it to you",
