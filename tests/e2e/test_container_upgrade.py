@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -16,10 +15,9 @@ from proxyctl.adapters.nginx.master import find_master, find_masters
 from proxyctl.adapters.nginx.passing_on import SWITCH
 from proxyctl.adapters.places import Places
 from proxyctl.demo.load import Model
-from proxyctl.errors import PublishRefused
 from tests.e2e.shop import TWO, Shop, ended, open_shop
 from tests.e2e.test_container_mode import FILE
-from tests.nginx_bed import DEBIAN, IN_A_CONTAINER, MAINLINE, a_bed
+from tests.nginx_bed import DEBIAN, MAINLINE
 from tests.nginx_image import image_of
 
 pytestmark = pytest.mark.docker
@@ -102,14 +100,16 @@ async def test_a_tag_that_was_pulled_anew_takes_over(shop: Shop) -> None:
     await served_by_one(shop, "proxyctl-test-nginx:debian")
 
 
-async def test_an_answer_that_takes_its_time_is_finished_by_the_old_one(shop: Shop) -> None:
+async def test_answers_that_take_their_time_are_finished_by_the_old_one(shop: Shop) -> None:
     old = nginx_of(shop)[0]
-    slow = asyncio.ensure_future(shop.get("/slow?ms=12000"))
-    await asyncio.sleep(0.3)
     ask_for(shop, "mainline")
-    assert (await shop.type("proxy", "upgrade")).code == 0
-    assert not slow.done(), "the upgrade does not wait for it"
-    assert (await slow).startswith(b"HTTP/1.1 200")
+    upgrading = await shop.start("proxy", "upgrade")
+    while len(find_masters(places(shop))) < 2:
+        await asyncio.sleep(0.01)
+    slow = [asyncio.ensure_future(shop.get("/slow?ms=15000")) for _ in range(12)]
+    assert (await ended(upgrading)).code == 0
+    assert not any(answer.done() for answer in slow), "the upgrade does not wait for them"
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in await asyncio.gather(*slow))
     await asyncio.to_thread(old.wait)
     assert (await shop.type("proxy", "upgrade")).code == 0, "what ended is cleared by the next one"
     await served_by_one(shop, "proxyctl-test-nginx:mainline")
@@ -150,13 +150,3 @@ async def killed_at(shop: Shop, step: str) -> asyncio.subprocess.Process:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-
-
-async def test_a_port_that_the_kernel_would_share_with_another_nginx_is_refused() -> None:
-    async with a_bed(IN_A_CONTAINER) as bed:
-        number = await bed.publish()
-        with socket.create_server(("127.0.0.1", 0), reuse_port=True) as another:
-            taken = f"127.0.0.1:{another.getsockname()[1]}"
-            with pytest.raises(PublishRefused, match=f"{taken} is taken by pid"):
-                await bed.publish(bed.topology(http=(*bed.settings.http, taken)))
-        assert (await bed.proxy.status()).observed == number
