@@ -44,11 +44,13 @@ class Directive(StrEnum):
     """What not every nginx knows; each is tried, no version number is trusted."""
 
     KEEPALIVE_MIN_TIMEOUT = "keepalive_min_timeout"  # 1.27.4: a reload waits for the next request of idle clients
+    HTTP3 = "http3"  # 1.25.0, where it was built with it
     HTTP2 = "http2"  # 1.25.1: no part of listen any more, which is warned of
 
 
 _TRIED = {
     Directive.KEEPALIVE_MIN_TIMEOUT: "http { keepalive_min_timeout 1s; }",
+    Directive.HTTP3: "http { http3 on; }",
     Directive.HTTP2: "http { http2 on; }",
 }
 

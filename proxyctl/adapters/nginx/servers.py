@@ -222,8 +222,10 @@ def _http(settings: ProxySettings, end: str) -> list[Trusted]:
 
 
 def _https(settings: ProxySettings, http2: str, end: str) -> list[Trusted]:
-    options = f" ssl{http2}{_preface(settings)}{end}{_beside(settings, end)}"
-    return [plain(listen) + Trusted(options) for listen in settings.https]
+    options = [f" ssl{http2}{_preface(settings)}{end}{_beside(settings, end)}"]
+    if settings.http3:
+        options.append(f" quic{end}{' reuseport' if end == DEFAULT else ''}")  # each worker has its own connections
+    return [plain(listen) + Trusted(each) for each in options for listen in settings.https]
 
 
 def _beside(settings: ProxySettings, end: str) -> str:
