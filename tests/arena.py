@@ -63,7 +63,8 @@ class AtPauseError(Exception):
 class Arena:
     """The engine on in-memory adapters. A crash is a BaseException that a hook raises."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: ProxySettings = ProxySettings()) -> None:  # noqa: B008 - it is frozen
+        self.settings = settings
         self.world = MemoryWorld()
         self.store = MemoryStore()
         self.locks = MemoryLocks()
@@ -120,7 +121,7 @@ class Arena:
 
     async def open(self, image: str, kind: Kind = Kind.DEPLOY, steps: plan.Plan | None = None) -> ev.Event:
         service = self.service(image)
-        opening = Opening(runtime=self.runtime, store=self.store, project="shop", settings=ProxySettings())
+        opening = Opening(runtime=self.runtime, store=self.store, project="shop", settings=self.settings)
         release = await opening.release(service, self.state, 1.0, "config", lambda line: None)
         return await opening.fresh(kind, steps or plan.blue_green(), release, self.state, SIGNED)
 

@@ -68,6 +68,7 @@ class MemoryWorld:
         self.refused_hosts: set[str] = set()  # a topology with this host is refused by nginx
         self.engine_hangs = False
         self.nginx_down = False
+        self.old_workers_end = 0.0  # when
         self.published: list[tuple[int, Topology]] = []
         self.flags: dict[ServiceName, Flags] = {}
         self.moves: list[tuple[ServiceName, Flags | None]] = []
@@ -246,7 +247,8 @@ class MemoryProxy:
         down = self._world.nginx_down
         state = ProxyState.STOPPED if down or number is None else ProxyState.RUNNING
         observed = None if down else number
-        return ProxyStatus(state=state, version="0", pid=None, generation=number, observed=observed, draining=0)
+        draining = int(self._world.time < self._world.old_workers_end)
+        return ProxyStatus(state=state, version="0", pid=None, generation=number, observed=observed, draining=draining)
 
     def endpoint(self, route: Route, colour: Colour) -> Endpoint:
         return Endpoint(replica=f"nginx {colour}", socket="memory", prefix=f"/upstream/{route.service}/{colour}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain.model import ProxySettings, Replica, Route, Seconds, ServiceName, Topology
+from proxyctl.domain.model import Cutover, ProxySettings, Replica, Route, Seconds, ServiceName, Topology
 from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.ticks import Drained
 from proxyctl.engine.bus import Bus
@@ -106,8 +107,19 @@ class ReplicaHands:
         if not placed.release.service.routed:
             return 0
         deadline = self._clock.now() + placed.release.service.drain
+        await self._old_workers_end(deadline)
         counts = await asyncio.gather(*(self._drain_replica(placed, replica, deadline) for replica in placed.replicas))
         return UNSEEN if UNSEEN in counts else sum(counts)
+
+    async def _old_workers_end(self, deadline: Seconds) -> None:
+        """Where nginx was told the split, its old workers go by the old one, and a client may have a request left for
+        them."""
+        with suppress(Unavailable):  # then the connections alone are looked at
+            topology = self._proxy.topology()
+            if topology is None or topology.settings.cutover is Cutover.LIVE:
+                return
+            while (await self._proxy.status()).draining and self._clock.now() < deadline:
+                await self._clock.sleep(LOOK_EVERY)
 
     async def _drain_replica(self, placed: Placement, replica: Replica, deadline: Seconds) -> int:
         """Idle upstream connections are closed by nginx after its keep-alive time; only traffic counts."""

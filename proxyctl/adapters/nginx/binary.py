@@ -27,6 +27,8 @@ from proxyctl.ports import Ended, NginxProgram
 
 # A silent name server makes nginx -t wait 10 s for each name; our configurations hold addresses only.
 PATIENCE: Seconds = 10.0
+# nginx looks through all its pools for each proxy_pass: 0.4 s for 6.5 MiB, 8 s for 32, on a processor of its own.
+PATIENCE_PER_MEBIBYTE: Seconds = 1.0
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # not on the PATH of everyone
 # nginx writes its process title over the room that its environment takes.
 ENVIRONMENT = {"PATH": ":".join((*SBIN, "/usr/bin", "/bin"))}
@@ -53,6 +55,11 @@ _TRIED = {
     Directive.HTTP3: "http { http3 on; }",
     Directive.HTTP2: "http { http2 on; }",
 }
+
+
+def patience_for(config: Path) -> Seconds:
+    """To read a configuration of this size."""
+    return PATIENCE + PATIENCE_PER_MEBIBYTE * config.stat().st_size / (1 << 20)
 
 
 class NginxBinary:
@@ -91,13 +98,14 @@ class HostProgram:
         self._name = name
 
     async def test(self, config: Path, sees: Path) -> Ended:
-        return await self.run("-e", "stderr", "-t", "-c", str(config))
+        words = (self.path(), "-e", "stderr", "-t", "-c", str(config))
+        return await self.execute(words, patience=patience_for(config))
 
     async def master(self) -> int | None:
         """A master of ours has our files."""
 
     async def start(self, config: Path, error_log: Path) -> Ended:
-        return await self.run("-e", str(error_log), "-c", str(config))
+        return await self.execute((self.path(), "-e", str(error_log), "-c", str(config)), patience=patience_for(config))
 
     async def fetch(self, progress: Callable[[str], None]) -> None:
         """Whoever installs programs here brings it."""
@@ -122,7 +130,9 @@ class HostProgram:
     async def run(self, *arguments: str, sees: Path | None = None) -> Ended:
         return await self.execute((self.path(), *arguments))
 
-    async def execute(self, words: tuple[str, ...], *, keeps_output: bool = False) -> Ended:
+    async def execute(
+        self, words: tuple[str, ...], *, keeps_output: bool = False, patience: Seconds | None = None
+    ) -> Ended:
         """Nothing of ours is inherited: no descriptor, no environment, no working directory, no terminal. Where its
         output is kept, it follows what is said on stderr."""
         with _all_open_files():
@@ -135,13 +145,14 @@ class HostProgram:
                 env=ENVIRONMENT,
                 start_new_session=True,
             )
+        patience = patience or PATIENCE
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 printed, said = await child.communicate()
         except TimeoutError:
             child.kill()
             await child.wait()
-            raise NginxUnavailable(f"`{' '.join(words)}` did not end within {PATIENCE:g} s and was killed") from None
+            raise NginxUnavailable(f"`{' '.join(words)}` did not end within {patience:.3g} s and was killed") from None
         return Ended(code=child.returncode or 0, said=(said + (printed or b"")).decode("utf-8", "replace").strip())
 
     def path(self) -> str:

@@ -12,7 +12,7 @@ import re
 from itertools import takewhile
 from pathlib import Path
 
-from proxyctl.adapters.nginx.binary import HostProgram
+from proxyctl.adapters.nginx.binary import HostProgram, patience_for
 from proxyctl.adapters.nginx.master import MASTER, title_of
 from proxyctl.adapters.nginx.names import CONFIG, include_line
 from proxyctl.adapters.places import Places
@@ -61,7 +61,7 @@ class IncludedProgram(HostProgram):
                 next_step=f"nginx -t, and mend {await self._main()}",
             )
         words = (*NAMESPACE, str(config.parent), str(self._places.nginx), str(self._places.public), *self._words("-T"))
-        ended = await self.execute(words, keeps_output=True)
+        ended = await self.execute(words, keeps_output=True, patience=patience_for(config))
         if ended.code == 0 and f"{DUMPED}{self._included}:" not in ended.said:
             return Ended(code=1, said=await self._not_included())
         said = [line for line in _complaints(ended.said) if line not in _complaints(alone.said)]

@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ PROC = Path("/proc")
 MASTER = "nginx: master process"
 WORKER = "nginx: worker process"
 LEAVING = "nginx: worker process is shutting down"
+TOGETHER = 5  # ticks of 10 ms: the master forks its workers at once, and sleeps 100 ms in each reload
 ESTABLISHED, LISTENING = "01", "0A"  # as /proc/net/tcp has them
 
 
@@ -91,6 +93,12 @@ def workers_of(master: Process) -> list[Process]:
         children = PROC.joinpath(f"{master.pid}/task/{master.pid}/children").read_text().split()
         return [child for child in map(process_of, map(int, children)) if child.title.startswith(WORKER)]
     return []
+
+
+def generations_of(workers: list[Process]) -> int:
+    """How many reloads these workers come from: those of one are as old as each other."""
+    starts = sorted(int(worker.started) for worker in workers if worker.started)
+    return bool(starts) + sum(later - earlier > TOGETHER for earlier, later in pairwise(starts))
 
 
 def speaking_worker(places: Places, own_pid: int) -> Process:

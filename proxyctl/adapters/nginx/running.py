@@ -25,6 +25,7 @@ from proxyctl.adapters.nginx.master import (
     find_master,
     find_masters,
     find_orphans,
+    generations_of,
     listening,
     process_of,
     still_listening,
@@ -214,6 +215,11 @@ class RunningNginx:
         if not await self._observed(number, before):
             late = f"generation {number} was not observed within {2 * patience:.1f} s"
             raise NotTaken("\n".join([late, *dict.fromkeys(_said(ALERT, before))]))
+
+    def old_generations(self) -> int:
+        """Those whose workers only finish what they have open."""
+        master = self.master()
+        return generations_of([worker for worker in workers_of(master) if worker.leaving]) if master else 0
 
     async def begin_logs_anew(self, limit: int) -> list[Path]:
         """Those larger than the limit, in bytes; nobody writes into the old files any more. Raises NginxUnavailable."""
