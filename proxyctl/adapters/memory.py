@@ -17,6 +17,7 @@ from proxyctl.domain.model import (
     Colour,
     HealthCheck,
     Incarnation,
+    ProxySettings,
     Release,
     Replica,
     Route,
@@ -208,6 +209,9 @@ class MemoryProxy:
     def __init__(self, world: MemoryWorld) -> None:
         self._world = world
 
+    async def fetch(self, settings: ProxySettings, progress: Callable[[str], None]) -> None:
+        """It is here."""
+
     async def start(self) -> ProxyStatus:
         self._world.nginx_down = False
         return await self.status()
@@ -230,7 +234,7 @@ class MemoryProxy:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
         return self._world.published[-1][0]
 
-    async def upgrade(self, claim: Callable[[], int]) -> None:
+    async def upgrade(self, settings: ProxySettings, claim: Callable[[], int], progress: Callable[[str], None]) -> None:
         """There is one program only."""
 
     async def rotate_logs(self, limit: int) -> list[str]:

@@ -96,6 +96,7 @@ def settings_of(file: ProjectFile, folder: Path, templates_digest: str) -> Proxy
         config=_path(proxy.config, folder) if proxy.config else None,
         http=proxy.http,
         https=proxy.https,
+        http3=proxy.http3,
         trusted=proxy.trusted,
         proxy_protocol=proxy.proxy_protocol,
         binary=proxy.binary,

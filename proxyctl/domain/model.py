@@ -243,6 +243,7 @@ class ProxySettings(Record):
     http: tuple[str, ...] = ("80",)  # "80", "127.0.0.1:8080", "[::]:80"
     https: tuple[str, ...] = ("443",)  # listened on when a service has TLS
     trusted: tuple[str, ...] = ()  # networks whose word is believed on who the client is
+    http3: bool = False  # where https is spoken, over QUIC too
     proxy_protocol: bool = False  # their word is the PROXY protocol's, on every connection; else X-Forwarded-For
     binary: str = "nginx"  # on this host, or in the image
     image: str = "nginx:stable"  # of mode `container`

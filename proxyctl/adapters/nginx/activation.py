@@ -11,13 +11,14 @@ from collections.abc import Callable
 from proxyctl.adapters.nginx.binary import NginxBinary
 from proxyctl.adapters.nginx.closing import HAND_OVER, LEAD, clients_let_go, letting_go, stay_open
 from proxyctl.adapters.nginx.generations import Generation, Generations
+from proxyctl.adapters.nginx.listens import obstacles
 from proxyctl.adapters.nginx.master import Process
 from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.nginx.refused import LAST_GOOD_SERVES, degraded, refused
 from proxyctl.adapters.nginx.running import NotTaken, ProgramOf, RunningNginx
 from proxyctl.adapters.nginx.workers import group_of_workers, refuse_the_blind
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Seconds
+from proxyctl.domain.model import Mode, Seconds
 from proxyctl.errors import NginxUnavailable, PublishRefused
 
 
@@ -38,6 +39,7 @@ class Activation:
         if master is None:
             await self._start_with(candidate, current)
         else:
+            self._refuse_the_taken(candidate, current)
             await self._reload_to(candidate, current, master, took, claim)
 
     async def start(self, generation: Generation) -> None:
@@ -77,6 +79,15 @@ class Activation:
             self._generations.discard(candidate)
             raise refused(f"nginx refuses generation {candidate.number}", "\n".join(verdict.objections))
         return verdict.took
+
+    def _refuse_the_taken(self, candidate: Generation, current: Generation | None) -> None:
+        """nginx in a container would share a port with another one of ours: the kernel lets them (reuseport)."""
+        if candidate.topology.settings.mode is not Mode.CONTAINER:
+            return
+        ours = current.topology.listens if current else ()
+        if taken := obstacles(tuple(listen for listen in candidate.topology.listens if listen not in ours)):
+            self._generations.discard(candidate)
+            raise refused(str(taken[0]), next_step="free the port or take another one, then repeat")
 
     async def _start_with(self, candidate: Generation, current: Generation | None) -> None:
         """No nginx runs, so none has seen the candidate: on failure the link goes back to where it was."""

@@ -1,6 +1,7 @@
 """What an nginx program says: its version, what it knows, its verdict on a configuration. Start at NginxBinary.
 
-HostProgram is the one that `proxy.mode: process` runs. Never touches a running nginx.
+HostProgram is the one that `proxy.mode: process` runs. Touches no running nginx, but for the
+upgrade that it is asked for.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import os
 import re
 import resource
 import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from proxyctl.adapters.nginx.master import process_of
 from proxyctl.domain.model import ProxySettings, Seconds
 from proxyctl.errors import NginxUnavailable
 from proxyctl.ports import Ended, NginxProgram
@@ -29,8 +32,6 @@ PATIENCE_PER_MEBIBYTE: Seconds = 1.0
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # not on the PATH of everyone
 # nginx writes its process title over the room that its environment takes.
 ENVIRONMENT = {"PATH": ":".join((*SBIN, "/usr/bin", "/bin"))}
-
-
 CLEAN = re.compile(r"(?:the )?configuration file \S+ (?:syntax is ok|test is successful)")
 
 
@@ -45,11 +46,13 @@ class Directive(StrEnum):
     """What not every nginx knows; each is tried, no version number is trusted."""
 
     KEEPALIVE_MIN_TIMEOUT = "keepalive_min_timeout"  # 1.27.4: a reload waits for the next request of idle clients
+    HTTP3 = "http3"  # 1.25.0, where it was built with it
     HTTP2 = "http2"  # 1.25.1: no part of listen any more, which is warned of
 
 
 _TRIED = {
     Directive.KEEPALIVE_MIN_TIMEOUT: "http { keepalive_min_timeout 1s; }",
+    Directive.HTTP3: "http { http3 on; }",
     Directive.HTTP2: "http { http2 on; }",
 }
 
@@ -103,6 +106,20 @@ class HostProgram:
 
     async def start(self, config: Path, error_log: Path) -> Ended:
         return await self.execute((self.path(), "-e", str(error_log), "-c", str(config)), patience=patience_for(config))
+
+    async def fetch(self, progress: Callable[[str], None]) -> None:
+        """Whoever installs programs here brings it."""
+
+    def renewed(self) -> NginxProgram:
+        return self
+
+    async def start_beside(self, old: int, config: Path, error_log: Path) -> Ended:
+        """nginx does it itself, and hands its ports over."""
+        process_of(old).send(signal.SIGUSR2)
+        return Ended(code=0, said="")
+
+    async def keep(self, master: int) -> None:
+        """systemd does, after `setup`."""
 
     async def let_end(self) -> None:
         """Nobody starts it but us."""

@@ -52,7 +52,6 @@ class IncludedProgram(HostProgram):
                 "proxy.mode: include needs root: nginx's master is signalled, and what it is to include is tried first",
                 next_step="sudo proxyctl",
             )
-        self._places.create()  # what stands in for the public folder is mounted there
         alone = await self._told("-t")
         if alone.code != 0:
             raise NginxUnavailable(
@@ -81,6 +80,13 @@ class IncludedProgram(HostProgram):
             "your nginx does not run, and proxy.mode: include leaves it to you",
             serving="nothing: nginx does not run",
             next_step="start it (systemctl start nginx), then repeat",
+        )
+
+    async def start_beside(self, old: int, config: Path, error_log: Path) -> Ended:
+        raise NginxUnavailable(
+            "this nginx is yours, and proxy.mode: include leaves its upgrade to you",
+            serving="unchanged",
+            next_step="upgrade it; what it includes of proxyctl stays",
         )
 
     async def let_end(self) -> None:

@@ -15,7 +15,7 @@ from math import inf
 
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.activation import Activation
-from proxyctl.adapters.nginx.binary import NginxBinary
+from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import HAND_OVER
 from proxyctl.adapters.nginx.contents import Contents, copies_of, fit_for_a_socket
 from proxyctl.adapters.nginx.control import Control, address_in_force
@@ -27,7 +27,7 @@ from proxyctl.adapters.nginx.refused import LAST_GOOD_SERVES
 from proxyctl.adapters.nginx.rehearsal import Rehearsal
 from proxyctl.adapters.nginx.running import ProgramOf, RunningNginx
 from proxyctl.adapters.nginx.shares import Shares
-from proxyctl.adapters.nginx.upgrade import hand_over
+from proxyctl.adapters.nginx.upgrade import HandOver
 from proxyctl.adapters.nginx.workers import blindness, group_named, group_of_workers, refuse_the_blind
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, ProxySettings, Route, Seconds, ServiceName, Topology
@@ -50,6 +50,7 @@ class NginxProxy:
         self._generations = Generations(places)
         self._contents = Contents(places, program)
         self._running = RunningNginx(places, program)
+        self._hand_over = HandOver(places, program, self._running)
         self._activation = Activation(places, program, self._running)
         self._rehearsal = Rehearsal(places, program)
 
@@ -71,8 +72,15 @@ class NginxProxy:
         return await self._publish(current.topology, shares, current.fence, claim, most_old)
 
     async def _publish(
-        self, topology: Topology, shares: Shares, fence: int, claim: Callable[[], int], most_old: float
+        self,
+        topology: Topology,
+        shares: Shares,
+        fence: int,
+        claim: Callable[[], int],
+        most_old: float,
+        known: frozenset[Directive] | None = None,
     ) -> int:
+        """`known`: directives that may be used; None: those of the nginx at hand."""
         fit_for_a_socket(self._places)
         with told_in_words(self._places.root):
             self._places.create()
@@ -80,13 +88,15 @@ class NginxProxy:
         self._refuse_another_project(current)
         self._refuse_another_mode(current, topology)
         refuse_the_blind(self._places, topology)
+        await self._hand_over.settle(current)
         await self._running.find(topology.settings)
         await self._activation.let_stay(current)
-        known = await self._contents.known(topology.settings)
+        if known is None:
+            known = await self._contents.known(topology.settings)
         copies = copies_of(topology, current)
         self._contents.keep_control_address(topology.settings)
         files_of = partial(self._contents.files, topology, shares, known=known, copies=copies)
-        if current is not None and _holds(current, await files_of(current.number)):
+        if current is not None and _holds(current, await files_of(current.number), topology.settings.image):
             await self.start()
             await asyncio.sleep(HAND_OVER)  # whoever published it may have died before its old workers were sent away
             return current.number
@@ -106,10 +116,29 @@ class NginxProxy:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
         return await self.publish(current.topology, current.fence, claim)
 
-    async def upgrade(self, claim: Callable[[], int]) -> None:
+    async def upgrade(self, settings: ProxySettings, claim: Callable[[], int], progress: Callable[[str], None]) -> None:
         current = self._generations.current()
-        await hand_over(self._places, self._program, self._running, current)
-        await self.reload(claim)  # the new one may know more directives
+        if current is None:
+            raise NginxUnavailable("nginx does not run", next_step="proxyctl proxy start")
+        renewed = current.topology.settings.replace(image=settings.image)
+        program = self._program(renewed).renewed()
+        await self._hand_over.settle(current)
+        await program.fetch(progress)
+        known = await NginxBinary(program).knows()
+        if any(f" {directive} " in current.text for directive in Directive if directive not in known):
+            current = await self._in_words_of_both(known, current, claim)
+        await self._hand_over.to(program, current)
+        # The new one may know more directives.
+        await self.publish(current.topology.replace(settings=renewed), current.fence, claim)
+
+    async def _in_words_of_both(
+        self, known: frozenset[Directive], current: Generation, claim: Callable[[], int]
+    ) -> Generation:
+        """What is in force, for an older nginx to read too, which knows less."""
+        ours = await self._contents.known(current.topology.settings)
+        shares = shares_in_force(self._places, current.topology)
+        await self._publish(current.topology, shares, current.fence, claim, inf, known & ours)
+        return self._generations.current() or current
 
     async def _readers(self, settings: ProxySettings) -> int | None:
         """The group of those who read what is for nginx alone."""
@@ -153,10 +182,14 @@ class NginxProxy:
 
     # --- start, stop, status ---------------------------------------------------------------------------------------
 
+    async def fetch(self, settings: ProxySettings, progress: Callable[[str], None]) -> None:
+        await self._program(settings).fetch(progress)
+
     async def start(self) -> ProxyStatus:
         current = self._generations.current()
         if current is None:
             raise NginxUnavailable("there is no configuration yet to start nginx with", next_step="proxyctl deploy")
+        await self._hand_over.settle(current)
         master = self._running.master()
         observed = await self._running.generation_of(master) if master else None
         if master is None or observed is None:
@@ -239,9 +272,9 @@ class NginxProxy:
         )
 
 
-def _holds(current: Generation, files: dict[str, str]) -> bool:
-    """Whether it is this configuration; what it holds beside that, no configuration names any more."""
-    return files.items() <= current.files.items()
+def _holds(current: Generation, files: dict[str, str], image: str) -> bool:
+    """Whether it is this configuration, for this image; what it holds beside that, no configuration names any more."""
+    return files.items() <= current.files.items() and image == current.topology.settings.image
 
 
 def _state(master: Process | None, orphans: list[Process]) -> ProxyState:
