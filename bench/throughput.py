@@ -1,6 +1,6 @@
 """What our configuration costs a request, against a minimal proxy configuration written by hand, on the same binary.
 
-    python bench/throughput.py [--rounds 5] [--seconds 2] [--connections 32]
+    python bench/throughput.py [--rounds 5] [--seconds 2] [--connections 32] [--rows WORD ...]
 
 Needs nginx and wrk. The client model is wrk's closed loop on kept connections; the application is an nginx that answers
 "ok" from memory, so everything measured is overhead. Each measurement of a row stands beside one of both hand-written
@@ -27,13 +27,17 @@ from proxyctl.adapters.nginx.master import Process, find_master, started_of, wor
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.nginx.splits import NginxSplits
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Colour, Logged, ProxySettings, Route, ServiceName, Topology
+from proxyctl.domain.model import Colour, Logged, Match, Mirror, ProxySettings, Route, ServiceName, Topology
 from proxyctl.domain.split import Split
 from proxyctl.ports import Flags
 
 WEB = ServiceName("web")
 WORKERS = 2
 BACKEND, MINIMAL, FORWARDING, OURS = 18800, 18801, 18802, 18803
+
+STRANGERS = Match(headers=(("X-Canary", "yes"),))
+EVERYBODY = Match(networks=("127.0.0.0/8",))
+TENTH = Mirror(share=1000)
 
 HEAD = """
 worker_processes {workers}; daemon off; pid {folder}/{name}.pid; error_log {folder}/error.log;
@@ -97,6 +101,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--rows", nargs="*", default=[], help="words that stand in the names of rows; else all rows")
     return parser.parse_args()
 
 
@@ -130,10 +135,18 @@ async def rows(folder: Path) -> AsyncIterator[list[Row]]:
 def our_rows(places: Places) -> list[Row]:
     proxy, splits, numbers = NginxProxy(places, "bench", on_host), NginxSplits(places), count(1)
 
-    def row(name: str, split: Split, *, cover: bool, log: Logged = Logged.OFF) -> Row:
+    def row(
+        name: str,
+        split: Split,
+        *,
+        cover: bool,
+        log: Logged = Logged.OFF,
+        preview: Colour | None = None,
+        **rules: object,
+    ) -> Row:
         async def prepare() -> None:
-            await proxy.publish(topology(log), 1, numbers.__next__)
-            await splits.move(WEB, Flags(split=split, cover=cover))
+            await proxy.publish(topology(log, **rules), 1, numbers.__next__)
+            await splits.move(WEB, Flags(split=split, cover=cover, preview=preview))
             await asyncio.sleep(0.2)  # old workers leave
 
         def master() -> Process:
@@ -153,13 +166,18 @@ def our_rows(places: Places) -> list[Row]:
         row("100/0, blue, access log", blue, cover=False, log=Logged.ON),
         row("100/0, blue, log: rollouts, none", blue, cover=False, log=Logged.ROLLOUTS),
         row("split, access log", Split.of(Colour.GREEN, "12.34"), cover=True, log=Logged.ON),
+        row("a rule that matches nobody", blue, cover=False, matches=(STRANGERS,)),
+        row("four of them", blue, cover=False, matches=(STRANGERS,) * 4),
+        row("a rule that matches all", blue, cover=True, preview=Colour.GREEN, matches=(EVERYBODY,)),
+        row("mirror 10 %, no candidate", blue, cover=False, mirror=TENTH),
+        row("mirror 10 %", blue, cover=True, preview=Colour.GREEN, mirror=TENTH),
     ]
 
 
-def topology(log: Logged) -> Topology:
+def topology(log: Logged, **rules: object) -> Topology:
     address = (f"127.0.0.1:{BACKEND}",)
     settings = ProxySettings(http=(f"127.0.0.1:{OURS}",), workers=WORKERS, access_log=log)
-    route = Route(service=WEB, hosts=(), path="/", blue=address, green=address)
+    route = Route(service=WEB, hosts=(), path="/", blue=address, green=address).replace(**rules)
     return Topology(project="bench", settings=settings, routes=(route,))
 
 
@@ -186,8 +204,9 @@ def process(child: asyncio.subprocess.Process) -> Process:
 
 
 async def measure(measured_rows: list[Row], options: argparse.Namespace) -> dict[str, list[Beside]]:
-    results: dict[str, list[Beside]] = {row.name: [] for row in measured_rows[2:]}
     minimal, forwarding, *ours = measured_rows
+    ours = [row for row in ours if not options.rows or any(word in row.name for word in options.rows)]
+    results: dict[str, list[Beside]] = {row.name: [] for row in ours}
     for _ in range(options.rounds):
         for row in ours:
             await row.prepare()

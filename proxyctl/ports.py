@@ -363,6 +363,7 @@ class Flags(Record):
 
     split: Split
     cover: bool
+    preview: Colour | None = None  # whom matches and mirrors reach; None: nobody, they go by the split like any other
 
 
 class Splits(Protocol):

@@ -26,6 +26,7 @@ from proxyctl.domain.model import (
     HealthCheck,
     HealthKind,
     ProxySettings,
+    Role,
     Service,
     ServiceName,
 )
@@ -73,6 +74,7 @@ class Arena:
         self.prober = MemoryProber(self.world)
         self.proxy = MemoryProxy(self.world)
         self.splits = MemorySplits(self.world)
+        self.edge: dict[str, object] = {}  # what the file says of the service beside its image
         self.before_effect: Callable[[do.Command], None] = lambda command: None
         self.after_effect: Callable[[do.Command], None] = lambda command: None
 
@@ -117,7 +119,7 @@ class Arena:
 
     def service(self, image: str) -> Service:
         """As the file defines it when this image is deployed."""
-        return a_service(container=Container(image=image))
+        return a_service(container=Container(image=image), **self.edge)
 
     async def open(self, image: str, kind: Kind = Kind.DEPLOY, steps: plan.Plan | None = None) -> ev.Event:
         service = self.service(image)
@@ -167,8 +169,11 @@ class Arena:
         for colour in Colour:
             placed = state.at(colour)
             serves = flags is not None and flags.split.serves(colour)
-            if serves and (placed is None or not placed.gated):
+            previewed = flags is not None and flags.preview is colour
+            if (serves or previewed) and (placed is None or not placed.gated):
                 found.append(f"1: {colour} has traffic and passed no gate")
+            if previewed and (placed is None or placed.role is not Role.CANDIDATE):
+                found.append(f"1: rules lead to {colour}, which is no candidate")
             if serves and placed is not None and not {r.name for r in placed.replicas} & running:
                 found.append(f"2: {colour} has traffic and nobody runs")
         if flags and flags.cover and not all(p and p.gated for p in (state.blue, state.green)):

@@ -54,12 +54,12 @@ def unlawful_entries(journal: Journal) -> Iterator[str]:
 
 
 def served_without_a_gate(journal: Journal) -> Iterator[str]:
-    """1: traffic, and cover, only for a release whose present containers passed the gate."""
+    """1: traffic, cover and preview only for a release whose present containers passed the gate."""
     for before, entry in _told(journal):
         match entry.event:
-            case ev.SplitMoved(split=split, cover=cover):
+            case ev.SplitMoved(split=split, cover=cover, preview=preview):
                 for colour in Colour:
-                    reached = cover or (split is not None and split.serves(colour))
+                    reached = cover or preview is colour or (split is not None and split.serves(colour))
                     if reached and not _gated_as_it_runs(before.at(colour)):
                         yield f"1: {entry.seq} sends traffic to {colour} of {entry.service}, that passed no gate"
 
@@ -85,7 +85,7 @@ def generations_that_fell(journal: Journal) -> Iterator[str]:
 
 
 def retired_while_served(journal: Journal) -> Iterator[str]:
-    """8: traffic had left, and nobody was covered by it, before it was decided to stop it."""
+    """8: traffic had left, nobody was covered by it, and no rule led to it, before it was decided to stop it."""
     for before, entry in _told(journal):
         match entry.event:
             case ev.Intended(command=do.Retire(release=release, colour=colour)):
@@ -93,6 +93,8 @@ def retired_while_served(journal: Journal) -> Iterator[str]:
                     yield f"8: {entry.seq} stops {release} while the split is {before.split}"
                 if before.cover:
                     yield f"8: {entry.seq} stops {release} while it may cover the other colour"
+                if before.preview is colour:
+                    yield f"8: {entry.seq} stops {release} while rules lead to it"
 
 
 def cut_before_the_deadline(journal: Journal) -> Iterator[str]:

@@ -62,8 +62,8 @@ def all_to(colour: Colour, *, cover: bool = False) -> Flags:
     return Flags(split=Split.all_to(colour), cover=cover)
 
 
-def share(lead: Colour, percent: float | str, *, cover: bool = True) -> Flags:
-    return Flags(split=Split.of(lead, percent), cover=cover)
+def share(lead: Colour, percent: float | str, *, cover: bool = True, preview: Colour | None = None) -> Flags:
+    return Flags(split=Split.of(lead, percent), cover=cover, preview=preview)
 
 
 class Answer(NamedTuple):
@@ -278,12 +278,19 @@ class Serving(Protocol):
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None: ...
 
 
+class Asked(NamedTuple):
+    method: str
+    path: str
+    headers: dict[str, str]  # names in lower case
+
+
 class Application:
     """Says its name, `/busy` in a 503. `/seen` echoes what reached it, `/events` streams, `/slow` takes 0.3 s, `/size`
     counts a body."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.asked: list[Asked] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = Client(reader, writer)
@@ -299,6 +306,7 @@ class Application:
         method, path, _ = lines[0].split(" ")
         headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines[1:] if line)}
         body = await client.reader.readexactly(int(headers.get("content-length", 0)))
+        self.asked.append(Asked(method, path, headers))
         if headers.get("connection") == "upgrade":
             await self._echo_frames(client)
         elif path.startswith("/events"):

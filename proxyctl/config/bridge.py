@@ -70,6 +70,8 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         strategy=file.strategy.kind,
         steps=file.strategy.steps,
         analysis=file.strategy.analysis,
+        matches=file.strategy.matches,
+        mirror=file.strategy.mirror,
         bake=file.bakes_for,
         standby=file.standby,
         drain=file.drain,

@@ -17,9 +17,11 @@ from typing import Any
 from proxyctl.config.document import Doubtful
 from proxyctl.config.places import NAME, RESERVED
 from proxyctl.config.problems import escaped, shown
+from proxyctl.domain.split import hundredths
 
 LONGEST_PATH = 2048
 LARGEST_VALUE = 32 * 1024  # characters of one variable, label or word
+LONGEST_MATCH = 500  # nginx takes 4095 characters in one word, where a backslash that is matched counts four times
 
 DURATION = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)", re.ASCII)
 SIZE = re.compile(r"(0|[1-9][0-9]{0,8})([kmg]?)", re.ASCII)
@@ -39,6 +41,7 @@ _SITE = re.compile(r"https?://(?P<host>[a-z0-9.-]+)(?::[1-9][0-9]{0,4})?(?=/|$)"
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x23\x25-\x7e]*", re.ASCII)
 _COOKIE = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
+_COOKIE_VALUE = re.compile(r"[\x21\x23\x25-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+", re.ASCII)
 _REALM = re.compile(r"[\x20\x21\x23\x25-\x5b\x5d-\x7e]{1,100}", re.ASCII)
 _COMPOSE_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,3})?(?:us|ms|s|m|h))+", re.ASCII)
 _STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
@@ -221,6 +224,37 @@ def _header_value(value: Any, most: int) -> str:
     return text
 
 
+def matched_header_name(value: Any) -> str:
+    """Of a request."""
+    text = _header_name(value)
+    if "_" in text:
+        raise ValueError("nginx passes over headers with an underscore; write letters, digits and -, such as X-Canary")
+    return text
+
+
+def matched_header_value(value: Any) -> str:
+    """Just this; nginx takes away the spaces around a value."""
+    text = _header_value(value, LONGEST_MATCH)
+    if not text or text != text.strip(" "):
+        raise ValueError("no header has such a value; write it without spaces around it, and at least one character")
+    return text
+
+
+def cookie_name(value: Any) -> str:
+    text = line(value)
+    if not _COOKIE.fullmatch(text):
+        raise ValueError("not a cookie that nginx can name; write letters, digits and _, such as canary")
+    return text
+
+
+def cookie_value(value: Any) -> str:
+    text = line(value)
+    if len(text) > LONGEST_MATCH or not _COOKIE_VALUE.fullmatch(text):
+        wrong = f"not the value of a cookie; write 1 to {LONGEST_MATCH} printable ASCII characters"
+        raise ValueError(f'{wrong} without spaces and any of " $ , ; \\')
+    return text
+
+
 def realm(value: Any) -> str:
     """What a browser shows beside the fields for user and password."""
     text = line(value)
@@ -246,6 +280,13 @@ def method(value: Any) -> str:
     text = line(value)
     if text not in ("GET", "HEAD", "POST", "OPTIONS"):
         raise ValueError("write GET, HEAD, POST or OPTIONS")
+    return text
+
+
+def copied_method(value: Any) -> str:
+    text = line(value)
+    if text not in ("GET", "HEAD", "OPTIONS"):
+        raise ValueError("a copy does everything a second time; write GET, HEAD or OPTIONS")
     return text
 
 
@@ -280,6 +321,22 @@ def whole(least: int, most: int) -> Callable[[Any], int]:
         return value
 
     return read
+
+
+def share(value: Any) -> int:
+    """Hundredths of a percent, of `5`, `12.5` or `5%`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError("write a percentage from 0 to 100, such as 5 or 12.5")
+    try:
+        return hundredths(value.removesuffix("%").strip() if isinstance(value, str) else value)
+    except ValueError as error:
+        raise ValueError(f"{error}; write a percentage from 0 to 100, such as 5 or 12.5") from None
+
+
+def some_share(value: Any) -> int:
+    if not share(value):
+        raise ValueError("nothing would be copied; write more than 0, or leave the mirror out")
+    return share(value)
 
 
 def duration(least: str, most: str) -> Callable[[Any], float]:

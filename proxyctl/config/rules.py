@@ -100,6 +100,9 @@ def _of_reloads(file: ProjectFile) -> Iterator[Breach]:
         if service.sticky != "none":
             wrong = "with cutover: reload nothing keeps a client on its side; write none, or cutover: live under proxy"
             yield Breach(("services", name, "sticky"), wrong)
+        if service.strategy.matches or service.strategy.mirror:
+            wrong = "with cutover: reload no request is asked for; write no match, preview or mirror, or cutover: live"
+            yield Breach(("services", name, "strategy"), wrong)
 
 
 def _of_the_log(file: ProjectFile) -> Iterator[Breach]:
@@ -224,6 +227,10 @@ def _of_strategy(service: ServiceFile) -> Iterator[Breach]:
     canary = service.strategy.canary
     if canary is not None and service.port is None:
         yield Breach(("strategy",), "a service without a port has no traffic to share; write blue-green")
+    if service.port is None and (service.strategy.matches or service.strategy.mirror):
+        yield Breach(("strategy",), "a service without a port gets no requests; remove its rules")
+    if service.protocol == "grpc" and service.strategy.mirror:
+        yield Breach(("strategy", "canary", "mirror"), "calls of gRPC are POSTs, which are not copied; remove it")
     if canary and canary.sticky and "sticky" in service.model_fields_set and canary.sticky != service.sticky:
         yield Breach(("sticky",), f"strategy.canary.sticky says {canary.sticky}; keep one of the two")
 
@@ -233,7 +240,8 @@ def _of_routing(service: ServiceFile) -> Iterator[Breach]:
         for key in _ROUTED_ONLY:
             if key in service.model_fields_set:
                 yield Breach((key,), "only a routed service has this; write port, or remove it")
-    for host in _repeated((*(service.hosts or ()), *(host for _, host in _given_away(service)))):
+    own = (*(service.hosts or ()), *_preview_hosts(service))
+    for host in _repeated((*own, *(host for _, host in _given_away(service)))):
         yield Breach(("hosts",), f"{shown(host)} is listed twice; keep one")
     for index, redirect in enumerate(service.redirects or ()):
         for wrong in _of_redirect(redirect):
@@ -365,11 +373,19 @@ def _claimed(service: ServiceFile, at: Location) -> Iterator[tuple[str, Location
         yield CATCH_ALL, (*at, "hosts")
     for index, host in enumerate(service.hosts or ()):
         yield host, (*at, "hosts", index)
+    for host in _preview_hosts(service):
+        yield host, (*at, "strategy", "blue-green", "preview", "host")
+
+
+def _preview_hosts(service: ServiceFile) -> tuple[str, ...]:
+    return tuple(match.host for match in service.strategy.matches if match.host)
 
 
 def _of_aliases(services: Mapping[str, ServiceFile]) -> Iterator[Breach]:
     """A host that is sent elsewhere serves nothing else, for nobody."""
-    hosts = {host: name for name, service in services.items() for host in service.hosts or ()}
+    hosts = {
+        host: name for name, service in services.items() for host in (*(service.hosts or ()), *_preview_hosts(service))
+    }
     first: dict[str, str] = {}
     for name, service in services.items():
         for location, host in _given_away(service):

@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, Tag
 
-from proxyctl.config import fields, grammar
+from proxyctl.config import fields, grammar, matching
 from proxyctl.config.document import Location
 from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, forms, lasting, one_of, written
+from proxyctl.config.matching import Matches, MatchFile, MirrorFile, PreviewFile, match_of, mirror_of
 from proxyctl.domain.criteria import Criteria, OnInconclusive, Sensitivity
-from proxyctl.domain.model import Strategy
-from proxyctl.domain.split import WHOLE, hundredths
+from proxyctl.domain.model import Match, Mirror, Strategy
+from proxyctl.domain.split import WHOLE
 from proxyctl.domain.steps import Analysis, Approval, Hook, Pause, Step, Weight
 
 MOST_STEPS = 100
@@ -25,24 +26,14 @@ KINDS = ("weight", "pause", "analysis", "gate", "hook")
 _Wait = Annotated[float, lasting("1s", "168h")]
 
 
-def share(value: Any) -> int:
-    """Hundredths of a percent, of `5`, `12.5` or `5%`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError("write a percentage from 0 to 100, such as 5 or 12.5")
-    try:
-        return hundredths(value.removesuffix("%").strip() if isinstance(value, str) else value)
-    except ValueError as error:
-        raise ValueError(f"{error}; write a percentage from 0 to 100, such as 5 or 12.5") from None
-
-
-Share = Annotated[int, Read(share, {"type": ["number", "string"], "examples": [5, "12.5%"]})]
+Share = Annotated[int, Read(grammar.share, {"type": ["number", "string"], "examples": [5, "12.5%"]})]
 
 
 def rate(value: Any) -> float:
     """A part of all, of `1%` or `0.5%`."""
     if not isinstance(value, str) or not value.endswith("%"):
         raise ValueError("write a rate with its %, such as 1% or 0.5%")
-    found = share(value) / WHOLE
+    found = grammar.share(value) / WHOLE
     if not 0 < found < 1:
         raise ValueError("write a rate between 0% and 100%, such as 1%")
     return found
@@ -126,6 +117,8 @@ class CanaryFile(Strict):
     )
     sticky: Annotated[str, one_of("none", "cookie", "ip")] | None = written(None, "As beside strategy.")
     analysis: _AnyAnalysis = written({}, "By what nginx's log must say; off leaves it to probes and containers.")
+    match: Matches | None = written(None, "Requests that always go to the candidate. One of these rules is enough.")
+    mirror: MirrorFile | None = written(None, "Requests that the candidate gets a copy of.")
 
 
 class BlueGreenFile(Strict):
@@ -133,6 +126,7 @@ class BlueGreenFile(Strict):
 
     promote: Annotated[str, one_of("auto", "manual")] = written("auto", "manual: gated and warm, until told.")
     analysis: _AnyAnalysis = written({}, "By what nginx's log must say; off leaves it to probes and containers.")
+    preview: PreviewFile | None = written(None, "Requests that reach the candidate before it has traffic.")
 
 
 class StrategyFile(Strict):
@@ -157,6 +151,22 @@ class StrategyFile(Strict):
         if self.canary.steps is None:
             return tuple(Weight(share=share, dwell=None) for share in LADDER)
         return tuple(map(_step, self.canary.steps))
+
+    @property
+    def rules(self) -> Iterator[tuple[Location, MatchFile]]:
+        """Each with its place."""
+        if self.blue_green and self.blue_green.preview:
+            yield ("blue-green", "preview"), self.blue_green.preview
+        for at, match in enumerate((self.canary.match if self.canary else None) or ()):
+            yield ("canary", "match", at), match
+
+    @property
+    def matches(self) -> tuple[Match, ...]:
+        return tuple(match_of(rule) for _, rule in self.rules)
+
+    @property
+    def mirror(self) -> Mirror | None:
+        return mirror_of(self.canary.mirror) if self.canary and self.canary.mirror else None
 
 
 def _preset(value: Any) -> StrategyFile:
@@ -195,15 +205,17 @@ def breaches(file: StrategyFile) -> Iterator[tuple[Location, str]]:
         yield (), "write one of blue-green and canary"
     if file.canary and not file.canary.analysis and any(map(needs_analysis, file.steps)):
         yield ("canary", "analysis"), "off, and steps wait for it; give every weight a for, or remove it"
+    for where, rule in file.rules:
+        yield from ((where, wrong) for wrong in matching.breaches(rule))
     highest = 0
     for at, step in enumerate((file.canary.steps if file.canary else None) or ()):
         if not isinstance(step, StepFile):
             continue
-        where: Location = ("canary", "steps", at)
+        place: Location = ("canary", "steps", at)
         for wrong in _of_step(step):
-            yield where, wrong
+            yield place, wrong
         if step.weight is not None and step.weight < highest:
-            yield where, f"less than the {highest / 100:g} % before it; weights of a canary only grow"
+            yield place, f"less than the {highest / 100:g} % before it; weights of a canary only grow"
         highest = max(highest, step.weight or 0)
 
 

@@ -41,6 +41,7 @@ class Move(Record):
 
     split: Split | None
     cover: bool
+    preview: Colour | None = None  # whom rules reach, beside the split
 
 
 class RunHook(Record):

@@ -84,6 +84,7 @@ class SplitMoved(Record):
 
     split: Split | None
     cover: bool
+    preview: Colour | None = None
 
 
 class DwellStarted(Record):

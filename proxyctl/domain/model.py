@@ -153,6 +153,22 @@ class Redirect(Record):
     status: int = 308
 
 
+class Match(Record):
+    """Requests that always go to the candidate, whatever its share. All that is said must hold."""
+
+    headers: Pairs = ()  # a name that stands here twice may have either value
+    cookies: Pairs = ()  # the same
+    networks: tuple[str, ...] = ()  # one of which the client is in; empty: any
+    host: str = ""  # that is asked for; it belongs to the service. Empty: any
+
+
+class Mirror(Record):
+    """Requests that the candidate gets too, and whose answers nobody waits for."""
+
+    share: int  # hundredths of a percent
+    methods: tuple[str, ...] = ("GET", "HEAD")
+
+
 class Edge(Record):
     """How clients reach a service and nginx its replicas: what a service says and nginx must know."""
 
@@ -169,9 +185,22 @@ class Edge(Record):
     error_pages: Pages = ()
     balance: Balance | Hash = Balance.LEAST_CONN
     sticky: Sticky = Sticky.NONE
+    matches: tuple[Match, ...] = ()  # one of them is enough
+    mirror: Mirror | None = None
     timeouts: Timeouts = Timeouts()
     body_limit: int = 1 << 20  # bytes of a request body, 0: unlimited
     drain: Seconds = 30.0
+
+    @property
+    def previews(self) -> bool:
+        """Some requests reach a candidate that has no share of traffic."""
+        return bool(self.matches) or self.mirror is not None
+
+    @property
+    def preview_hosts(self) -> tuple[str, ...]:
+        """Those that only a match names."""
+        named = (match.host for match in self.matches if match.host and match.host not in self.hosts)
+        return tuple(dict.fromkeys(named))
 
 
 class Service(Edge):
@@ -290,7 +319,8 @@ class Route(Edge):
     @property
     def names(self) -> tuple[str, ...]:
         """Every host that clients may ask for, also those that only send them elsewhere."""
-        return (*self.hosts, *self.aliases, *(redirect.host for redirect in self.redirects if redirect.host))
+        elsewhere = (redirect.host for redirect in self.redirects if redirect.host)
+        return (*self.hosts, *self.preview_hosts, *self.aliases, *elsewhere)
 
     def slots(self, colour: Colour) -> tuple[str, ...]:
         return self.blue if colour is Colour.BLUE else self.green

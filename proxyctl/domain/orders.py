@@ -250,7 +250,8 @@ def carried_out(state: ServiceState, order: ev.Event) -> bool:
     """Whether the state shows that traffic is where this order to a running rollout wants it."""
     match order:
         case ev.AbortRequested():
-            arrived = same_traffic(state.split, safe_split(state)) and not state.unsure
+            left = state.preview is None and not state.unsure
+            arrived = left and same_traffic(state.split, safe_split(state))
             return state.phase in (Phase.ABORTING, Phase.IDLE) and arrived
         case ev.PlanChanged(plan=(Weight(share=share), Pause(), *_)) if state.candidate is not None:
             return state.phase is Phase.PAUSED and Split(state.candidate.colour, share).same_traffic(state.split)

@@ -220,7 +220,7 @@ def _settle(state: ServiceState) -> ServiceState:
 
 
 def _moved(state: ServiceState, event: ev.SplitMoved) -> ServiceState:
-    state = state.replace(split=event.split, cover=event.cover, unsure=False)
+    state = state.replace(split=event.split, cover=event.cover, preview=event.preview, unsure=False)
     if state.phase is not Phase.SHIFTING:
         return state
     step = _rollout(state).step
@@ -252,8 +252,8 @@ def _resumed(state: ServiceState) -> ServiceState:
 def _as_if_done(state: ServiceState) -> ServiceState:
     """An intent whose outcome is unknown counts as done, so that the way back undoes it."""
     match state.intent:
-        case do.Move(split=split, cover=cover):
-            return state.replace(split=split, cover=cover)
+        case do.Move(split=split, cover=cover, preview=preview):
+            return state.replace(split=split, cover=cover, preview=preview)
         case do.Publish(route=route, settings=settings):
             return state.replace(route=route, settings=settings)
         case do.Retire(colour=colour) if (placed := state.at(colour)) is not None:
@@ -330,15 +330,14 @@ def _starting(state: ServiceState) -> do.Command:
 
 def _make_room(state: ServiceState, occupant: Placement) -> do.Command:
     """Nobody may be covered by a release that is about to stop."""
-    if state.cover or state.unsure:
-        return do.Move(split=state.split, cover=False)
-    return do.Retire(release=occupant.release.id, colour=occupant.colour)
+    alone = _flags(state, state.split, cover=False)
+    return do.Retire(release=occupant.release.id, colour=occupant.colour) if _stand(state, alone) else alone
 
 
 def _gating(state: ServiceState) -> do.Command:
     candidate, live = _candidate(state), state.live
     if state.cover and not _coverable(state):  # it was restarted: it covers nobody until it passed again
-        return do.Move(split=state.split, cover=False)
+        return _flags(state, state.split, cover=False)
     if live is not None and live.in_doubt and _rollout(state).kind not in HASTY:
         return do.Regate(colour=live.colour, within=_patience(live))
     if candidate.gated_as_it_runs:
@@ -356,18 +355,18 @@ def _shifting(state: ServiceState) -> do.Command:
     step = _rollout(state).step
     if step is None:
         return do.EndPlan()
-    if isinstance(step, Hook):
-        return do.RunHook(name=step.name)
     if isinstance(step, Weight) and (step.dwell == 0 or not _reached(state, step)):
         return _move_on(state, step)
-    return _wait(state, step)
+    if state.preview != _previewed(state, state.split):  # a wait or a hook may be what the preview is for
+        return _flags(state, state.split, cover=_coverable(state))
+    return do.RunHook(name=step.name) if isinstance(step, Hook) else _wait(state, step)
 
 
 def _move_on(state: ServiceState, step: Weight) -> do.Command:
     cover = _coverable(state)
     if cover and not state.cover:  # up before the move: a request in flight keeps the pool that it chose
-        return do.Move(split=state.split, cover=True)
-    return do.Move(split=Split(_rollout(state).colour, step.share), cover=cover)
+        return _flags(state, state.split, cover=True)
+    return _flags(state, Split(_rollout(state).colour, step.share), cover=cover)
 
 
 def _wait(state: ServiceState, step: Step) -> do.Command:
@@ -409,18 +408,17 @@ def _promoting(state: ServiceState) -> do.Command:
         return do.AdoptPolicy(colour=candidate.colour)
     live = state.live
     if state.cover and live is not None and not live.gated_as_it_runs:  # as a standby it covers nobody
-        return do.Move(split=state.split, cover=False)
+        return _flags(state, state.split, cover=False)
     return do.Promote()
 
 
 def _aborting(state: ServiceState) -> do.Command:
     """Traffic first, then the candidate, then the route: each only if it is not where it was."""
     rollout = _rollout(state)
-    safe = safe_split(state)
     doomed = state.candidate if rollout.fresh and state.candidate and state.arriving is None else None
-    cover = state.cover and doomed is None and _coverable(state)
-    if state.unsure or not same_traffic(state.split, safe) or state.cover != cover:
-        return do.Move(split=safe, cover=cover)
+    safe = _flags(state, safe_split(state), cover=state.cover and doomed is None and _coverable(state))
+    if not _stand(state, safe):
+        return safe
     if doomed is not None:
         return do.Retire(release=doomed.release.id, colour=doomed.colour)
     if state.route != rollout.before:
@@ -429,9 +427,9 @@ def _aborting(state: ServiceState) -> do.Command:
 
 
 def _idle(state: ServiceState) -> do.Command | None:
-    cover = _coverable(state)
-    if state.unsure or state.cover != cover:
-        return do.Move(split=state.split, cover=cover)
+    rest = _flags(state, state.split, cover=_coverable(state))
+    if not _stand(state, rest):
+        return rest
     for placed in (state.live, state.standby):
         if placed is not None and placed.in_doubt:
             return do.Vet(colour=placed.colour, within=placed.release.service.health.deadline)
@@ -471,6 +469,26 @@ def safe_split(state: ServiceState) -> Split | None:
     """Where traffic is safe: the live release. Before the first promotion that is nobody."""
     live = state.live
     return None if live is None else Split.all_to(live.colour)
+
+
+def _flags(state: ServiceState, split: Split | None, cover: bool) -> do.Move:
+    """This split and cover, and the preview that goes with them."""
+    return do.Move(split=split, cover=cover, preview=_previewed(state, split))
+
+
+def _stand(state: ServiceState, flags: do.Move) -> bool:
+    """Whether the workers are known to go by them already."""
+    there = same_traffic(state.split, flags.split)
+    return there and not state.unsure and (state.cover, state.preview) == (flags.cover, flags.preview)
+
+
+def _previewed(state: ServiceState, split: Split | None) -> Colour | None:
+    """Rules lead to a candidate that passed its gate, as long as the live release has traffic too."""
+    candidate = state.candidate
+    if split is None or candidate is None or state.phase not in GATED or not candidate.gated_as_it_runs:
+        return None
+    asked = state.route is not None and state.route.previews
+    return candidate.colour if asked and split.sole is not candidate.colour else None
 
 
 def _coverable(state: ServiceState) -> bool:

@@ -109,6 +109,7 @@ class ServiceState(Record):
     phase: Phase = Phase.IDLE
     split: Split | None = None  # None: nothing serves
     cover: bool = False
+    preview: Colour | None = None  # the colour that matches and mirrors reach
     unsure: bool = False  # a move was begun and never observed: the flags may say the old or the new split
     route: Route | None = None  # as published
     settings: ProxySettings | None = None  # as published with it

@@ -64,8 +64,10 @@ def sentence(event: ev.Event) -> str:
             return f"{colour} did not pass its gate again after a restart: {reason}"
         case ev.StepFailed(reason=reason):
             return f"failed: {reason}"
-        case ev.SplitMoved(split=split, cover=cover):
-            return f"live: {split or 'nobody serves'}{', each colour covers the other' if cover else ''}"
+        case ev.SplitMoved(split=split, cover=cover, preview=preview):
+            covered = ", each colour covers the other" if cover else ""
+            previewed = f", rules lead to {preview}" if preview else ""
+            return f"live: {split or 'nobody serves'}{covered}{previewed}"
         case ev.DwellStarted():
             return "the candidate has its share, and is watched"
         case ev.StepHeld():

@@ -158,6 +158,7 @@ def _service_json(view: ServiceView) -> dict[str, Any]:
         "phase": state.phase.value,
         "split": {colour.value: view.split.percent(colour) if view.split else 0.0 for colour in Colour},
         "cover": state.cover,
+        "preview": state.preview.value if state.preview else None,
         "releases": [_release_json(release) for release in view.releases],
         "rollout": _rollout_json(state),
         "trouble": state.trouble,

@@ -14,10 +14,9 @@ from proxyctl.domain import events as ev
 from proxyctl.domain import orders
 from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.domain.rollout import decide
-from proxyctl.domain.split import Split
 from proxyctl.domain.state import Phase, ServiceState
 from proxyctl.engine.runner import Hands, Runner
-from proxyctl.engine.traffic import restarts
+from proxyctl.engine.traffic import flags_of, restarts
 from proxyctl.errors import Conflict, Locked, NginxUnavailable, StateUnusable
 from proxyctl.ports import Clock, Inspector, Lock, Locks, Processes, Splits, Store
 
@@ -153,19 +152,18 @@ class Steering:
         """Flags moved by somebody else's hand go back to what was journaled."""
         if state.rollout is not None or state.route is None or state.phase is not Phase.IDLE:
             return
-        if self._flags_said(state) != (state.split, state.cover):
-            try:
-                await self._hands(0)[do.Move](state, do.Move(split=state.split, cover=state.cover))
-            except NginxUnavailable:
-                return  # nginx reads the flags when it starts
+        if self._flags_agree(state):
+            return
+        with suppress(NginxUnavailable):  # nginx reads the flags when it starts
+            journaled = do.Move(split=state.split, cover=state.cover, preview=state.preview)
+            await self._hands(0)[do.Move](state, journaled)
 
-    def _flags_said(self, state: ServiceState) -> tuple[Split | None, bool] | None:
-        """None where they cannot be believed."""
+    def _flags_agree(self, state: ServiceState) -> bool:
+        """They can be believed, and say what was journaled."""
         try:
-            flags = self._splits.read(state.service)
+            return self._splits.read(state.service) == flags_of(state)
         except StateUnusable:
-            return None
-        return (flags.split, flags.cover) if flags else (None, False)
+            return False
 
     def _leave_rest(self, state: ServiceState, lock: Lock) -> None:
         match decide(state):

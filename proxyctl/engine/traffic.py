@@ -79,9 +79,8 @@ class TrafficHands:
 
     async def _move(self, state: ServiceState, command: do.Move) -> Facts:
         if state.route is not None:
-            flags = None if command.split is None else Flags(split=command.split, cover=command.cover)
-            await self._splits.move(state.service, flags)
-        return [ev.SplitMoved(split=command.split, cover=command.cover)]
+            await self._splits.move(state.service, flags_of(command))
+        return [ev.SplitMoved(split=command.split, cover=command.cover, preview=command.preview)]
 
     async def _begin(self, _state: ServiceState, command: do.Begin) -> Facts:
         now = moment(self._clock)
@@ -104,6 +103,11 @@ class TrafficHands:
 
     async def _close(self, _state: ServiceState, command: do.Close) -> Facts:
         return [ev.RolloutEnded(outcome=command.outcome, reason=command.reason)]
+
+
+def flags_of(said: do.Move | ServiceState) -> Flags | None:
+    """What the flag files are to say; None: nobody serves."""
+    return None if said.split is None else Flags(split=said.split, cover=said.cover, preview=said.preview)
 
 
 def placement(state: ServiceState, colour: Colour) -> Placement:

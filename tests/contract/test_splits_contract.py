@@ -8,7 +8,7 @@ import pytest
 
 from proxyctl.adapters.memory import MemorySplits, MemoryWorld
 from proxyctl.adapters.nginx.reloaded import ReloadedSplits
-from proxyctl.domain.model import Cutover, ServiceName
+from proxyctl.domain.model import Cutover, Match, ServiceName
 from proxyctl.errors import NginxUnavailable
 from proxyctl.ports import Flags, Splits
 from tests.nginx_bed import BLUE, GREEN, IN_A_CONTAINER, WEB, a_bed, all_to, share
@@ -23,6 +23,9 @@ EVERY_KIND = [
     share(BLUE, "99.99"),
     share(GREEN, 0),
     share(GREEN, 100),
+    share(GREEN, 0, preview=GREEN),
+    share(GREEN, "0.5", cover=False, preview=GREEN),
+    share(BLUE, 25, preview=GREEN),
 ]
 
 
@@ -35,7 +38,7 @@ async def splits(request: pytest.FixtureRequest) -> AsyncIterator[Splits]:
         yield MemorySplits(MemoryWorld())
         return
     async with a_bed() as bed:
-        routes = bed.route(service=API, path="/api"), bed.route()
+        routes = bed.route(service=API, path="/api"), bed.route(matches=(Match(headers=(("X-Canary", "yes"),)),))
         await bed.publish(bed.topology(*routes, cutover=request.param))
         yield bed.splits
 

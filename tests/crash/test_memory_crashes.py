@@ -11,7 +11,7 @@ import pytest
 from proxyctl.adapters.memory import MemoryInspector
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
-from proxyctl.domain.model import ServiceName
+from proxyctl.domain.model import Match, Mirror, ServiceName
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.engine.steering import Steering
@@ -67,6 +67,8 @@ def broken(arena: Arena) -> list[str]:
     flags = arena.world.flags.get(WEB)
     if arena.state.phase is Phase.IDLE and (flags is not None and flags.cover) != arena.state.cover:
         found.append("7: the journal and the flags differ about the cover")
+    if arena.state.phase is Phase.IDLE and flags is not None and flags.preview is not None:
+        found.append("1: rules lead to a release, and no rollout runs")
     return found
 
 
@@ -114,6 +116,19 @@ async def canary_shrinks(arena: Arena) -> ServiceState:
     return await arena.order(lambda s: orders.change_plan(s, plan.at(0), SIGNED))
 
 
+async def previewed_and_aborted(arena: Arena) -> ServiceState:
+    arena.edge = {"matches": (Match(host="preview.example.com"),)}
+    await arena.deploy("app:2", Kind.STAGE, plan.hold())
+    return await arena.order(lambda s: orders.abort(s, Outcome.ABORTED, SIGNED))
+
+
+async def previewed_and_promoted(arena: Arena) -> ServiceState:
+    arena.edge = {"mirror": Mirror(share=1000)}
+    await arena.deploy("app:2", Kind.STAGE, plan.hold())
+    await arena.order(lambda s: orders.change_plan(s, plan.at(500), SIGNED))
+    return await arena.order(lambda s: orders.change_plan(s, plan.blue_green(1.0), SIGNED))
+
+
 async def deploy_over_a_restarted_release(arena: Arena) -> ServiceState:
     restart_live(arena)
     return await arena.deploy("app:2")
@@ -148,6 +163,8 @@ STORIES: tuple[Story, ...] = (
     standby_ends,
     canary_grows,
     canary_shrinks,
+    previewed_and_aborted,
+    previewed_and_promoted,
     deploy_over_a_restarted_release,
     rollback_from_a_restarted_release,
     canary_beside_a_restarted_release,

@@ -28,6 +28,8 @@ from proxyctl.domain.model import (
     HashKey,
     HeaderLimits,
     Logged,
+    Match,
+    Mirror,
     Mode,
     Protocol,
     ProxySettings,
@@ -125,6 +127,27 @@ ENCRYPTED = a_topology(
     a_route("web", upstream_tls=UpstreamTls(verify=False), apart=Apart(colour=Colour.GREEN, tls=None)),
     https=("127.0.0.1:18443",),
 )
+RULED = a_topology(
+    a_route("api", path="/api", strip_path=True, mirror=Mirror(share=10_000, methods=("GET", "HEAD", "OPTIONS"))),
+    a_route(
+        "calls",
+        path="/calls",
+        tls=CERTIFIED,
+        protocol=Protocol.GRPC,
+        balance=Hash(key=HashKey.ADDRESS),
+        matches=(Match(headers=(("x-tenant", "big"),)),),
+    ),
+    a_route("old-ways", hosts=SHOP[:1], balance=Balance.IP_HASH, matches=(Match(host="preview.shop.example.com"),)),
+    a_route(
+        matches=(
+            Match(headers=(("X-Canary", "yes"), ("X-Canary", 'say "\\"'), ("X-Team", "a.b")), cookies=(("who", "me"),)),
+            Match(cookies=(("canary", "1"), ("canary", "2"))),
+            Match(networks=("10.0.0.0/8", "fd00::/8"), host="next.shop.example.com"),
+        ),
+        mirror=Mirror(share=1234),
+    ),
+    https=("127.0.0.1:18443",),
+)
 DEALT = a_topology(
     a_route(
         "api", path="/api", strip_path=True, balance=Hash(key=HashKey.COOKIE, name="cart"), green=("172.30.0.6:80",)
@@ -178,6 +201,8 @@ CASES = {
     "balanced": BALANCED,
     "balanced-mainline": BALANCED,
     "redirected": REDIRECTED,
+    "ruled": RULED,
+    "ruled-mainline": RULED,
     "reload": DEALT,
     "reload-mainline": DEALT,
     "encrypted": ENCRYPTED,
@@ -190,7 +215,9 @@ CASES = {
     "long-names": a_topology(a_route(hosts=tuple(f"{'a' * 63}.{'b' * 63}.{n}.example.com" for n in range(3)))),
 }
 
-KNOWN = dict.fromkeys(("mainline", "https-mainline", "balanced-mainline", "reload-mainline"), frozenset(Directive))
+KNOWN = dict.fromkeys(
+    ("mainline", "https-mainline", "balanced-mainline", "reload-mainline", "ruled-mainline"), frozenset(Directive)
+)
 
 
 @pytest.fixture

@@ -103,6 +103,17 @@ def test_a_release_stopped_while_it_may_cover_is_found(journal: Journal) -> None
     assert broken_journal(covered) == ["8: 42 stops web-2 while it may cover the other colour"]
 
 
+def test_a_release_stopped_while_rules_lead_to_it_is_found(journal: Journal) -> None:
+    previewed = bent(journal, last(journal, ev.SplitMoved), preview=Colour.GREEN)
+    assert broken_journal(previewed) == ["8: 42 stops web-2 while rules lead to it"]
+
+
+def test_rules_that_lead_to_a_colour_where_nothing_stands_are_found(journal: Journal) -> None:
+    first_move = next(n for n, entry in enumerate(journal) if isinstance(entry.event, ev.SplitMoved))
+    found = broken_journal(bent(journal, first_move, preview=Colour.GREEN))
+    assert found == [f"1: {first_move + 1} sends traffic to green of web, that passed no gate"]
+
+
 @pytest.mark.parametrize("cut", [3, -1])
 def test_connections_cut_before_the_drain_deadline_are_found(journal: Journal, cut: int) -> None:
     hasty = bent(journal, last(journal, ev.Retired), cut=cut)

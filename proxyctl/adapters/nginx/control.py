@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from proxyctl.adapters.nginx.flags import NOBODY
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.errors import NginxUnavailable
@@ -96,24 +97,37 @@ class Control:
         b1, b2 = divmod(bucket, 100)
         return (await self._ask(f"/split/{service}?b1={b1:02d}&b2={b2:02d}")).body
 
+    async def matched_pool(self, service: ServiceName) -> str:
+        """The pool that a request goes to that a rule of the service matches, as a worker decides it for users."""
+        answer = await self._answer(target := f"/preview/{service}")
+        if answer.status == 404:  # no service has a rule
+            return NOBODY
+        return self._known(answer, target).body
+
     async def split(self, service: ServiceName) -> str:
         """As a worker was told it with its configuration."""
         return (await self._ask(f"/split/{service}")).body
 
     async def _ask(self, target: str) -> Answer:
+        return self._known(await self._answer(target), target)
+
+    async def _answer(self, target: str) -> Answer:
         address = self._address or address_in_force(self._places)
         try:
             async with asyncio.timeout(PATIENCE):
-                answer = await _exchange(address, f"GET {address.prefix}{target} HTTP/1.0\r\n\r\n")
+                return await _exchange(address, f"GET {address.prefix}{target} HTTP/1.0\r\n\r\n")
         except OSError as error:
             reason = str(error) or f"no answer in {PATIENCE:g} s"
             raise NginxUnavailable(
                 f"nginx does not answer on its control server {address.listen}: {reason}",
                 next_step="proxyctl proxy status",
             ) from error
+
+    def _known(self, answer: Answer, target: str) -> Answer:
         if answer.status != 200:
+            listen = address_in_force(self._places).listen
             raise NginxUnavailable(
-                f"what answers on {address.listen} is not the nginx of this project: {answer.status} to {target}",
+                f"what answers on {listen} is not the nginx of this project: {answer.status} to {target}",
                 next_step="proxyctl proxy status",
             )
         return answer

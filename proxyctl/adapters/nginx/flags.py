@@ -6,8 +6,9 @@ A flag is an empty file. Its name says which pool serves which requests, and one
     all.green_cover      the same, and blue stands in when green cannot be reached
     blue.07              whole percent 07 of 00..99 (the first bucket) goes to blue
     green_cover.12.33    hundredth 33 of the one mixed percent 12 (the second bucket) goes to green
+    preview.green        what a rule of the service matches goes to green, whatever its bucket
 
-Every request matches exactly one flag of a folder, so whichever flag nginx finds is the whole answer.
+Every request that no rule matches has exactly one flag of a folder, so whichever flag nginx finds is the whole answer.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from proxyctl.ports import Flags
 
 COVER = "_cover"
 COVERED_END = "-cover"
+PREVIEW = "-preview-"  # then the colour
 CLOSING_END = "-closing"
 LOGGED = "logged"  # the flag, in a service's folder, that its requests are logged: where they are not always
 CLOSING = "closing"  # the flag, beside the services' folders, that connections are to be closed
@@ -50,15 +52,22 @@ IN_SPLIT = tuple(
     for buckets in ("{b1}", "{b1}.{b2}")
     for name in pools
 )
+# Of requests that a rule matches, before all others: of those alone, so that nobody else pays for them.
+PREVIEWED = tuple(Question(f"preview.{name}", name) for name in COVERED + PLAIN)
 # One move between two questions can make a request miss every flag, so it asks again, of the new folder. To miss each
 # time it would have to be overtaken each time. Then, and where there is no flag at all, nothing serves.
 ROUNDS = 6
 
 
 def flag_names(flags: Flags | None, closing: bool = False) -> frozenset[str]:
-    """Every file of the folder that says this: one, or at most 199."""
+    """Every file of the folder that says this: one, or at most 199; and one for a preview."""
     if flags is None:
         return frozenset()
+    preview = {f"preview.{matched_pool(flags)}"} if flags.preview else set()
+    return _split_names(flags, closing) | preview
+
+
+def _split_names(flags: Flags, closing: bool) -> frozenset[str]:
     sole = flags.split.sole
     if sole is not None and not closing:
         return frozenset({f"all.{pool(sole, flags.cover)}"})
@@ -74,10 +83,11 @@ def _owner(flags: Flags, bucket: int) -> str:
 
 
 def folder_name(flags: Flags | None, closing: bool = False) -> str:
-    """`green-00500-cover`: the lead, its share in hundredths of a percent, and the cover."""
+    """`green-00500-cover-preview-green`: the lead, its share in hundredths of a percent, the cover and the preview."""
     if flags is None:
         return NOBODY
-    ends = (COVERED_END if flags.cover else "") + (CLOSING_END if closing else "")
+    preview = f"{PREVIEW}{flags.preview}" if flags.preview else ""
+    ends = (COVERED_END if flags.cover else "") + preview + (CLOSING_END if closing else "")
     return f"{flags.split.lead}-{flags.split.lead_share:05d}{ends}"
 
 
@@ -85,11 +95,14 @@ def parse_folder_name(name: str) -> Flags | None:
     """The inverse of folder_name(). Raises ValueError for a name that it never gives."""
     if name == NOBODY:
         return None
-    lead, _, share = name.removesuffix(CLOSING_END).removesuffix(COVERED_END).partition("-")
-    closing = is_closing(name)
-    cover = name.removesuffix(CLOSING_END).endswith(COVERED_END)
-    flags = Flags(split=Split(Colour(lead), int(share)), cover=cover)
-    if folder_name(flags, closing) != name:
+    said, _, preview = name.removesuffix(CLOSING_END).partition(PREVIEW)
+    lead, _, share = said.removesuffix(COVERED_END).partition("-")
+    flags = Flags(
+        split=Split(Colour(lead), int(share)),
+        cover=said.endswith(COVERED_END),
+        preview=Colour(preview) if preview else None,
+    )
+    if folder_name(flags, is_closing(name)) != name:
         raise ValueError(f"{name!r} names no split")
     return flags
 
@@ -108,3 +121,8 @@ def telling_buckets(flags: Flags | None) -> tuple[int, ...]:
 
 def expected_pool(flags: Flags | None, bucket: int) -> str:
     return _owner(flags, bucket) if flags else NOBODY
+
+
+def matched_pool(flags: Flags | None) -> str:
+    """Where a request goes that a rule matches; NOBODY: by its bucket, like any other."""
+    return pool(flags.preview, flags.cover) if flags and flags.preview else NOBODY

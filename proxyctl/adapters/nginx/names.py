@@ -15,7 +15,10 @@ SHARES = "splits.json"  # in a generation that tells nginx who gets traffic
 TLS_FOLDER = "tls"
 AUTH_FOLDER = "auth"
 ERRORS_FOLDER = "errors"
-SPLIT = "-"  # why a request went to its colour, in the log: its place in the split, and no rule
+# Why a request went to its colour, in the log.
+SPLIT = "-"  # its place in the split, and no rule
+MATCH = "match"
+MIRROR = "mirror"  # it is a copy
 
 
 def include_line(places: Places) -> str:
@@ -81,6 +84,10 @@ def read_late(name: str) -> bool:
 
 def log_format(prefix: str, service: ServiceName) -> str:
     return f"{prefix}_{service}"
+
+
+def mirror_format(prefix: str, service: ServiceName) -> str:
+    return f"{log_format(prefix, service)}_mirror"
 
 
 def cookie_name(project: str) -> str:

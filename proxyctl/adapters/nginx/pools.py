@@ -17,6 +17,8 @@ from proxyctl.adapters.nginx.names import UpstreamFiles, upstream_tls_files, ups
 from proxyctl.adapters.nginx.tokens import plain
 from proxyctl.domain.model import Colour, Protocol, Route, UpstreamTls
 
+MIRRORED_TO = (424, 425)  # of blue and green; no client sees them
+
 
 class Page(NamedTuple):
     status: int
@@ -35,6 +37,17 @@ class Apart(NamedTuple):
     """The colour that is asked by TLS of its own."""
 
     location: str
+    tls: list[Trusted]
+    answer: Trusted
+
+
+class Copy(NamedTuple):
+    """Where the copy of a request goes that is mirrored to this colour."""
+
+    colour: str
+    location: str  # of the requests that are copied
+    uri: str  # of their copies; no client can ask for it
+    status: int  # with which nginx sends a request to the first
     tls: list[Trusted]
     answer: Trusted
 
@@ -94,6 +107,32 @@ def plain_pools(route: Route, pools: str, beside: Trusted) -> list[PlainPool]:
     return [
         PlainPool(colour, _address(route, pools, colour, colour), _tls_of(route, colour, beside)) for colour in Colour
     ]
+
+
+# --- mirrors -----------------------------------------------------------------------------------------------------
+
+
+def copies(route: Route, pools: str, beside: Trusted) -> list[Copy]:
+    """A copy names its pool literally: what it sets, it would set for the request that clients wait for."""
+    return [
+        Copy(
+            colour=colour,
+            location=f"@px_{plain(route.service)}_mirrored_{colour}",
+            uri=f"/.proxyctl/{route.service}/mirror/{colour}",
+            status=status,
+            tls=_tls_of(route, colour, beside),
+            answer=_copying(route, pools, colour),
+        )
+        for colour, status in zip(Colour, MIRRORED_TO, strict=True)
+    ]
+
+
+def _copying(route: Route, pools: str, colour: Colour) -> Trusted:
+    """With the address that the request had: as the client wrote it, or as it is without its path."""
+    to = _address(route, pools, colour, colour)
+    if not route.strip_path:
+        return Trusted(f"proxy_pass {to}$request_uri;")
+    return Trusted(f"rewrite ^ $px_uri; {_stripping(route)}proxy_pass {to};")
 
 
 # --- cover without backup servers --------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ LOG_LEVELS = ("info", "notice", "warn", "error", "crit", "alert", "emerg")
 UPSTREAM_FILES = (upstream_tls_files, upstream_tls_files_before)
 NEEDED = ("pid", "error_log", "working_directory")  # nginx has defaults for them, and those are not ours
 
-_TARGET = re.compile(r"(?:http|grpc)(s?)://([A-Za-z0-9._-]+)(?:/.*)?", re.ASCII | re.DOTALL)
+_TARGET = re.compile(r"(?:http|grpc)(s?)://([A-Za-z0-9._-]+)(?:/.*|\$request_uri)?", re.ASCII | re.DOTALL)
 
 
 class Refusal(NamedTuple):
@@ -396,6 +396,11 @@ def _answers_by_flags(topology: Topology, places: Places, control: Address) -> I
         name = flag.format(b1="$arg_b1", b2="$arg_b2")
         yield (split, ("if", "(-f", f"{folder}/{name})")), ("return", "200", pool)
     yield (split,), ("return", "200", NOBODY)
+    if any(route.previews for route in topology.routes):
+        preview = ("location", "~", f"^{control.prefix}/preview/(?<px_service>[a-z0-9-]+)$")
+        for flag, pool in flags.PREVIEWED:
+            yield (preview, ("if", "(-f", f"{folder}/{flag})")), ("return", "200", pool)
+        yield (preview,), ("return", "200", NOBODY)
 
 
 def _answers_of_pools(topology: Topology, control: Address) -> Iterator[Answer]:

@@ -22,12 +22,16 @@ from proxyctl.adapters.nginx.control import Address
 from proxyctl.adapters.nginx.dealing import DEALT, Member, dealt
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
 from proxyctl.adapters.nginx.listens import parse
+from proxyctl.adapters.nginx.matches import Condition, conditions, matched, mirrored, sampled
 from proxyctl.adapters.nginx.names import (
+    MATCH,
+    MIRROR,
     SPLIT,
     cookie_name,
     error_page,
     files_from,
     log_format,
+    mirror_format,
     password_file,
     pools_prefix,
     seen_from,
@@ -36,12 +40,14 @@ from proxyctl.adapters.nginx.names import (
 )
 from proxyctl.adapters.nginx.pools import (
     Apart,
+    Copy,
     Page,
     PlainPool,
     StandIn,
     answer,
     answers,
     apart,
+    copies,
     cover,
     plain_pools,
     stand_ins,
@@ -69,6 +75,7 @@ from proxyctl.domain.model import (
 from proxyctl.ports import Flags
 
 ALT_SVC_AGE = 86400  # seconds for which a browser may remember that HTTP/3 is spoken
+EVERY_REQUEST = Trusted("$connection/$connection_requests/$msec")  # unique; $request_id costs five times as much
 SALTS = 4  # a fixed number: each one costs variables that nginx makes room for in every request
 NAME_OVERHEAD = 18  # bytes that a name takes in nginx's hash beside its own
 LEAST_BUCKET = 128
@@ -86,12 +93,13 @@ def render(
 ) -> str:
     """For an nginx that knows these directives. `shares`: of cutover reload. `templates`: others than ours. Raises
     Unprintable (tokens.py)."""
+    settings = topology.settings
     services = {
-        route.service: _service(route, shares.get(route.service), topology, places) for route in topology.routes
+        route.service: _service(_asked(route, settings), shares.get(route.service), topology, places)
+        for route in topology.routes
     }
     px = variables_prefix(topology)
     http2 = "" if Directive.HTTP2 in known else " http2"
-    settings = topology.settings
     values = {
         "number": number,
         "project": topology.project,
@@ -115,7 +123,9 @@ def render(
         "waits": Directive.KEEPALIVE_MIN_TIMEOUT in known,
         "closing": f"{seen_from(settings, places)}{flags.CLOSING}",
         "last_round": "." * (flags.ROUNDS - 1),
-        "log_formats": [LogFormat(px), *(LogFormat(log_format(px, name), name) for name in services)],
+        "log_formats": [LogFormat(px), *(each for view in services.values() for each in view.log_formats)],
+        "by_split": SPLIT,
+        "by_match": MATCH,
         "stood_in": any(view.stand_ins for view in services.values()),
         "buckets": _buckets(topology, px),
         "percents": _percents(),
@@ -204,7 +214,12 @@ class ServiceView(NamedTuple):
     body_limit: int
     sets_cookie: bool
     log_format: str
+    log_formats: list[LogFormat]
     logged: str
+    conditions: list[Condition]
+    matched: Trusted | None
+    mirror: MirrorView | None
+    previewed: list[Question]
     upstreams: list[Upstream]
     colours: list[PlainPool]
 
@@ -215,10 +230,22 @@ class Bucket(NamedTuple):
     key: Trusted
 
 
+class MirrorView(NamedTuple):
+    mirrored: Trusted
+    sampled: Trusted
+    key: Trusted
+    percent: str
+    methods: tuple[str, ...]
+    log_format: str
+    copies: list[Copy]
+    statuses: Mapping[str, int]  # for each pool of a preview, the one that sends a request to be copied
+    keeps_uri: bool  # for its copies: they have another
+
+
 class LogFormat(NamedTuple):
     name: str
     service: str = "-"
-    reason: str = SPLIT  # why a request went where it went
+    reason: str | Trusted = SPLIT  # why a request went where it went
 
 
 class ControlView(NamedTuple):
@@ -226,6 +253,7 @@ class ControlView(NamedTuple):
     prefix: Trusted
     folder: Trusted
     questions: list[Question]
+    previewed: list[Question]  # none where no service has a rule
     nobody: str
 
 
@@ -251,6 +279,11 @@ class Hashes(NamedTuple):
 
 
 # --- services ----------------------------------------------------------------------------------------------------
+
+
+def _asked(route: Route, settings: ProxySettings) -> Route:
+    """Rules are asked for at every request, like the flags."""
+    return route if settings.cutover is Cutover.LIVE else route.replace(matches=(), mirror=None)
 
 
 def _service(route: Route, told: Flags | None, topology: Topology, places: Places) -> ServiceView:
@@ -279,6 +312,11 @@ def _service(route: Route, told: Flags | None, topology: Topology, places: Place
         body_limit=route.body_limit,
         sets_cookie=route.sticky is Sticky.COOKIE,
         log_format=log_format(px, route.service),
+        log_formats=list(_log_formats(route, px)),
+        conditions=conditions(route, px),
+        matched=matched(route, px),
+        mirror=_mirror(route, px, pools, beside),
+        previewed=_questions(flags.PREVIEWED) if route.previews else [],
         logged=f"{seen_from(topology.settings, places)}{route.service}/{flags.LOGGED}",
         upstreams=list(_upstreams(route, told, topology)),
         colours=plain_pools(route, pools, beside),
@@ -319,6 +357,30 @@ def _headers(route: Route, settings: ProxySettings) -> Iterator[Header]:
         yield Header("Alt-Svc", quoted(f'h3=":{parse(settings.https[0]).port}"; ma={ALT_SVC_AGE}'))
     for name, value in route.response_headers:
         yield Header(name, quoted(value))
+
+
+def _log_formats(route: Route, px: str) -> Iterator[LogFormat]:
+    by_rule = Trusted(f"${px}_reason") if route.matches else SPLIT
+    yield LogFormat(log_format(px, route.service), route.service, by_rule)
+    if route.mirror:
+        yield LogFormat(mirror_format(px, route.service), route.service, MIRROR)
+
+
+def _mirror(route: Route, px: str, pools: str, beside: Trusted) -> MirrorView | None:
+    if route.mirror is None:
+        return None
+    copied = copies(route, pools, beside)
+    return MirrorView(
+        mirrored=mirrored(route, px),
+        sampled=sampled(route, px),
+        key=EVERY_REQUEST,
+        percent=f"{route.mirror.share / 100:.2f}%",
+        methods=route.mirror.methods,
+        log_format=mirror_format(px, route.service),
+        copies=copied,
+        statuses={name: copy.status for names in (PLAIN, COVERED) for name, copy in zip(names, copied, strict=True)},
+        keeps_uri=route.strip_path,
+    )
 
 
 def _way(route: Route, told: Flags | None, pools: str, pages: Iterable[Page]) -> Trusted:
@@ -368,6 +430,7 @@ def _control(topology: Topology, places: Places, address: Address) -> ControlVie
         prefix=_found(address.prefix),
         folder=_found(seen_from(topology.settings, places)) + Trusted(f"${{px_service}}/{SPLIT_IN_FORCE}"),
         questions=_questions(flags.AT_REST + flags.IN_SPLIT, "$arg_b1", "$arg_b2"),
+        previewed=_questions(flags.PREVIEWED) if any(route.previews for route in topology.routes) else [],
         nobody=NOBODY,
     )
 
@@ -397,7 +460,7 @@ def _percents() -> list[Trusted]:
 def _key(sticky: Sticky, px: str) -> Trusted:
     match sticky:
         case Sticky.NONE:
-            return Trusted("$connection/$connection_requests/$msec")  # unique; $request_id costs five times as much
+            return EVERY_REQUEST
         case Sticky.COOKIE:
             return Trusted(f"${px}_cookie_key")
         case Sticky.IP:

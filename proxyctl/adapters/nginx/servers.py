@@ -109,7 +109,7 @@ def _sites(routes: tuple[Route, ...]) -> list[Site]:
     rest = tuple(route for route in routes if not route.hosts)
     by_host: dict[str, list[Route]] = {}
     for route in routes:
-        for host in route.hosts:
+        for host in (*route.hosts, *route.preview_hosts):
             by_host.setdefault(host, []).append(route)
     named: dict[tuple[ServiceName, ...], Site] = {}
     for host, own in sorted(by_host.items()):

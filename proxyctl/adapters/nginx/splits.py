@@ -22,6 +22,7 @@ from proxyctl.adapters.nginx.flags import (
     flag_names,
     folder_name,
     is_closing,
+    matched_pool,
     parse_folder_name,
     telling_buckets,
 )
@@ -60,9 +61,19 @@ class NginxSplits:
         return flags
 
     async def move(self, service: ServiceName, flags: Flags | None) -> None:
+        previewed = self._previews(service)
         with told_in_words(self._places.root), repointing(self._places, service):
             point(self._places, service, flags)
         await self._see(service, flags)
+        if previewed or (flags and flags.preview):
+            await self._see_preview(service, flags)
+
+    def _previews(self, service: ServiceName) -> bool:
+        """As the name of the folder in force says."""
+        with suppress(OSError, ValueError):
+            flags = parse_folder_name(str((self._splits / service / SPLIT_IN_FORCE).readlink()))
+            return flags is not None and flags.preview is not None
+        return False
 
     def logged(self, service: ServiceName) -> AbstractContextManager[None]:
         return logged(self._places, service)
@@ -73,6 +84,13 @@ class NginxSplits:
             seen, expected = await self._control.pool(service, bucket), expected_pool(flags, bucket)
             if seen != expected:
                 raise await self._not_seen(service, f"bucket {bucket:04d} goes to {seen} instead of {expected}", seen)
+
+    async def _see_preview(self, service: ServiceName, flags: Flags | None) -> None:
+        """After the split was seen."""
+        seen, expected = await self._control.matched_pool(service), matched_pool(flags)
+        if seen != expected:
+            what = f"what a rule matches goes to {seen} instead of {expected}"
+            raise await self._not_seen(service, what, expected_pool(flags, 0))
 
     async def _not_seen(self, service: ServiceName, what: str, seen: str) -> SplitNotSeen:
         folder = self._splits / service / SPLIT_IN_FORCE

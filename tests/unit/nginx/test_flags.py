@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from proxyctl.adapters.nginx.flags import (
     AT_REST,
     IN_SPLIT,
+    PREVIEWED,
     expected_pool,
     flag_names,
     folder_name,
+    matched_pool,
     parse_folder_name,
     telling_buckets,
 )
@@ -20,7 +22,12 @@ from proxyctl.domain.split import WHOLE, Split
 from proxyctl.ports import Flags
 
 SPLITS = st.builds(Split, st.sampled_from(Colour), st.integers(0, WHOLE))
-FLAGS = st.builds(lambda split, cover: Flags(split=split, cover=cover), SPLITS, st.booleans())
+FLAGS = st.builds(
+    lambda split, cover, preview: Flags(split=split, cover=cover, preview=preview),
+    SPLITS,
+    st.booleans(),
+    st.none() | st.sampled_from(Colour),
+)
 ASKED = AT_REST + (IN_SPLIT + AT_REST) * 2  # all that a request asks which one move overtakes
 BUCKETS = st.integers(0, WHOLE - 1)
 
@@ -48,8 +55,21 @@ def test_while_clients_are_let_go_each_bucket_finds_its_owner_and_only_in_the_se
 
 
 @given(FLAGS)
-def test_a_folder_never_holds_more_than_199_flags(flags: Flags) -> None:
-    assert 1 <= len(flag_names(flags)) <= 199
+def test_a_folder_never_holds_more_than_199_flags_and_one_for_a_preview(flags: Flags) -> None:
+    assert 1 <= len(flag_names(flags)) - bool(flags.preview) <= 199
+
+
+@given(FLAGS, st.booleans())
+def test_what_a_rule_matches_finds_the_pool_of_the_preview_or_nothing(flags: Flags, closing: bool) -> None:
+    names = flag_names(flags, closing)
+    found = [pool for flag, pool in PREVIEWED if flag in names]
+    assert found == ([matched_pool(flags)] if flags.preview else [])
+
+
+@given(FLAGS)
+def test_a_preview_changes_nothing_for_what_no_rule_matches(flags: Flags) -> None:
+    without = flag_names(flags.replace(preview=None))
+    assert without == {name for name in flag_names(flags) if not name.startswith("preview.")}
 
 
 @given(st.none() | FLAGS)
@@ -58,7 +78,11 @@ def test_a_folder_name_says_its_flags(flags: Flags | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "red-00500", "green-500", "green-00500-", "green-00500-covers", "green-10001", "x"]
+    "name",
+    [
+        *("", "red-00500", "green-500", "green-00500-", "green-00500-covers", "green-10001", "x"),
+        *("green-00500-preview-", "green-00500-preview-red", "green-00500-preview-green-cover"),
+    ],
 )
 def test_a_name_that_says_no_split_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -22,7 +22,7 @@ from proxyctl.adapters.nginx.readback import refusals
 from proxyctl.adapters.nginx.render import nginx_time, render
 from proxyctl.adapters.places import Places
 from proxyctl.config import grammar
-from proxyctl.domain.model import Timeouts, Tls, Topology
+from proxyctl.domain.model import Match, Mirror, Timeouts, Tls, Topology
 from tests.golden.test_golden import STATE, a_route, a_topology
 
 CASES = int(os.environ.get("PROXYCTL_CASES", "1000"))
@@ -39,6 +39,14 @@ def never(_value: str) -> bool:
     return False
 
 
+def as_it_is(value: str) -> str:
+    return value
+
+
+def as_a_variable(value: str) -> str:
+    return value.lower().replace("-", "_")
+
+
 class Field(NamedTuple):
     """A place that a value can come in by."""
 
@@ -47,6 +55,7 @@ class Field(NamedTuple):
     lawful: st.SearchStrategy[str]  # what the validator takes, more or less
     state: Callable[[str], Path] = no_state
     means_more: Callable[[str], bool] = never  # to us, not to nginx
+    spelled: Callable[[str], str] = as_it_is  # in a word
 
 
 def matching(pattern: str) -> st.SearchStrategy[str]:
@@ -62,6 +71,12 @@ def a_folder(value: str) -> str:
 
 NAMES = matching(r"[a-z][a-z0-9-]*")
 HOSTS = matching(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
+
+
+def ruled(match: Match) -> Topology:
+    return a_topology(a_route(matches=(match,)))
+
+
 ADDRESSES = st.ip_addresses(v=4).map(lambda ip: f"{ip}:8080") | st.ip_addresses(v=6).map(lambda ip: f"[{ip}]:8080")
 FIELDS = {
     "service": Field(
@@ -100,6 +115,36 @@ FIELDS = {
     "address": Field(lambda value: a_topology(a_route(blue=(value,))), grammar.listen, ADDRESSES),
     "network": Field(
         lambda value: a_topology(a_route(), trusted=(value,)), grammar.network, st.ip_addresses().map(str)
+    ),
+    "header name of a match": Field(
+        lambda value: ruled(Match(headers=((value, "x"),))),
+        grammar.matched_header_name,
+        matching(grammar.HEADER_NAME.pattern),
+        means_more=lambda value: len(value) < 3,  # the small letters of its stand-in are in other words, too
+        spelled=as_a_variable,
+    ),
+    "header value of a match": Field(
+        lambda value: ruled(Match(headers=(("X-A", value),))),
+        grammar.matched_header_value,
+        st.text(st.characters(codec="ascii"), max_size=40),
+        spelled=re.escape,
+    ),
+    "cookie name of a match": Field(
+        lambda value: ruled(Match(cookies=((value, "x"),))), grammar.cookie_name, matching("[A-Za-z0-9_]+")
+    ),
+    "cookie value of a match": Field(
+        lambda value: ruled(Match(cookies=(("a", value),))),
+        grammar.cookie_value,
+        st.text(st.characters(codec="ascii"), max_size=40),
+        spelled=re.escape,
+    ),
+    "network of a match": Field(
+        lambda value: ruled(Match(networks=(value,))), grammar.network, st.ip_addresses().map(str)
+    ),
+    "method of a mirror": Field(
+        lambda value: a_topology(a_route(mirror=Mirror(share=1, methods=(value,)))),
+        grammar.copied_method,
+        st.sampled_from(["GET", "HEAD", "OPTIONS"]),
     ),
     "user": Field(
         lambda value: a_topology(a_route(), user=value), grammar.user, matching(r"[a-z0-9_.-]+(:[a-z0-9_.-]+)?")
@@ -157,7 +202,8 @@ def test_any_value_comes_back_as_one_word_or_is_refused(name: str, data: st.Data
     except ValueError:
         return
     harmless = stand_in(value)
-    assert found == [tuple(word.replace(harmless, value) for word in line) for line in said_of(name, harmless)]
+    stood, stands = field.spelled(harmless), field.spelled(value)
+    assert found == [tuple(word.replace(stood, stands) for word in line) for line in said_of(name, harmless)]
 
 
 @pytest.mark.timeout(1200)
