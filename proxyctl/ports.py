@@ -7,13 +7,14 @@ raises `OutcomeUnknown` (or the error named) when it passes. Every effect is ide
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from proxyctl.domain.model import (
     Colour,
     Incarnation,
+    ProxySettings,
     Release,
     Replica,
     Route,
@@ -258,7 +259,8 @@ class Ended(Record):
 
 class NginxProgram(Protocol):
     """The nginx of `proxy.mode`: its program, and how a master of it comes to be. Raises NginxUnavailable when there is
-    no such program, when it hangs, and for what this mode leaves to the user."""
+    no such program, when it hangs, and for what this mode leaves to the user; OutcomeUnknown for an effect that is
+    late."""
 
     async def run(self, *arguments: str, sees: Path | None = None) -> Ended:
         """The program with these arguments, to its end. It can read and write the folder `sees`, as far as its user
@@ -277,6 +279,23 @@ class NginxProgram(Protocol):
         """Returns when the master has its ports, or has given up."""
         ...
 
+    async def fetch(self, progress: Callable[[str], None]) -> None:
+        """The program is on this host; where it had to be brought there, `progress` was told."""
+        ...
+
+    def renewed(self) -> NginxProgram:
+        """As it is installed now, where another one may run."""
+        ...
+
+    async def start_beside(self, old: int, config: Path, error_log: Path) -> Ended:
+        """A second master comes to be beside the one with this pid, on the same ports."""
+        ...
+
+    async def keep(self, master: int) -> None:
+        """The master with this pid, seen to serve, is the one in force: from now on it is asked, and it alone is
+        started again after a death and a reboot, where this mode sees to that."""
+        ...
+
     async def let_end(self) -> None:
         """Nobody starts the master again once it ends."""
         ...
@@ -287,6 +306,11 @@ class NginxProgram(Protocol):
 
 
 class Proxy(Protocol):
+    async def fetch(self, settings: ProxySettings, progress: Callable[[str], None]) -> None:
+        """The nginx that these settings name is on this host; `progress` is told while it comes. Raises
+        NginxUnavailable."""
+        ...
+
     async def start(self) -> ProxyStatus:
         """nginx with what `current` names, observed; running already is done. Raises NginxUnavailable."""
         ...
@@ -305,9 +329,9 @@ class Proxy(Protocol):
         """What is current, with certificates as their files are now; nothing changed is done. Raises like publish()."""
         ...
 
-    async def upgrade(self, claim: Callable[[], int]) -> None:
-        """The program as it is on disk now takes the place of the one that runs, and no request is lost. Raises
-        NginxUnavailable; then the one that ran serves on. Raises like publish() too."""
+    async def upgrade(self, settings: ProxySettings, claim: Callable[[], int], progress: Callable[[str], None]) -> None:
+        """The program as it is on disk now, or the image that the settings name, takes the place of the one that runs,
+        and no request is lost. Raises NginxUnavailable; then one of them serves on. Raises like publish() too."""
         ...
 
     async def rotate_logs(self, limit: int) -> list[str]:
@@ -354,6 +378,11 @@ class Splits(Protocol):
         say. Raises SplitNotSeen with the first refused path component, NginxUnavailable when nothing answers."""
         ...
 
+    def logged(self, service: ServiceName) -> AbstractContextManager[None]:
+        """While it lasts, requests of the service are logged where only those of rollouts are. Never raises: a disk
+        that takes no flag hinders no rollout."""
+        ...
+
 
 class Reading(Record):
     """What was read of the log since a position."""
@@ -369,8 +398,8 @@ class Reading(Record):
 class AccessLog(Protocol):
     """nginx's log of requests, counted. It follows the log's own times, and files however they are rotated."""
 
-    async def end(self) -> Position:
-        """Behind what is written now."""
+    async def since(self, at: float) -> Position:
+        """Where the log of this unix time begins, or as far back as can soon be read. Raises StateUnusable."""
         ...
 
     async def read(self, since: Position, route: Route) -> Reading:

@@ -39,6 +39,7 @@ from proxyctl.ports import Endpoint, ProbeResult
 if TYPE_CHECKING:
     from proxyctl.adapters.docker.calls import EngineCalls
     from proxyctl.adapters.docker.runtime import DockerRuntime
+    from proxyctl.adapters.nginx.access_log import NginxAccessLog
     from proxyctl.adapters.nginx.proxy import NginxProxy
     from proxyctl.adapters.nginx.reloaded import Wishes
     from proxyctl.config.load import Project
@@ -126,6 +127,7 @@ class Workshop:
             store=self.store,
             locks=self.locks,
             clock=self.clock,
+            splits=self.splits,
             inspector=self.inspector,
             hands=self.all_hands,
             bus=self.bus,
@@ -207,6 +209,12 @@ class Workshop:
             runtime=self.runtime, network=network, store=store, project=self.name, settings=self.config.settings
         )
 
+    @cached_property
+    def access_log(self) -> NginxAccessLog:
+        from proxyctl.adapters.nginx.access_log import NginxAccessLog
+
+        return NginxAccessLog(self.places, self.name)
+
     def all_hands(self, fence: int) -> Hands:
         from proxyctl.engine.replicas import ReplicaHands
 
@@ -220,6 +228,7 @@ class Workshop:
             clock=self.clock,
             bus=self.bus,
             fence=fence,
+            log=self.access_log,
         )
         return self.light_hands(fence) | replicas.hands()
 

@@ -64,7 +64,8 @@ class AtPauseError(Exception):
 class Arena:
     """The engine on in-memory adapters. A crash is a BaseException that a hook raises."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: ProxySettings = ProxySettings()) -> None:  # noqa: B008 - it is frozen
+        self.settings = settings
         self.world = MemoryWorld()
         self.store = MemoryStore()
         self.locks = MemoryLocks()
@@ -127,7 +128,7 @@ class Arena:
             network=self.runtime.network,
             store=self.store,
             project="shop",
-            settings=ProxySettings(),
+            settings=self.settings,
         )
         release = await opening.release(service, self.state, 1.0, "config", lambda line: None)
         return await opening.fresh(kind, steps or plan.blue_green(service.bake), release, self.state, SIGNED)

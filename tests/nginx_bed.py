@@ -120,6 +120,9 @@ class Bed:
         async with self.turn:
             await self.proxy.shift(wishes(), self.claim)
 
+    async def upgrade(self, **settings: object) -> None:
+        await self.proxy.upgrade(self.settings.replace(**settings), self.claim, print)
+
     async def serve(self, address: str, name: str) -> None:
         await self.run(address, Application(name))
 
@@ -218,6 +221,7 @@ async def a_bed(binary: str = DEBIAN) -> AsyncIterator[Bed]:
     bed = Bed(root, binary)
     try:
         if binary == SOMEBODY_ELSES:
+            bed.places.create()
             bed.config.write_text(USERS_NGINX.format(root=root, current=bed.places.current, port=bed.own_site))
             await bed.start_users_nginx()
         yield bed

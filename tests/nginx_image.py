@@ -15,7 +15,7 @@ from proxyctl.demo.images import linked
 REPOSITORY = "proxyctl-test-nginx"
 USERS = {
     "etc/passwd": b"root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/sh\n",
-    "etc/group": b"root:x:0:\nnogroup:x:65534:\n",
+    "etc/group": b"root:x:0:\nusers:x:100:\nnogroup:x:65534:\n",
 }
 
 

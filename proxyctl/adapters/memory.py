@@ -7,8 +7,8 @@ hand: `world.kill("shop-web-2-1")`, `world.sick.add(image)`, `world.engine_hangs
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 
 from proxyctl.domain.container import Container, Hook
@@ -17,6 +17,7 @@ from proxyctl.domain.model import (
     Colour,
     HealthCheck,
     Incarnation,
+    ProxySettings,
     Release,
     Replica,
     Route,
@@ -68,9 +69,11 @@ class MemoryWorld:
         self.refused_hosts: set[str] = set()  # a topology with this host is refused by nginx
         self.engine_hangs = False
         self.nginx_down = False
+        self.old_workers_end = 0.0  # when
         self.published: list[tuple[int, Topology]] = []
         self.flags: dict[ServiceName, Flags] = {}
         self.moves: list[tuple[ServiceName, Flags | None]] = []
+        self.logged: set[ServiceName] = set()
         self._lives = count(1)
 
     def run(self, name: str, address: str, image: str, service: ServiceName) -> ReplicaState:
@@ -206,6 +209,9 @@ class MemoryProxy:
     def __init__(self, world: MemoryWorld) -> None:
         self._world = world
 
+    async def fetch(self, settings: ProxySettings, progress: Callable[[str], None]) -> None:
+        """It is here."""
+
     async def start(self) -> ProxyStatus:
         self._world.nginx_down = False
         return await self.status()
@@ -228,7 +234,7 @@ class MemoryProxy:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
         return self._world.published[-1][0]
 
-    async def upgrade(self, claim: Callable[[], int]) -> None:
+    async def upgrade(self, settings: ProxySettings, claim: Callable[[], int], progress: Callable[[str], None]) -> None:
         """There is one program only."""
 
     async def rotate_logs(self, limit: int) -> list[str]:
@@ -248,7 +254,8 @@ class MemoryProxy:
         down = self._world.nginx_down
         state = ProxyState.STOPPED if down or number is None else ProxyState.RUNNING
         observed = None if down else number
-        return ProxyStatus(state=state, version="0", pid=None, generation=number, observed=observed, draining=0)
+        draining = int(self._world.time < self._world.old_workers_end)
+        return ProxyStatus(state=state, version="0", pid=None, generation=number, observed=observed, draining=draining)
 
     def endpoint(self, route: Route, colour: Colour) -> Endpoint:
         return Endpoint(replica=f"nginx {colour}", socket="memory", prefix=f"/upstream/{route.service}/{colour}")
@@ -268,6 +275,12 @@ class MemorySplits:
         self._world.moves.append((service, flags))
         if self._world.nginx_down:
             raise NginxUnavailable("nginx does not answer", next_step="proxyctl proxy start")
+
+    @contextmanager
+    def logged(self, service: ServiceName) -> Iterator[None]:
+        self._world.logged.add(service)
+        yield
+        self._world.logged.discard(service)
 
 
 class MemoryStore:

@@ -99,7 +99,13 @@ class Places:
         return self.private / "nginx"
 
     @property
+    def rooms(self) -> Path:
+        """A folder for each container of nginx, which stands for `nginx` in it: two never share a socket."""
+        return self.private / "rooms"
+
+    @property
     def control_socket(self) -> Path:
+        """Where the nginx in force listens for us; for one in a container, a link into its room."""
         return self.nginx / "control.sock"
 
     @property
@@ -125,7 +131,7 @@ class Places:
         make_folder(self.nginx_logs, PASSED_MODE)
         for log in (self.access_log, self.error_log):
             make_log(log)
-        for folder in (self.private, self.locks, self.run, self.logs, self.nginx):
+        for folder in (self.private, self.locks, self.run, self.logs, self.nginx, self.rooms):
             make_folder(folder, PRIVATE_MODE)
 
 

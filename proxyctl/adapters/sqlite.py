@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proxyctl.adapters.durable import told_in_words
 from proxyctl.domain.codec import decode, encode
 from proxyctl.domain.events import Event
 from proxyctl.domain.model import Colour, ServiceName
@@ -281,7 +282,7 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
 def _create(db: sqlite3.Connection, path: Path) -> None:
     """Two processes may come here at once: the second finds the work done. SQLite itself does not wait for its turn to
     change the journal mode."""
-    with path.with_name(f"{path.name}.creating").open("a") as turn:
+    with told_in_words(path.parent), path.with_name(f"{path.name}.creating").open("a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("BEGIN IMMEDIATE")

@@ -110,6 +110,7 @@ async def _nginx_problems(shop: Workshop) -> list[str]:
             routes.append(_as_written(service, shop.store.load(service.name).route))
     topology = Topology(project=shop.name, settings=shop.config.settings, routes=tuple(sorted(routes, key=_name)))
     try:
+        await shop.proxy.fetch(topology.settings, lambda line: say(f"  {line}"))
         return [f"nginx: {words}" for words in await shop.proxy.check(topology)]
     except ProxyctlError as error:
         return [f"nginx: {error}; {error.next_step}"]
@@ -202,6 +203,7 @@ async def _diff(shop: Workshop, known: ServiceState, route: Route | None) -> str
         return ""
     others = (s.route for s in map(shop.store.load, shop.known_services()) if s.service != known.service)
     routes = sorted([r for r in others if r is not None] + [route], key=_name)
+    await shop.proxy.fetch(shop.config.settings, lambda line: say(f"  {line}"))
     return await shop.proxy.diff(Topology(project=shop.name, settings=shop.config.settings, routes=tuple(routes)))
 
 

@@ -42,6 +42,8 @@ def start(project: ProjectOptions, as_json: bool) -> None:
 
     async def work() -> None:
         async with workshop(*project) as shop, shop.locks.publishing():
+            if known := shop.proxy.topology():
+                await shop.proxy.fetch(known.settings, say)
             _show(await shop.proxy.start(), as_json)
 
     asyncio.run(work())
@@ -87,16 +89,18 @@ def reload(project: ProjectOptions, as_json: bool) -> None:
 def upgrade(project: ProjectOptions, as_json: bool) -> None:
     """Have the nginx that is installed now take over from the one that runs. No request is lost.
 
-    After its package was upgraded; where it fails, the one that ran serves on.
+    After its package was upgraded; with mode: container, after proxy.image was changed or its tag pulled anew. Where it
+    fails, the one that ran serves on.
 
     \b
     Example:
       apt-get install nginx-light && proxyctl proxy upgrade
+      docker pull nginx:stable && proxyctl proxy upgrade
     """
 
     async def work() -> None:
         async with workshop(*project) as shop, shop.locks.publishing():
-            await shop.proxy.upgrade(shop.store.claim_generation)
+            await shop.proxy.upgrade(shop.config.settings, shop.store.claim_generation, say)
             _show(await shop.proxy.status(), as_json)
 
     asyncio.run(work())

@@ -99,7 +99,7 @@ def failure(story: list[Entry], known: ServiceState) -> ProxyctlError | None:
                 outcome, reason = entry.event.outcome, entry.event.reason
     if outcome in (None, Outcome.PROMOTED):
         return None
-    what = f"{outcome}: {reason or 'no reason given'}"
+    what = reason if reason.startswith(outcome.replace("-", " ")) else f"{outcome}: {reason or 'no reason given'}"
     if outcome in (Outcome.ABORTED, Outcome.SUPERSEDED):
         return Aborted(what, serving=serving, detail=detail, next_step=f"proxyctl history {known.service}")
     kind = GateFailed if gate else RolloutFailed

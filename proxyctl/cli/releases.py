@@ -191,19 +191,20 @@ async def _open_and_follow(shop: Workshop, asked: Asked, release: Release) -> Se
     known = shop.store.load(name)
     steps = asked.plan_of(release.service, known)
     opened = await shop.opening.fresh(asked.kind, steps, release, known, signed)
-    await _refuse_what_nginx_refuses(shop, known, opened.rollout)
+    await _refuse_what_nginx_refuses(shop, known, opened.rollout, asked.output.quiet)
     before = shop.store.last_seq()
     shop.steering.open(name, lambda known: opened, asked.kind.value)
     return await follow(shop, name, opened.rollout.id, before, asked.output.quiet)
 
 
-async def _refuse_what_nginx_refuses(shop: Workshop, known: ServiceState, rollout: Rollout) -> None:
+async def _refuse_what_nginx_refuses(shop: Workshop, known: ServiceState, rollout: Rollout, quiet: bool) -> None:
     """Before anything leaves its place: nginx is asked only where it has to learn something."""
     if rollout.route is None or (rollout.route, rollout.settings) == (known.route, known.settings):
         return
     others = [s.route for s in map(shop.store.load, shop.known_services()) if s.route and s.service != known.service]
     routes = tuple(sorted([*others, rollout.route], key=lambda route: route.service))
     topology = Topology(project=shop.name, settings=rollout.settings, routes=routes)
+    await shop.proxy.fetch(rollout.settings, lambda line: say(f"  {line}", quiet))
     objections = await shop.proxy.check(topology, known.service)
     if objections:
         raise PublishRefused(

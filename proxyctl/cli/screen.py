@@ -15,7 +15,7 @@ from proxyctl.cli.options import say
 from proxyctl.domain import events as ev
 from proxyctl.domain.model import Colour
 from proxyctl.domain.state import Phase, Placement, ServiceState
-from proxyctl.domain.ticks import Drained, Probed, Tick, Waiting, Watched
+from proxyctl.domain.ticks import Drained, Judged, Probed, Tick, Waiting, Watched
 from proxyctl.engine.history import intent, sentence
 from proxyctl.ports import Entry
 
@@ -90,11 +90,12 @@ class Picture(Lines):
         self._drawn = 0.0
         self._probes: dict[str, Probed] = {}
         self._now: Watched | Drained | Waiting | None = None
+        self._judged: Judged | None = None
         self._gate_opened: float | None = None
 
     def line(self, entry: Entry) -> None:
         if not isinstance(entry.event, ev.Intended):
-            self._now = None
+            self._now, self._judged = None, None
             self._gate_opened = time.monotonic() if isinstance(entry.event, ev.ReplicasStarted) else None
         super().line(entry)
 
@@ -106,6 +107,8 @@ class Picture(Lines):
     def tick(self, tick: Tick) -> None:
         if isinstance(tick, Probed):
             self._probes[tick.replica] = tick
+        elif isinstance(tick, Judged):
+            self._judged = tick
         else:
             self._now = tick
 
@@ -138,6 +141,8 @@ class Picture(Lines):
             yield self._clock_row("gate", elapsed, known.candidate.release.service.health.deadline)
         if self._now is not None:
             yield self._now_row(self._now)
+        if self._judged is not None:
+            yield Text(f"  analysis        {self._judged.sentence}")
 
     def _release_rows(self, known: ServiceState, placed: Placement) -> Iterator[Text]:
         from rich.text import Text

@@ -11,9 +11,16 @@ from proxyctl.cli.options import Output, ProjectOptions, output_options, print_j
 from proxyctl.cli.releases import Asked, by_strategy, deploy_each
 from proxyctl.cli.traffic import recovered
 from proxyctl.domain import orders
+from proxyctl.domain.model import Mode
 from proxyctl.domain.state import Kind
 from proxyctl.errors import Locked
 from proxyctl.wiring import workshop
+
+AT_BOOT = {
+    Mode.PROCESS: "nginx starts with the machine, and its logs begin anew",
+    Mode.CONTAINER: "Docker starts nginx with the machine; what a reboot interrupted is mended, and logs begin anew",
+    Mode.INCLUDE: "starting your nginx is left to you; what a reboot interrupted is mended, and logs begin anew",
+}
 
 
 @click.command()
@@ -22,7 +29,9 @@ from proxyctl.wiring import workshop
 @project_options
 @output_options
 def setup(no_boot: bool, reason: str, project: ProjectOptions, output: Output) -> None:
-    """Deploy every service that is not live yet, and have nginx start with the machine. May be repeated.
+    """Deploy every service that is not live yet, and have nginx serve again after a reboot. May be repeated.
+
+    With mode: include nginx is yours, and so is its start.
 
     \b
     Example:
@@ -34,7 +43,7 @@ def setup(no_boot: bool, reason: str, project: ProjectOptions, output: Output) -
         async with workshop(*project) as shop:
             if not no_boot:
                 written = ", ".join(map(str, shop.start_at_boot()))
-                say(f"nginx starts with the machine, and its logs begin anew: {written}", output.quiet)
+                say(f"{AT_BOOT[shop.config.settings.mode]}: {written}", output.quiet)
             known = {service.name: shop.store.load(service.name) for service in shop.config.services}
             for state in filter(lambda state: state.live, known.values()):
                 say(f"live already: {orders.serving(state)}", output.quiet)

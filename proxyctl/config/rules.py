@@ -56,7 +56,9 @@ def _breaches(file: ProjectFile, definitions: Mapping[str, Definition], findings
     yield from _of_the_users_nginx(file)
     yield from _of_reloads(file)
     yield from _of_trust(file)
+    yield from _of_http3(file)
     yield from _of_header_limits(file)
+    yield from _of_the_log(file)
     services = {name: _routed(service, ("services", name), findings) for name, service in file.services.items()}
     for name, service in services.items():
         for breach in _of_service(service, definitions.get(name)):
@@ -103,10 +105,30 @@ def _of_reloads(file: ProjectFile) -> Iterator[Breach]:
             yield Breach(("services", name, "strategy"), wrong)
 
 
+def _of_the_log(file: ProjectFile) -> Iterator[Breach]:
+    if file.proxy.log != "off":
+        return
+    for name, service in file.services.items():
+        if service.strategy.analysis and any(map(strategy.needs_analysis, service.strategy.steps)):
+            wrong = "its steps wait for the analysis, and proxy.log is off; give every weight a for, or have a log"
+            yield Breach(("services", name, "strategy"), wrong)
+
+
 def _of_trust(file: ProjectFile) -> Iterator[Breach]:
     if file.proxy.proxy_protocol and not file.proxy.trusted:
         wrong = "nobody is believed on who the client is; write trusted, the networks of your balancer"
         yield Breach(("proxy", "proxy_protocol"), wrong)
+
+
+def _of_http3(file: ProjectFile) -> Iterator[Breach]:
+    if not file.proxy.http3:
+        return
+    if file.proxy.mode == "include":
+        yield Breach(("proxy", "http3"), "with mode: include the ports are your own nginx's; write mode: process")
+    if file.proxy.proxy_protocol:
+        yield Breach(("proxy", "http3"), "a balancer of connections passes no HTTP/3 on; take out http3")
+    if not any(service.tls for service in file.services.values()):
+        yield Breach(("proxy", "http3"), "no service has tls, which HTTP/3 is made of; write tls for one")
 
 
 def _of_header_limits(file: ProjectFile) -> Iterator[Breach]:

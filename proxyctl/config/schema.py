@@ -242,6 +242,9 @@ class ProxyFile(Strict):
     )
     http: fields.Listens = written(80, "A port, or a list of ports and addresses.")
     https: fields.Listens = written(443, "The same for services with tls.")
+    http3: fields.Truth = written(
+        False, description="HTTP/3 beside HTTP/2 for services with tls, where nginx was built with it."
+    )
     trusted: Annotated[tuple[fields.Network, ...], Field(max_length=256)] = written(
         (), "Who is believed on who the client is, by X-Forwarded-For or the PROXY protocol."
     )

@@ -14,6 +14,7 @@ from proxyctl.config import fields, grammar, matching
 from proxyctl.config.document import Location
 from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, forms, lasting, one_of, written
 from proxyctl.config.matching import Matches, MatchFile, MirrorFile, PreviewFile, match_of, mirror_of
+from proxyctl.domain.criteria import Criteria, OnInconclusive, Sensitivity
 from proxyctl.domain.model import Match, Mirror, Strategy
 from proxyctl.domain.split import WHOLE
 from proxyctl.domain.steps import Analysis, Approval, Hook, Pause, Step, Weight
@@ -26,6 +27,19 @@ _Wait = Annotated[float, lasting("1s", "168h")]
 
 
 Share = Annotated[int, Read(grammar.share, {"type": ["number", "string"], "examples": [5, "12.5%"]})]
+
+
+def rate(value: Any) -> float:
+    """A part of all, of `1%` or `0.5%`."""
+    if not isinstance(value, str) or not value.endswith("%"):
+        raise ValueError("write a rate with its %, such as 1% or 0.5%")
+    found = grammar.share(value) / WHOLE
+    if not 0 < found < 1:
+        raise ValueError("write a rate between 0% and 100%, such as 1%")
+    return found
+
+
+Rate = Annotated[float, Read(rate, {"type": "string", "examples": ["1%", "0.5%"]})]
 
 
 class StepFile(Strict):
@@ -54,6 +68,47 @@ _AnyStep = Annotated[
 ]
 
 
+class AnalysisFile(Strict):
+    """By what nginx's log must say of a candidate."""
+
+    max_error_rate: Rate | None = written(
+        None, "More bad answers than this take it back, whatever the live release does."
+    )
+    sensitivity: Annotated[str, one_of("low", "normal", "high")] = written(
+        "normal", "How often one that is as good as the live release is taken back: 0.1 %, 1 % or 5 % of rollouts."
+    )
+    deadline: Annotated[float, lasting("10s", "168h")] = written("10m", "For the analysis of one step.")
+    on_inconclusive: Annotated[str, one_of("hold", "promote", "rollback")] = written("hold", "At that deadline.")
+    bake: Annotated[float, lasting("1s", "24h")] = written(
+        "60s", "A step that the analysis ends lasts at least so long."
+    )
+    latency: fields.Truth = written(True, description="Slow answers are judged as well.")
+    margin: Rate | None = written(None, "To be proven at every step; else by how much traffic the next one gives.")
+
+    @property
+    def criteria(self) -> Criteria:
+        return Criteria(
+            max_error_rate=self.max_error_rate,
+            sensitivity=Sensitivity(self.sensitivity),
+            deadline=self.deadline,
+            on_inconclusive=OnInconclusive(self.on_inconclusive),
+            bake=self.bake,
+            latency=self.latency,
+            margin=self.margin,
+        )
+
+
+def _off(value: Any) -> None:
+    if value not in ("off", False):  # YAML 1.1 reads off as false
+        raise ValueError("write a mapping such as {sensitivity: high}, or the word off")
+
+
+_AnyAnalysis = Annotated[
+    Annotated[AnalysisFile, Tag(MAPPED)] | Annotated[None, Read(_off, {"const": "off"}), Tag(ALONE)],
+    forms("a mapping such as {sensitivity: high}, or the word off"),
+]
+
+
 class CanaryFile(Strict):
     """Share by share."""
 
@@ -61,6 +116,7 @@ class CanaryFile(Strict):
         None, "One after the other; 100 % comes last by itself. Left out: 5, 25 and 50 %, as the analysis passes."
     )
     sticky: Annotated[str, one_of("none", "cookie", "ip")] | None = written(None, "As beside strategy.")
+    analysis: _AnyAnalysis = written({}, "By what nginx's log must say; off leaves it to probes and containers.")
     match: Matches | None = written(None, "Requests that always go to the candidate. One of these rules is enough.")
     mirror: MirrorFile | None = written(None, "Requests that the candidate gets a copy of.")
 
@@ -69,6 +125,7 @@ class BlueGreenFile(Strict):
     """All traffic at once."""
 
     promote: Annotated[str, one_of("auto", "manual")] = written("auto", "manual: gated and warm, until told.")
+    analysis: _AnyAnalysis = written({}, "By what nginx's log must say; off leaves it to probes and containers.")
     preview: PreviewFile | None = written(None, "Requests that reach the candidate before it has traffic.")
 
 
@@ -79,6 +136,11 @@ class StrategyFile(Strict):
     @property
     def kind(self) -> Strategy:
         return Strategy.CANARY if self.canary is not None else Strategy.BLUE_GREEN
+
+    @property
+    def analysis(self) -> Criteria | None:
+        own = self.canary or self.blue_green or BlueGreenFile()
+        return own.analysis.criteria if own.analysis else None
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -132,10 +194,17 @@ def _step(file: StepFile | Pause | Analysis) -> Step:
 # --- what its keys mean together ---------------------------------------------------------------------------------
 
 
+def needs_analysis(step: Step) -> bool:
+    """Whether nothing else ends its wait."""
+    return step == Analysis() or (isinstance(step, Weight) and step.dwell is None)
+
+
 def breaches(file: StrategyFile) -> Iterator[tuple[Location, str]]:
     """Where in it, and what is wrong."""
     if (file.blue_green is None) == (file.canary is None):
         yield (), "write one of blue-green and canary"
+    if file.canary and not file.canary.analysis and any(map(needs_analysis, file.steps)):
+        yield ("canary", "analysis"), "off, and steps wait for it; give every weight a for, or remove it"
     for where, rule in file.rules:
         yield from ((where, wrong) for wrong in matching.breaches(rule))
     highest = 0

@@ -5,19 +5,22 @@
 /upload    answers how many bytes came                    /ws         a WebSocket that echoes its bytes
 /sick      health is 503 from now on                      /crash      exits with code 3
 
-Environment: RELEASE, PORT, START_DELAY_MS, SICK, SICK_AFTER_MS, EXIT_AFTER_MS, EXIT_CODE.
+Environment: RELEASE, PORT, START_DELAY_MS, SICK, SICK_AFTER_MS, EXIT_AFTER_MS, EXIT_CODE, ERROR_RATE, DELAY_MS.
 """
 
 import asyncio
 import base64
 import hashlib
 import os
+import random
 import signal
 import time
 
 RELEASE = os.environ.get("RELEASE", "?")
 PORT = int(os.environ.get("PORT", "8000"))
 STARTED = time.monotonic()
+ERROR_RATE = float(os.environ.get("ERROR_RATE", "0"))
+DELAY = int(os.environ.get("DELAY_MS", "0")) / 1000
 WS_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 sick = os.environ.get("SICK") == "1"
@@ -75,7 +78,11 @@ async def respond(head, reader, writer):
         os._exit(3)
     if path == "/sick":
         sick = True
+    if DELAY:
+        await asyncio.sleep(random.lognormvariate(0, 0.3) * DELAY)
     status, text = "200 OK", RELEASE.encode() + b"\n"
+    if path != "/healthz" and random.random() < ERROR_RATE:
+        status, text = "500 Internal Server Error", b"failed\n"
     if path == "/healthz" and (sick or after("SICK_AFTER_MS")):
         status, text = "503 Service Unavailable", b"sick\n"
     if path == "/upload":

@@ -39,6 +39,7 @@ RELEASES: dict[str, dict[str, str]] = {
     "sick": {"SICK": "1"},
     "exits": {"EXIT_AFTER_MS": "0"},
     "dies": {"EXIT_AFTER_MS": "4000"},
+    "flawed": {"ERROR_RATE": "0.2"},
 }
 
 

@@ -60,10 +60,13 @@ class Load:
         self._waits = [n * spread / clients for n in range(clients)]
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._request = _request(host, model, target)
+        self._requests = [_request(host, model, target, agent=f"load/{n}") for n in range(clients)]
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._client(wait)) for wait in self._waits]
+        self._tasks = [
+            asyncio.create_task(self._client(wait, request))
+            for wait, request in zip(self._waits, self._requests, strict=True)
+        ]
         return self
 
     async def __aexit__(
@@ -80,7 +83,7 @@ class Load:
         """Which releases answered requests that were sent after this moment."""
         return {o.release for o in self.outcomes if o.started > moment and not o.problem}
 
-    async def _client(self, wait: float) -> None:
+    async def _client(self, wait: float, request: bytes) -> None:
         await asyncio.sleep(wait)
         connection: _Connection | None = None
         while not self._stopping:
@@ -88,7 +91,7 @@ class Load:
             try:
                 async with asyncio.timeout(TIMEOUT):
                     connection = connection or await _Connection.open(self._host, self._port)
-                    status, release = await connection.exchange(self._request)
+                    status, release = await connection.exchange(request)
                     problem = "" if status == 200 else f"status {status}"
             except TimeoutError:
                 problem = f"no answer in {TIMEOUT:g} s"
@@ -135,9 +138,9 @@ def _field(head: bytes, name: bytes) -> bytes:
     return head[begin : head.index(b"\r\n", begin)].strip()
 
 
-def _request(host: str, model: Model, target: str) -> bytes:
+def _request(host: str, model: Model, target: str, agent: str) -> bytes:
     post = model in (Model.POST, Model.POST_NEW)
-    lines = [f"{'POST' if post else 'GET'} {target} HTTP/1.1", f"Host: {host}"]
+    lines = [f"{'POST' if post else 'GET'} {target} HTTP/1.1", f"Host: {host}", f"User-Agent: {agent}"]
     lines += [] if model.keeps else ["Connection: close"]
     lines += [f"Content-Length: {len(BODY)}"] if post else []
     return "\r\n".join([*lines, "", ""]).encode() + (BODY if post else b"")

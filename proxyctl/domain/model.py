@@ -12,6 +12,7 @@ from typing import NewType
 
 from proxyctl.domain.container import Container as Container  # the nouns are found here, wherever they are written
 from proxyctl.domain.container import DockerHealth as DockerHealth
+from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.record import Record
 from proxyctl.domain.steps import Step
 from proxyctl.domain.units import Pairs as Pairs
@@ -212,6 +213,7 @@ class Service(Edge):
     replicas: int = 1
     strategy: Strategy = Strategy.BLUE_GREEN
     steps: tuple[Step, ...] = ()  # before all traffic is the candidate's
+    analysis: Criteria | None = Criteria()  # None: candidates are not judged by the log
     bake: Seconds = 60.0
     standby: Seconds = 900.0
     readiness_delay: Seconds = 0.0  # health `none`: running this long is the gate
@@ -270,6 +272,7 @@ class ProxySettings(Record):
     http: tuple[str, ...] = ("80",)  # "80", "127.0.0.1:8080", "[::]:80"
     https: tuple[str, ...] = ("443",)  # listened on when a service has TLS
     trusted: tuple[str, ...] = ()  # networks whose word is believed on who the client is
+    http3: bool = False  # where https is spoken, over QUIC too
     proxy_protocol: bool = False  # their word is the PROXY protocol's, on every connection; else X-Forwarded-For
     binary: str = "nginx"  # on this host, or in the image
     image: str = "nginx:stable"  # of mode `container`

@@ -14,6 +14,7 @@ class Progress(Record):
     step: int  # its place in the plan
     spent: Seconds  # of the step's wait
     share: int  # the candidate's, hundredths of a percent, since the evidence of this step began
+    bakes: bool = False  # it is evidence of the bake
     position: Position | None = None  # how far the log was read,
     evidence: Evidence | None = None  # and all that it said until there
     said: str = ""  # the last verdict

@@ -23,6 +23,19 @@ class Watched(Record):
     window: Seconds
 
 
+class Judged(Record):
+    """What nginx's log says of the candidate: the errors of this step, and the evidence that it is worse."""
+
+    decision: str  # advance, wait, hold or rollback
+    sentence: str
+    evidence: float
+    needed: float
+    candidate_requests: int
+    candidate_bad: int
+    live_requests: int
+    live_bad: int
+
+
 class Drained(Record):
     replica: str
     connections: int
@@ -35,4 +48,4 @@ class Waiting(Record):
     reason: str
 
 
-Tick = Probed | Watched | Drained | Waiting
+Tick = Probed | Watched | Judged | Drained | Waiting

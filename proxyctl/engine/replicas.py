@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain.model import ProxySettings, Replica, Route, Seconds, ServiceName, Topology
+from proxyctl.domain.model import Cutover, ProxySettings, Replica, Route, Seconds, ServiceName, Topology
 from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.ticks import Drained
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.gate import Gate
+from proxyctl.engine.judging import Judging
 from proxyctl.engine.runner import Facts, Hands
 from proxyctl.engine.traffic import placement, restarts
 from proxyctl.engine.watch import Watch
 from proxyctl.errors import Unavailable
-from proxyctl.ports import Clock, Locks, Prober, Proxy, Runtime, Store
+from proxyctl.ports import AccessLog, Clock, Locks, Prober, Proxy, Runtime, Store
 
 LOOK_EVERY: Seconds = 0.25
 UNSEEN = -1
@@ -35,6 +37,7 @@ class ReplicaHands:
         clock: Clock,
         bus: Bus,
         fence: int,
+        log: AccessLog | None = None,
     ) -> None:
         self._project = project
         self._runtime = runtime
@@ -45,7 +48,8 @@ class ReplicaHands:
         self._bus = bus
         self._fence = fence
         self._gate = Gate(runtime=runtime, prober=prober, proxy=proxy, clock=clock, bus=bus)
-        self._watch = Watch(runtime=runtime, prober=prober, clock=clock, bus=bus)
+        judging = Judging(store=store, log=log, clock=clock, bus=bus, fence=fence) if log else None
+        self._watch = Watch(runtime=runtime, prober=prober, clock=clock, bus=bus, judging=judging)
 
     def hands(self) -> Hands:
         return {
@@ -54,6 +58,7 @@ class ReplicaHands:
             do.Gate: self._gate.verdict,
             do.Regate: self._gate.again,
             do.Watch: self._watch.candidate,
+            do.Analyse: self._watch.candidate,
             do.AdoptPolicy: self._adopt_policy,
             do.Retire: self._retire,
         }
@@ -107,8 +112,19 @@ class ReplicaHands:
         if not placed.release.service.routed:
             return 0
         deadline = self._clock.now() + placed.release.service.drain
+        await self._old_workers_end(deadline)
         counts = await asyncio.gather(*(self._drain_replica(placed, replica, deadline) for replica in placed.replicas))
         return UNSEEN if UNSEEN in counts else sum(counts)
+
+    async def _old_workers_end(self, deadline: Seconds) -> None:
+        """Where nginx was told the split, its old workers go by the old one, and a client may have a request left for
+        them."""
+        with suppress(Unavailable):  # then the connections alone are looked at
+            topology = self._proxy.topology()
+            if topology is None or topology.settings.cutover is Cutover.LIVE:
+                return
+            while (await self._proxy.status()).draining and self._clock.now() < deadline:
+                await self._clock.sleep(LOOK_EVERY)
 
     async def _drain_replica(self, placed: Placement, replica: Replica, deadline: Seconds) -> int:
         """Idle upstream connections are closed by nginx after its keep-alive time; only traffic counts."""

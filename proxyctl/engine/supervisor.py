@@ -18,7 +18,7 @@ from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Hands, Runner
 from proxyctl.engine.traffic import changed, moment, placement, restarted
 from proxyctl.errors import DockerUnavailable, Locked, Unavailable
-from proxyctl.ports import Clock, Inspector, Life, Lock, Locks, Store
+from proxyctl.ports import Clock, Inspector, Life, Lock, Locks, Splits, Store
 
 LOOK_EVERY: Seconds = 0.5
 LOOKS_ONLY = 0  # the fence of hands that write nothing
@@ -34,6 +34,7 @@ class Supervisor:
         store: Store,
         locks: Locks,
         clock: Clock,
+        splits: Splits,
         inspector: Inspector,
         hands: MakeHands,
         bus: Bus,
@@ -42,6 +43,7 @@ class Supervisor:
         self._store = store
         self._locks = locks
         self._clock = clock
+        self._splits = splits
         self._inspector = inspector
         self._hands = hands
         self._bus = bus
@@ -61,7 +63,8 @@ class Supervisor:
                 woken=self._woken,
             )
             runner.note(*first)
-            return await runner.run()
+            with self._splits.logged(service):
+                return await runner.run()
         finally:
             lock.release()
 

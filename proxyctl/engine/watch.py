@@ -15,7 +15,9 @@ from proxyctl.domain.model import HealthKind, Replica, Seconds
 from proxyctl.domain.probe import Tally
 from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.ticks import Probed, Watched
+from proxyctl.domain.verdict import Decision, Reason, Verdict
 from proxyctl.engine.bus import Bus
+from proxyctl.engine.judging import Judging
 from proxyctl.engine.runner import Facts
 from proxyctl.engine.traffic import changed, endpoint, moment, placement
 from proxyctl.errors import DockerUnavailable, OutcomeUnknown, Unavailable
@@ -32,44 +34,94 @@ class Sick(Exception):
         self.detail = detail
 
 
+class _Latest:
+    """What the log said last."""
+
+    verdict: Verdict | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.verdict is not None and self.verdict.reason is Reason.SYSTEM_SICK
+
+
 class Watch:
-    def __init__(self, *, runtime: Runtime, prober: Prober, clock: Clock, bus: Bus) -> None:
+    """`judging` is none where nginx writes no log."""
+
+    def __init__(
+        self, *, runtime: Runtime, prober: Prober, clock: Clock, bus: Bus, judging: Judging | None = None
+    ) -> None:
         self._runtime = runtime
         self._prober = prober
         self._clock = clock
         self._bus = bus
+        self._judging = judging
 
-    async def candidate(self, state: ServiceState, command: do.Watch) -> Facts:
-        """StepPassed when the window passed, CandidateFailed when it got sick before."""
-        if command.since is not None and command.since.boot != self._clock.boot:
-            return [ev.ClockLost(since=moment(self._clock), spent=command.spent)]
-        placed = placement(state, command.colour)
-        eyes = [self._probes(placed, replica) for replica in placed.replicas]
-        tasks = [asyncio.ensure_future(eye) for eye in (self._window(command), self._containers(placed), *eyes)]
+    async def candidate(self, state: ServiceState, wait: do.Watch | do.Analyse) -> Facts:
+        """How the wait ended, or CandidateFailed when the candidate got sick before."""
+        if wait.since is not None and wait.since.boot != self._clock.boot:
+            return [self._clock_lost(state, wait)]
+        placed = placement(state, wait.colour)
+        eyes = [self._containers(placed), *(self._probes(placed, replica) for replica in placed.replicas)]
+        tasks = [asyncio.ensure_future(eye) for eye in (self._end(state, wait), *eyes)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            return next(facts for task in done if (facts := task.result()))
         except Sick as sick:
             return [ev.CandidateFailed(reason=str(sick), detail=sick.detail)]
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return [ev.StepPassed()]
 
-    async def _window(self, command: do.Watch) -> None:
-        """Returns when the window passed; without a window, never."""
+    def _clock_lost(self, state: ServiceState, wait: do.Watch | do.Analyse) -> ev.ClockLost:
+        """What had passed is known to the last tick."""
+        spent = self._judging.spent(state) if self._judging else None
+        return ev.ClockLost(since=moment(self._clock), spent=wait.spent if spent is None else spent)
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    async def _end(self, state: ServiceState, wait: do.Watch | do.Analyse) -> Facts:
+        """The facts that end the wait. Raises Sick."""
+        latest = _Latest()
+        judge = asyncio.ensure_future(self._judge(state, wait, latest))
+        window = asyncio.ensure_future(self._window(wait, latest))
+        try:
+            done, _ = await asyncio.wait({judge, window}, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for task in (judge, window):
+                task.cancel()
+            await asyncio.gather(judge, window, return_exceptions=True)
+
+    async def _judge(self, state: ServiceState, wait: do.Watch | do.Analyse, latest: _Latest) -> Facts:
+        if self._judging is not None:
+            async for verdict in self._judging.verdicts(state, wait):
+                latest.verdict = verdict
+                if verdict.decision is Decision.ROLLBACK:
+                    raise Sick(verdict.sentence, "")
+                if isinstance(wait, do.Analyse) and verdict.decision is Decision.ADVANCE:
+                    return [ev.StepPassed(reason=verdict.sentence)]
+                if isinstance(wait, do.Analyse) and verdict.reason is Reason.INCONCLUSIVE:
+                    return [ev.Inconclusive(reason=verdict.sentence)]
+        if isinstance(wait, do.Analyse) and latest.verdict is None:
+            return [ev.Inconclusive(reason="nothing can be judged: the candidate has no traffic, or there is no log")]
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    async def _window(self, wait: do.Watch | do.Analyse, latest: _Latest) -> Facts:
+        """Returns when the window passed; without a window, never. While all suffer alike nothing goes on."""
+        window = wait.window if isinstance(wait, do.Watch) else None
         while True:
-            now = moment(self._clock)
-            elapsed = command.spent + (command.since.elapsed(now) if command.since else 0.0)
-            self._bus.tell(Watched(elapsed=elapsed, window=command.window or 0.0))
-            if command.window is not None and elapsed >= command.window:
-                return
-            left = LOOK_EVERY if command.window is None else min(LOOK_EVERY, command.window - elapsed)
+            elapsed = wait.spent + (wait.since.elapsed(moment(self._clock)) if wait.since else 0.0)
+            self._bus.tell(Watched(elapsed=elapsed, window=window or 0.0))
+            if window is not None and elapsed >= window and not latest.holds:
+                return [ev.StepPassed()]
+            left = LOOK_EVERY if window is None or elapsed >= window else min(LOOK_EVERY, window - elapsed)
             await self._clock.sleep(left)
 
-    async def _containers(self, placed: Placement) -> None:
+    # --- the eyes --------------------------------------------------------------------------------------------------
+
+    async def _containers(self, placed: Placement) -> Facts:
         """A hung engine is no verdict: the probes go on without it."""
         names = [replica.name for replica in placed.replicas]
         while True:
@@ -81,7 +133,7 @@ class Watch:
                 pass
             await self._clock.sleep(LOOK_EVERY)
 
-    async def _probes(self, placed: Placement, replica: Replica) -> None:
+    async def _probes(self, placed: Placement, replica: Replica) -> Facts:
         check = placed.release.service.health
         tally = Tally()
         while check.kind is HealthKind.NONE or tally.failures < check.unhealthy:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -103,6 +103,26 @@ def prober(request: pytest.FixtureRequest) -> Prober:
     return made
 
 
+_watched = list[list[str]]()  # an audit hook stays for ever, so it tells those that listen
+
+
+def _tell(event: str, what: tuple[object, ...]) -> None:
+    if event in ("socket.connect", "socket.getaddrinfo") and _watched:
+        address = what[1] if event == "socket.connect" else what
+        _watched[-1].append(str(address[0] if isinstance(address, tuple) else address))
+
+
+sys.addaudithook(_tell)
+
+
+@pytest.fixture
+def reached_out() -> Iterator[list[str]]:
+    """Whom this process connects to or looks up, as the interpreter itself tells."""
+    _watched.append([])
+    yield _watched[-1]
+    _watched.pop()
+
+
 async def probed(prober: Prober, speak: Speak, check: HealthCheck = HTTP) -> ProbeResult:
     async with serving(speak) as (_, endpoint):
         return await prober.probe(endpoint, check)
@@ -137,6 +157,22 @@ async def test_a_redirect_is_not_followed(prober: Prober) -> None:
     assert not result.passed
     assert result.reason == f"302: redirects to http://{target.address}/ (not followed)"
     assert elsewhere.served == 0
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("metadata", ["169.254.169.254", "[fd00:ec2::254]", "metadata.google.internal"])
+async def test_a_redirect_to_the_secrets_of_the_machine_goes_nowhere(
+    prober: Prober, metadata: str, status: int, reached_out: list[str]
+) -> None:
+    """An application must not have proxyctl, which is root, ask a cloud's metadata service."""
+    target = f"http://{metadata}/latest/meta-data/iam/"
+    answer = f"HTTP/1.1 {status} X\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n".encode()
+    async with serving(says(answer)) as (_, endpoint):
+        refused = await prober.probe(endpoint, HTTP)
+        wanted = await prober.probe(endpoint, HTTP.replace(statuses=((300, 399),)))
+    assert (refused.passed, refused.reason) == (False, f"{status}: redirects to {target} (not followed)")
+    assert (wanted.passed, wanted.reason) == (True, str(status))
+    assert set(reached_out) == {endpoint.address.rpartition(":")[0]}
 
 
 async def test_an_interim_answer_is_not_the_answer(prober: Prober) -> None:

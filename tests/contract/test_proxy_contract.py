@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from itertools import count
 
@@ -122,3 +123,14 @@ async def test_a_colour_is_reached_through_the_proxy_by_the_name_of_its_service(
     assert endpoint.socket
     assert endpoint.prefix == f"/upstream/{WEB}/green"
     assert PROJECT not in endpoint.host
+
+
+@pytest.mark.docker
+async def test_a_port_that_the_kernel_would_share_with_another_nginx_is_refused() -> None:
+    async with a_bed(IN_A_CONTAINER) as bed:
+        number = await bed.publish()
+        with socket.create_server(("127.0.0.1", 0), reuse_port=True) as another:
+            taken = f"127.0.0.1:{another.getsockname()[1]}"
+            with pytest.raises(PublishRefused, match=f"{taken} is taken by pid"):
+                await bed.publish(bed.topology(http=(*bed.settings.http, taken)))
+        assert (await bed.proxy.status()).observed == number

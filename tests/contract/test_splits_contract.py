@@ -11,7 +11,7 @@ from proxyctl.adapters.nginx.reloaded import ReloadedSplits
 from proxyctl.domain.model import Cutover, Match, ServiceName
 from proxyctl.errors import NginxUnavailable
 from proxyctl.ports import Flags, Splits
-from tests.nginx_bed import BLUE, GREEN, WEB, a_bed, all_to, share
+from tests.nginx_bed import BLUE, GREEN, IN_A_CONTAINER, WEB, a_bed, all_to, share
 
 API = ServiceName("api")
 EVERY_KIND = [
@@ -89,6 +89,23 @@ async def test_services_move_apart(splits: Splits) -> None:
     assert splits.read(WEB) == all_to(BLUE)
 
 
+@pytest.mark.docker
+async def test_an_nginx_in_a_container_is_told_a_split_too() -> None:
+    async with a_bed(IN_A_CONTAINER) as bed:
+        await bed.serve_both()
+        await bed.publish(bed.topology(cutover=Cutover.RELOAD))
+        for colour in (BLUE, GREEN):
+            await bed.splits.move(WEB, all_to(colour))
+            assert (await bed.get()).text == colour
+
+
 async def test_a_move_that_nginx_does_not_confirm_is_not_called_done(splits_without_nginx: Splits) -> None:
     with pytest.raises(NginxUnavailable):
         await splits_without_nginx.move(WEB, all_to(BLUE))
+
+
+async def test_a_split_is_the_same_whether_its_requests_are_logged_or_not(splits: Splits) -> None:
+    with splits.logged(WEB):  # before the first move, too
+        await splits.move(WEB, share(GREEN, 50))
+        assert splits.read(WEB) == share(GREEN, 50)
+    assert splits.read(WEB) == share(GREEN, 50)

@@ -166,6 +166,7 @@ SHARES = {
 }
 CASES = {
     "one-service": a_topology(a_route()),
+    "contained": HTTPS.replace(settings=HTTPS.settings.replace(mode=Mode.CONTAINER)),
     "nothing": a_topology(),
     "hosts-and-paths": a_topology(
         a_route("api", hosts=SHOP[:1], path="/api", body_limit=0),
@@ -245,6 +246,17 @@ def test_what_an_nginx_with_other_sites_includes_is_the_same_as_ever() -> None:
         expected.write_text(text)
     assert text == expected.read_text()
     assert refusals(text, topology, 7, Places(STATE), address) == []
+
+
+def test_what_is_written_for_http3_is_the_same_as_ever() -> None:
+    """No nginx of this machine's packages was built with it."""
+    topology = HTTPS.replace(settings=HTTPS.settings.replace(http3=True))
+    text = render(topology, 7, Places(STATE), frozenset(Directive), ADDRESS)
+    expected = EXPECTED / "http3.conf"
+    if os.environ.get("PROXYCTL_GOLDEN") == "write":
+        expected.write_text(text)
+    assert text == expected.read_text()
+    assert refusals(text, topology, 7, Places(STATE), ADDRESS) == []
 
 
 @pytest.mark.nginx

@@ -1,4 +1,5 @@
-"""Run the story of the ground under strace, and have one of its system calls kill it or fail. Start at Story."""
+"""Run a program under strace, and have one of its system calls kill it or fail. Start at Traced; Story is the one that
+the ground tells."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ CHANGES_A_DISK = (
     "trace=write,pwrite64,fsync,fdatasync,ftruncate,open,openat,rename,renameat,renameat2,symlink,symlinkat,"
     "link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,chmod,fchmod,fchmodat"
 )
+SENDS_A_SIGNAL = "pidfd_send_signal"
 CALL = re.compile(r"(?P<name>\w+)\(")
 
 
@@ -42,26 +44,34 @@ class Told(NamedTuple):
         return [[int(word) for word in line.split()[1:]] for line in self.lines if line.startswith("done ")]
 
 
-class Story:
-    """In a folder of its own; `log` is where strace writes, `words` are further ones for the story."""
+class Traced:
+    """A module of ours with its arguments. `changes` is what to look at: calls that name this path, and signals; `log`
+    is where strace writes."""
 
-    def __init__(self, folder: Path, log: Path, *words: str) -> None:
-        self._folder = folder
+    def __init__(self, log: Path, changes: Path, module: str, *arguments: str, trace: str = CHANGES_A_DISK) -> None:
         self._log = log
-        self._words = words
+        self._changes = str(changes)
+        self._program = (sys.executable, "-B", "-m", module, *arguments)
+        self._trace = trace
 
     def calls(self) -> list[Call]:
-        """Those of an undisturbed run that change the folder, in their order."""
-        assert self._run().code == 0
+        """Those of an undisturbed run that count, in their order."""
+        told = self._run()
+        assert told.code == 0, told
         counted: Counter[str] = Counter()
         found = []
         for line in self._log.read_text().splitlines():
             if match := CALL.match(line):
                 name = match["name"]
                 counted[name] += 1
-                if f"{self._folder}/state" in line and ("O_CREAT" in line or not name.startswith("open")):
+                if self._counts(name, line):
                     found.append(Call(name, counted[name], line))
         return found
+
+    def _counts(self, name: str, line: str) -> bool:
+        if name == SENDS_A_SIGNAL:
+            return True
+        return self._changes in line and ("O_CREAT" in line or not name.startswith("open"))
 
     def killed_at(self, call: Call) -> Told:
         """By SIGKILL as it makes this call. What did not die there proves nothing."""
@@ -76,8 +86,14 @@ class Story:
 
     def _run(self, *inject: str) -> Told:
         injections = [word for expression in inject for word in ("-e", expression)]
-        trace = ("strace", "-y", "-o", str(self._log), "-e", CHANGES_A_DISK, *injections)
-        story = (sys.executable, "-B", "-m", "tests.prove.ground", str(self._folder), *self._words)
+        trace = ("strace", "-y", "-o", str(self._log), "-e", self._trace, *injections)
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": "0"}
-        ended = subprocess.run((*trace, *story), capture_output=True, text=True, env=environment, timeout=60)
+        ended = subprocess.run((*trace, *self._program), capture_output=True, text=True, env=environment, timeout=60)
         return Told(ended.returncode, ended.stdout.splitlines(), ended.stderr)
+
+
+class Story(Traced):
+    """In a folder of its own; `words` are further ones for the story."""
+
+    def __init__(self, folder: Path, log: Path, *words: str) -> None:
+        super().__init__(log, folder / "state", "tests.prove.ground", str(folder), *words)

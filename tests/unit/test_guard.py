@@ -36,6 +36,7 @@ async def test_a_guard_that_only_sees_a_change_takes_no_lock(monkeypatch: pytest
         store=arena.store,
         locks=arena.locks,
         clock=arena.clock,
+        splits=arena.splits,
         inspector=MemoryInspector(arena.world),
         hands=arena.hands,
         bus=Bus(),

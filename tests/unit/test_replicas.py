@@ -10,7 +10,7 @@ import pytest
 
 from proxyctl.domain import events as ev
 from proxyctl.domain.container import Hook
-from proxyctl.domain.model import Colour, Release, Replica
+from proxyctl.domain.model import Colour, Cutover, ProxySettings, Release, Replica
 from proxyctl.ports import Traffic
 from tests.arena import Arena
 
@@ -65,10 +65,14 @@ class Drain:
         return retired.cut
 
 
-async def drained(monkeypatch: pytest.MonkeyPatch, busy: Traffic, busy_for: float) -> Drain:
-    arena = Arena()
+async def drained(
+    monkeypatch: pytest.MonkeyPatch, busy: Traffic, busy_for: float, cutover: Cutover = Cutover.LIVE, old: float = 0.0
+) -> Drain:
+    """`old`: for how long there are workers of an older generation."""
+    arena = Arena(ProxySettings(cutover=cutover))
     await arena.deploy("app:1")
     await arena.deploy("app:2")
+    arena.world.old_workers_end = arena.clock.now() + old
     drain = Drain(arena, monkeypatch, busy, busy_for)
     await arena.end_standby()
     return drain
@@ -90,3 +94,22 @@ async def test_connections_that_nginx_only_keeps_hold_nobody_up(monkeypatch: pyt
     drain = await drained(monkeypatch, Traffic(connections=3, quiet_for=5.1), math.inf)
     assert drain.stopped_after == 0.0
     assert drain.cut == 0
+
+
+NOBODY = Traffic(connections=0, quiet_for=math.inf)
+
+
+async def test_old_workers_that_were_told_the_old_split_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may have a client's next request for a release that nobody talks to at the moment."""
+    drain = await drained(monkeypatch, NOBODY, math.inf, Cutover.RELOAD, old=1.2)
+    assert 1.2 <= drain.stopped_after < 2.0
+
+
+async def test_streams_on_old_workers_hold_nobody_up_for_longer_than_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    drain = await drained(monkeypatch, NOBODY, math.inf, Cutover.RELOAD, old=math.inf)
+    assert 2.0 <= drain.stopped_after < 2.5
+    assert drain.cut == 0
+
+
+async def test_old_workers_that_ask_for_flags_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await drained(monkeypatch, NOBODY, math.inf, Cutover.LIVE, old=math.inf)).stopped_after == 0.0

@@ -54,6 +54,7 @@ def a_guard(town: Town) -> Supervisor:
         store=town.arena.store,
         locks=town.arena.locks,
         clock=town.arena.clock,
+        splits=town.arena.splits,
         inspector=MemoryInspector(town.arena.world),
         hands=town.arena.hands,
         bus=Bus(),

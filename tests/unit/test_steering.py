@@ -125,6 +125,7 @@ class Town:
             store=arena.store,
             locks=arena.locks,
             clock=arena.clock,
+            splits=arena.splits,
             inspector=MemoryInspector(arena.world),
             hands=arena.hands,
             bus=Bus(),
@@ -294,6 +295,15 @@ async def test_a_driver_carries_out_what_it_is_asked_and_drives_on(canary: Town)
     assert (state.phase, canary.traffic) == (Phase.PAUSED, Split(GREEN, 5000))
     assert (driver.done(), canary.driven_by) == (False, "rollout of web")
     assert canary.untaken() == []
+
+
+async def test_a_service_is_logged_as_long_as_it_is_driven(canary: Town) -> None:
+    world, driver = canary.arena.world, canary.a_driver()
+    await canary.steering.steer(WEB, to_a_half, "weight")
+    assert world.logged == {WEB}
+    await canary.steering.steer(WEB, switch, "switch")
+    await canary.end_of(driver)
+    assert world.logged == set()
 
 
 async def test_a_driver_takes_one_request_after_the_other(canary: Town) -> None:

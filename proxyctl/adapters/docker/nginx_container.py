@@ -2,76 +2,68 @@
 
 The state's public folder is mounted read-only at its own path, so nginx finds in the container what is written on the
 host, and an nginx that Docker starts again after a reboot starts with what is in force. Its master is a process of this
-host like any other: it is watched and signalled as one.
+host like any other: it is watched and signalled as one. Each container has a room of its own for its socket; a link
+names the one that we ask. So two can stand side by side while one takes over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import docker
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import APIError, NotFound
 
-from proxyctl.adapters.docker.calls import EngineCalls, Work
+from proxyctl.adapters.docker.calls import EngineCalls
 from proxyctl.adapters.docker.definition import restart_policy
-from proxyctl.adapters.places import Places
+from proxyctl.adapters.docker.nginx_image import NginxImage, ended, mount, said
+from proxyctl.adapters.durable import repoint, told_in_words
+from proxyctl.adapters.places import PRIVATE_MODE, Places, make_folder
 from proxyctl.domain.model import ProxySettings, Seconds
-from proxyctl.errors import NginxUnavailable, Unavailable
+from proxyctl.errors import NginxUnavailable, OutcomeUnknown
 from proxyctl.ports import Ended
 
-T = TypeVar("T")
-
 LABEL = "proxyctl.proxy"  # its value is the project; replicas carry other labels
-PULL_LIMIT: Seconds = 1800.0
-RUN_LIMIT: Seconds = 20.0
+ROOM = "proxyctl.room"
+ROOMS = ("a", "b", "c")  # of the nginx in force, of the next one, and of one that finishes its last requests
 STARTS_WITHIN: Seconds = 10.0
 LOOK_EVERY: Seconds = 0.02
-INSTEAD = "install nginx on this host and write mode: process under proxy"
+LAST_WORDS = 20  # lines of its log
 # Docker may start it again after an unclean end, which leaves a socket that no nginx could listen on. And each request
 # needs two open files.
 SCRIPT = 'ulimit -n "$(ulimit -H -n)"; rm -f "$1"; exec "$2" -g "daemon off;" -e "$3" -c "$4"'
+STARTED = Ended(code=0, said="")
+GONE = Ended(code=1, said="its container is gone right after its start")
 
 
 class ContainerProgram:
-    """Implements `NginxProgram` for one project."""
+    """Implements `NginxProgram` for one project. What is tried is tried with the nginx that runs, where one does."""
 
     def __init__(self, project: str, places: Places, settings: ProxySettings, engine: EngineCalls) -> None:
         self._project = project
         self._places = places
-        self._image = settings.image
-        self._binary = settings.binary
+        self._settings = settings
         self._engine = engine
+        self._image = NginxImage(project, settings.image, settings.binary, engine)
 
     @property
     def name(self) -> str:
+        """Of the container in force; any other one has its room behind it."""
         return f"{self._project}-nginx"
 
+    def renewed(self) -> ContainerProgram:
+        return _Renewed(self._project, self._places, self._settings, self._engine)
+
+    async def fetch(self, progress: Callable[[str], None]) -> None:
+        await self._image.fetch(progress)
+
     async def run(self, *arguments: str, sees: Path | None = None) -> Ended:
-        """In a container of its own, without a network."""
-        await self._there()
-        mounts = [_mount(sees, "rw")] if sees else []
-
-        def work(client: docker.DockerClient) -> Ended:
-            labels = {LABEL: self._project}
-            container = client.containers.create(
-                self._image,
-                list(arguments),
-                entrypoint=[self._binary],
-                network_mode="none",
-                volumes=mounts,
-                labels=labels,
-            )
-            try:
-                container.start()
-                return _ended(container)
-            finally:
-                container.remove(force=True, v=True)
-
-        return await self._asked(work, f"running {self._binary} out of {self._image}", RUN_LIMIT)
+        if not (image := await self._image.asked(self._tried_with, f"looking at {self.name}")):
+            await self._image.fetch(_to_nobody)
+        return await self._image.run(image or self._settings.image, *arguments, sees=sees)
 
     async def test(self, config: Path, sees: Path) -> Ended:
         return await self.run("-e", "stderr", "-t", "-c", str(config), sees=sees)
@@ -80,61 +72,66 @@ class ContainerProgram:
         """A master of ours has our files."""
 
     async def start(self, config: Path, error_log: Path) -> Ended:
-        await self._there()
-        socket = self._places.control_socket
-        words = [SCRIPT, "sh", str(socket), self._binary, str(error_log), str(config)]
-        await self._asked(lambda client: self._made(client, words), f"starting {self.name}", RUN_LIMIT)
-        deadline = asyncio.get_running_loop().time() + STARTS_WITHIN
-        while not socket.exists() and asyncio.get_running_loop().time() < deadline:
-            if ended := await self._asked(self._given_up, f"looking at {self.name}"):
-                return ended
-            await asyncio.sleep(LOOK_EVERY)
-        await self._again_after_a_reboot("unless-stopped")
-        return Ended(code=0, said="")
+        await self._image.fetch(_to_nobody)
+        room = await self._image.asked(self._free_room, f"looking for what is left of {self.name}")
+        self._ask_in(room)
+        return await self._start(self.name, room, config, error_log)
+
+    async def start_beside(self, old: int, config: Path, error_log: Path) -> Ended:
+        room = await self._image.asked(self._free_room, f"looking for what is left of {self.name}")
+        return await self._start(self._apart(room), room, config, error_log)
+
+    async def keep(self, master: int) -> None:
+        """In an order in which, broken off anywhere, some nginx comes back after a reboot."""
+
+        def work(client: docker.DockerClient) -> None:
+            ours = self._ours(client)
+            for kept in (each for each in ours if each.attrs["State"]["Pid"] == master):
+                kept.update(restart_policy=restart_policy("unless-stopped"))
+                self._ask_in(kept.labels[ROOM])
+                for other in (each for each in ours if each.id != kept.id):
+                    other.update(restart_policy=restart_policy("no"))
+                    self._call(other, self._apart(other.labels[ROOM]))
+                self._call(kept, self.name)
+
+        await self._image.asked(work, f"keeping {self.name}")
 
     async def let_end(self) -> None:
-        await self._again_after_a_reboot("no")
+        def work(client: docker.DockerClient) -> None:
+            for each in self._ours(client):
+                each.update(restart_policy=restart_policy("no"))
+
+        await self._image.asked(work, f"updating {self.name}")
 
     async def clear_away(self) -> None:
-        await self._asked(self._remove, f"removing {self.name}")
+        await self._image.asked(self._remove_dead, f"removing what is left of {self.name}")
 
-    async def _again_after_a_reboot(self, policy: str) -> None:
-        def work(client: docker.DockerClient) -> None:
-            if container := self._ours(client):
-                container.update(restart_policy=restart_policy(policy))
+    # --- start -----------------------------------------------------------------------------------------------------
 
-        await self._asked(work, f"updating {self.name}")
-
-    async def _there(self) -> None:
-        def work(client: docker.DockerClient) -> None:
-            if why := hindrance(client):
-                raise NginxUnavailable(f"proxy.mode: container cannot work here: {why}", next_step=INSTEAD)
-            try:
-                client.images.get(self._image)
-            except ImageNotFound:
-                client.images.pull(self._image)
-
-        await self._asked(work, f"pulling {self._image}", PULL_LIMIT)
-
-    async def _asked(self, work: Work[T], what: str, limit: Seconds = RUN_LIMIT) -> T:
-        try:
-            return await self._engine.act(work, what, limit)
-        except NginxUnavailable:
-            raise
-        except Unavailable as error:
-            raise NginxUnavailable(str(error), detail=error.detail, next_step=error.next_step) from error
-
-    def _made(self, client: docker.DockerClient, words: Sequence[str]) -> None:
+    async def _start(self, name: str, room: str, config: Path, error_log: Path) -> Ended:
         """Without a restart policy: one that cannot start is not to be tried for ever."""
-        self._remove(client)
+        words = [SCRIPT, "sh", str(self._places.control_socket), self._settings.binary, str(error_log), str(config)]
+        try:
+            await self._image.asked(lambda client: self._made(client, name, room, words), f"starting {name}")
+        except OutcomeUnknown as late:
+            return await self._start_seen(name, room, late)
+        return await self._start_seen(name, room)
+
+    def _made(self, client: docker.DockerClient, name: str, room: str, words: Sequence[str]) -> None:
+        self._refuse_a_stranger(client, name)
+        folder = self._places.rooms / room
+        with told_in_words(self._places.root):
+            make_folder(folder, PRIVATE_MODE)
+            folder.joinpath(self._places.control_socket.name).unlink(missing_ok=True)
+        own = (mount(path, "rw") for path in (self._places.nginx_logs, self._places.temp))
         container = client.containers.create(
-            self._image,
+            self._settings.image,
             list(words),
-            name=self.name,
+            name=name,
             entrypoint=["/bin/sh", "-c"],
-            labels={LABEL: self._project},
+            labels={LABEL: self._project, ROOM: room},
             network_mode="host",
-            volumes=self._mounts(),
+            volumes=[mount(self._places.public, "ro"), *own, mount(folder, "rw", at=self._places.nginx)],
             stop_signal="SIGQUIT",
         )
         try:
@@ -143,52 +140,113 @@ class ContainerProgram:
             container.remove(force=True, v=True)
             raise
 
-    def _remove(self, client: docker.DockerClient) -> None:
-        if left := self._ours(client):
-            left.remove(force=True, v=True)
+    async def _start_seen(self, name: str, room: str, late: OutcomeUnknown | None = None) -> Ended:
+        """What came of a start. A container that is not there may still come of one that is `late`: raises it where
+        nothing was seen in time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STARTS_WITHIN
+        while loop.time() < deadline:
+            seen = await self._image.asked(lambda client: self._come_of(client, name, room), f"looking at {name}")
+            if seen is not None and not (late and seen is GONE):
+                return seen
+            await asyncio.sleep(LOOK_EVERY)
+        if late:
+            raise late
+        words = await self._image.asked(lambda client: _last_words(client, name), f"reading the output of {name}")
+        return Ended(code=1, said=f"it has no control socket after {STARTS_WITHIN:g} s\n{words}".strip())
 
-    def _mounts(self) -> list[str]:
-        own = (self._places.nginx_logs, self._places.temp, self._places.nginx)
-        return [_mount(self._places.public, "ro"), *(_mount(folder, "rw") for folder in own)]
-
-    def _given_up(self, client: docker.DockerClient) -> Ended | None:
-        container = self._ours(client)
-        if container is None:
-            return Ended(code=1, said=f"the container {self.name} is gone right after its start")
-        return None if container.status in ("created", "running") else _ended(container)
-
-    def _ours(self, client: docker.DockerClient) -> Any | None:
+    def _come_of(self, client: docker.DockerClient, name: str, room: str) -> Ended | None:
+        """How the start ended; None while it goes on."""
         try:
-            container = client.containers.get(self.name)
+            container = client.containers.get(name)
         except NotFound:
-            return None
+            return GONE
+        if container.status not in ("created", "running"):
+            return ended(container)
+        return STARTED if self._places.rooms.joinpath(room, self._places.control_socket.name).exists() else None
+
+    # --- rooms and names -------------------------------------------------------------------------------------------
+
+    def _apart(self, room: str) -> str:
+        return f"{self.name}-{room}"
+
+    def _call(self, container: Any, name: str) -> None:
+        if container.name != name:
+            container.rename(name)
+
+    def _ask_in(self, room: str) -> None:
+        """From now on the nginx in this room is asked."""
+        link = self._places.control_socket
+        with told_in_words(self._places.root):
+            repoint(link, os.path.relpath(self._places.rooms / room / link.name, link.parent))
+
+    def _free_room(self, client: docker.DockerClient) -> str:
+        self._remove_dead(client)
+        taken = {each.labels[ROOM] for each in self._ours(client)}
+        for room in ROOMS:
+            if room not in taken:
+                return room
+        raise NginxUnavailable(
+            "those that ran before still finish their last requests",
+            serving="traffic stays as it is",
+            next_step="repeat when they have: proxyctl proxy status",
+        )
+
+    def _ours(self, client: docker.DockerClient) -> list[Any]:
+        found: list[Any] = client.containers.list(
+            all=True, filters={"label": f"{LABEL}={self._project}"}, ignore_removed=True
+        )
+        return found
+
+    def _remove_dead(self, client: docker.DockerClient) -> None:
+        for each in self._ours(client):
+            if not _lives(each.attrs["State"]["Pid"]):
+                each.remove(force=True, v=True)
+
+    def _tried_with(self, client: docker.DockerClient) -> str:
+        """The image of the nginx in force; empty where none runs."""
+        running = (each for each in self._ours(client) if each.name == self.name and each.status == "running")
+        return next((str(each.attrs["Image"]) for each in running), "")
+
+    def _refuse_a_stranger(self, client: docker.DockerClient, name: str) -> None:
+        try:
+            container = client.containers.get(name)
+        except NotFound:
+            return
         if container.labels.get(LABEL) != self._project:
             raise NginxUnavailable(
-                f"a container named {self.name} exists and is not proxyctl's",
+                f"a container named {name} exists and is not proxyctl's",
                 serving="traffic stays as it is",
-                next_step=f"docker rename {self.name} ANOTHER-NAME, or docker rm {self.name}",
+                next_step=f"docker rename {name} ANOTHER-NAME, or docker rm {name}",
             )
-        return container
 
 
-def hindrance(client: docker.DockerClient) -> str:
-    """Why an nginx in a container of this engine could not be on the host's network and watched from here."""
-    if os.geteuid() != 0:
-        return "only root may watch and signal an nginx that a container runs"
-    if not client.api.base_url.startswith("http+docker:"):
-        return "the engine is another machine's"
-    told = client.info()
-    if "Docker Desktop" in told["OperatingSystem"]:
-        return "Docker Desktop runs containers in a machine of its own"
-    if any(option.startswith(("name=rootless", "name=userns")) for option in told.get("SecurityOptions") or ()):
-        return "this engine gives no container the host's network (rootless, or userns-remap)"
-    return ""
+class _Renewed(ContainerProgram):
+    """The image as it is on this host now."""
+
+    def _tried_with(self, client: docker.DockerClient) -> str:
+        return ""
 
 
-def _mount(folder: Path, mode: str) -> str:
-    return f"{folder}:{folder}:{mode}"
+def _last_words(client: docker.DockerClient, name: str) -> str:
+    """Nothing is left of it: an nginx without its sockets serves nobody."""
+    try:
+        container = client.containers.get(name)
+    except NotFound:
+        return ""
+    words = said(container, LAST_WORDS)
+    container.remove(force=True, v=True)
+    return words
 
 
-def _ended(container: Any) -> Ended:
-    code = container.wait()["StatusCode"]
-    return Ended(code=code, said=container.logs().decode("utf-8", "replace").strip())
+def _lives(pid: int) -> bool:
+    """The kernel knows before the engine does that a process has ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return pid != 0 and state != "Z"
+
+
+def _to_nobody(_line: str) -> None:
+    """Progress that nobody waits for."""

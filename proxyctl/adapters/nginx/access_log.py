@@ -12,7 +12,7 @@ from functools import cached_property
 from threading import Lock
 
 from proxyctl.adapters.durable import put_once, told_in_words
-from proxyctl.adapters.nginx.log_files import Spot, Trail, end_of
+from proxyctl.adapters.nginx.log_files import Spot, Trail, spot_of
 from proxyctl.adapters.nginx.log_lines import Ticks, charge
 from proxyctl.adapters.nginx.master import is_written
 from proxyctl.adapters.places import Places
@@ -32,8 +32,8 @@ class NginxAccessLog:
         self._following: _Following | None = None
         self._reading = Lock()  # a reading that nobody waits for any more may still run
 
-    async def end(self) -> Position:
-        return await asyncio.to_thread(self._end)
+    async def since(self, at: float) -> Position:
+        return await asyncio.to_thread(self._since, at)
 
     async def read(self, since: Position, route: Route) -> Reading:
         return await asyncio.to_thread(self._read, since, route)
@@ -42,9 +42,9 @@ class NginxAccessLog:
         if self._following is not None:
             self._following.trail.close()
 
-    def _end(self) -> Position:
+    def _since(self, at: float) -> Position:
         with told_in_words(self._places.root):
-            return _position(end_of(self._places.access_log), Position().share)
+            return _position(spot_of(self._places.access_log, at), Position().share)
 
     def _read(self, since: Position, route: Route) -> Reading:
         with self._reading, told_in_words(self._places.root):

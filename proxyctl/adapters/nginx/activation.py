@@ -5,18 +5,20 @@ Knows nothing of what a generation says: it is on disk already, complete.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from proxyctl.adapters.nginx.binary import NginxBinary
-from proxyctl.adapters.nginx.closing import clients_let_go
+from proxyctl.adapters.nginx.closing import HAND_OVER, LEAD, clients_let_go, letting_go, stay_open
 from proxyctl.adapters.nginx.generations import Generation, Generations
+from proxyctl.adapters.nginx.listens import obstacles
 from proxyctl.adapters.nginx.master import Process
 from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.nginx.refused import LAST_GOOD_SERVES, degraded, refused
 from proxyctl.adapters.nginx.running import NotTaken, ProgramOf, RunningNginx
 from proxyctl.adapters.nginx.workers import group_of_workers, refuse_the_blind
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import Seconds
+from proxyctl.domain.model import Mode, Seconds
 from proxyctl.errors import NginxUnavailable, PublishRefused
 
 
@@ -37,12 +39,21 @@ class Activation:
         if master is None:
             await self._start_with(candidate, current)
         else:
+            self._refuse_the_taken(candidate, current)
             await self._reload_to(candidate, current, master, took, claim)
 
     async def start(self, generation: Generation) -> None:
         """Who its workers are is known once they run; passwords are for them alone. Raises NginxUnavailable."""
         await self._running.start(generation)
         self._generations.let_read(generation, await group_of_workers(self._places, self._running.master()))
+
+    async def let_stay(self, current: Generation | None) -> None:
+        """A publisher that died as it let clients go may have sent its HUP. Until nginx is through with that, whoever
+        stays loses a request; reading the configuration takes nginx as long as it takes a test of ours."""
+        if letting_go(self._places) and current is not None and self._running.master() is not None:
+            await self._binary(current).test(current.config, self._places.root)
+            await asyncio.sleep(LEAD + HAND_OVER)
+        stay_open(self._places)
 
     async def catch_up(self, current: Generation, master: Process) -> None:
         """A publisher died between its rename and its HUP, or the machine let the master start no workers."""
@@ -68,6 +79,15 @@ class Activation:
             self._generations.discard(candidate)
             raise refused(f"nginx refuses generation {candidate.number}", "\n".join(verdict.objections))
         return verdict.took
+
+    def _refuse_the_taken(self, candidate: Generation, current: Generation | None) -> None:
+        """nginx in a container would share a port with another one of ours: the kernel lets them (reuseport)."""
+        if candidate.topology.settings.mode is not Mode.CONTAINER:
+            return
+        ours = current.topology.listens if current else ()
+        if taken := obstacles(tuple(listen for listen in candidate.topology.listens if listen not in ours)):
+            self._generations.discard(candidate)
+            raise refused(str(taken[0]), next_step="free the port or take another one, then repeat")
 
     async def _start_with(self, candidate: Generation, current: Generation | None) -> None:
         """No nginx runs, so none has seen the candidate: on failure the link goes back to where it was."""

@@ -30,7 +30,8 @@ _REQUESTS = _words("""
     chunked_transfer_encoding client_body_buffer_size client_body_timeout client_header_buffer_size
     client_header_timeout client_max_body_size connection_pool_size default_type error_page etag expires gzip
     gzip_buffers gzip_comp_level gzip_disable gzip_http_version gzip_min_length gzip_proxied gzip_types gzip_vary
-    http2 http2_chunk_size http2_max_concurrent_streams http2_recv_buffer_size if_modified_since
+    http2 http2_chunk_size http2_max_concurrent_streams http2_recv_buffer_size http3 http3_max_concurrent_streams
+    http3_stream_buffer_size if_modified_since quic_active_connection_id_limit quic_gso quic_retry
     ignore_invalid_headers keepalive_disable keepalive_min_timeout keepalive_requests keepalive_time keepalive_timeout
     large_client_header_buffers limit_conn_dry_run limit_conn_log_level limit_conn_status limit_req_dry_run
     limit_req_log_level limit_req_status lingering_close lingering_time lingering_timeout log_not_found log_subrequest

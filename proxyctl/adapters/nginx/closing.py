@@ -23,6 +23,7 @@ from proxyctl.ports import Flags
 
 # Longer than a client lets pass between two requests, or it may send into the close: 0 of 322,834 lost with 1 s.
 LEAD: Seconds = 1.0
+HAND_OVER: Seconds = 0.2  # nginx lets 100 ms pass between its new workers and the end of the old ones
 
 
 def clients_let_go(places: Places, in_force: Generation | None) -> AbstractAsyncContextManager[None]:
@@ -50,6 +51,11 @@ async def connections_closing(places: Places) -> AsyncIterator[None]:
         yield
     finally:
         stay_open(places)
+
+
+def letting_go(places: Places) -> bool:
+    """Somebody does it now, or died at it."""
+    return (places.splits / CLOSING).exists()
 
 
 def stay_open(places: Places) -> None:

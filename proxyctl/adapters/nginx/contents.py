@@ -19,6 +19,7 @@ from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Cutover, ProxySettings, Topology
 
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path in unix(7), without its last NUL
+WITHOUT_HTTP3 = "take out http3, or name an nginx with http_v3_module: binary or image under proxy"
 MEND = "mend the template, then proxyctl check"
 
 
@@ -75,6 +76,8 @@ async def configuration(
     shares: Shares,
 ) -> str:
     """Raises PublishRefused for what cannot be written, or must not be."""
+    if topology.settings.http3 and Directive.HTTP3 not in known:
+        raise refused("proxy.http3: this nginx was built without HTTP/3", next_step=WITHOUT_HTTP3)
     # Jinja costs 80 ms, and `status` renders nothing.
     from proxyctl.adapters.nginx import configuration as way
 

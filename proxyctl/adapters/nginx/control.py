@@ -7,10 +7,12 @@ library only, without asyncio's streams, because a warm rollback asks here.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import secrets
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from proxyctl.adapters.nginx.flags import NOBODY
@@ -69,11 +71,22 @@ def address_in_force(places: Places) -> Address:
     return Address(listen, f"/{secret}")
 
 
-class Control:
-    """Raises NginxUnavailable whenever nothing answers within a second."""
+@contextmanager
+def address_of(pid: int, places: Places) -> Iterator[Address]:
+    """Of this very master, also of one beside the one in force. By a descriptor: a socket's path must be short."""
+    folder = os.open(f"/proc/{pid}/root{places.nginx}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield Address(f"unix:/proc/self/fd/{folder}/{places.control_socket.name}", "")
+    finally:
+        os.close(folder)
 
-    def __init__(self, places: Places) -> None:
+
+class Control:
+    """Of the nginx in force, or at this address. Raises NginxUnavailable whenever nothing answers within a second."""
+
+    def __init__(self, places: Places, address: Address | None = None) -> None:
         self._places = places
+        self._address = address
 
     async def speaker(self) -> Speaker:
         number, _, pid = (await self._ask("/generation")).body.partition(" ")
@@ -99,7 +112,7 @@ class Control:
         return self._known(await self._answer(target), target)
 
     async def _answer(self, target: str) -> Answer:
-        address = address_in_force(self._places)
+        address = self._address or address_in_force(self._places)
         try:
             async with asyncio.timeout(PATIENCE):
                 return await _exchange(address, f"GET {address.prefix}{target} HTTP/1.0\r\n\r\n")

@@ -5,6 +5,8 @@ Where the way changes, the split goes along: nobody's traffic moves because of i
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.reloaded import ReloadedSplits, Shift
 from proxyctl.adapters.nginx.shares import NOBODY_SERVES, Shares, told
@@ -27,6 +29,9 @@ class SplitsInForce:
 
     async def move(self, service: ServiceName, flags: Flags | None) -> None:
         await self._way().move(service, flags)
+
+    def logged(self, service: ServiceName) -> AbstractContextManager[None]:
+        return self._way().logged(service)
 
     def _way(self) -> Splits:
         return self._live if told(self._places) is None else self._reloaded

@@ -12,7 +12,7 @@ import re
 from itertools import takewhile
 from pathlib import Path
 
-from proxyctl.adapters.nginx.binary import HostProgram
+from proxyctl.adapters.nginx.binary import HostProgram, patience_for
 from proxyctl.adapters.nginx.master import MASTER, title_of
 from proxyctl.adapters.nginx.names import CONFIG, include_line
 from proxyctl.adapters.places import Places
@@ -52,7 +52,6 @@ class IncludedProgram(HostProgram):
                 "proxy.mode: include needs root: nginx's master is signalled, and what it is to include is tried first",
                 next_step="sudo proxyctl",
             )
-        self._places.create()  # what stands in for the public folder is mounted there
         alone = await self._told("-t")
         if alone.code != 0:
             raise NginxUnavailable(
@@ -62,7 +61,7 @@ class IncludedProgram(HostProgram):
                 next_step=f"nginx -t, and mend {await self._main()}",
             )
         words = (*NAMESPACE, str(config.parent), str(self._places.nginx), str(self._places.public), *self._words("-T"))
-        ended = await self.execute(words, keeps_output=True)
+        ended = await self.execute(words, keeps_output=True, patience=patience_for(config))
         if ended.code == 0 and f"{DUMPED}{self._included}:" not in ended.said:
             return Ended(code=1, said=await self._not_included())
         said = [line for line in _complaints(ended.said) if line not in _complaints(alone.said)]
@@ -81,6 +80,13 @@ class IncludedProgram(HostProgram):
             "your nginx does not run, and proxy.mode: include leaves it to you",
             serving="nothing: nginx does not run",
             next_step="start it (systemctl start nginx), then repeat",
+        )
+
+    async def start_beside(self, old: int, config: Path, error_log: Path) -> Ended:
+        raise NginxUnavailable(
+            "this nginx is yours, and proxy.mode: include leaves its upgrade to you",
+            serving="unchanged",
+            next_step="upgrade it; what it includes of proxyctl stays",
         )
 
     async def let_end(self) -> None:

@@ -19,6 +19,7 @@ from proxyctl.adapters.nginx.log_lines import TIME, time_of
 
 BLOCK: Final = 1 << 20  # bytes read at once; a longer line is none of ours
 HEAD: Final = 4 << 10  # bytes of a first line that tell it from all others
+PAST: Final = 64 << 20  # bytes that are read in some seconds
 
 Written = Callable[[os.stat_result], bool]
 
@@ -137,7 +138,7 @@ class Trail:
     @contextmanager
     def _files(self) -> Iterator[list[_File]]:
         """All that have a line. They are closed in the end, but for the one that is read from now on."""
-        opened = [file for path in self._path.parent.glob(f"{self._path.name}*") for file in _opened(path)]
+        opened = _all_of(self._path)
         try:
             yield opened
         finally:
@@ -156,7 +157,8 @@ class _File:
 
     @property
     def age(self) -> tuple[float, float]:
-        return self.begun, os.fstat(self.fd).st_mtime
+        """Files that begin in the same second are told apart by when they were left."""
+        return self.begun, os.fstat(self.fd).st_mtime_ns
 
     def is_itself(self) -> bool:
         """Whether it still begins with the line that it is known by."""
@@ -164,6 +166,11 @@ class _File:
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+def _all_of(path: Path) -> list[_File]:
+    """The log and those that it was renamed or copied to."""
+    return [file for other in path.parent.glob(f"{path.name}*") for file in _opened(other)]
 
 
 def _opened(path: Path) -> Iterator[_File]:
@@ -177,18 +184,36 @@ def _opened(path: Path) -> Iterator[_File]:
             os.close(fd)
 
 
-def end_of(path: Path) -> Spot:
-    """After the last line that the log has now; where it has none yet, of the file before."""
-    files = [*_opened(path)] or [file for other in path.parent.glob(f"{path.name}*") for file in _opened(other)]
+def spot_of(path: Path, at: float) -> Spot:
+    """Where the lines of this unix time begin, in the log as it is now; at most about PAST bytes before its end."""
+    files, spot, size = _all_of(path), START, 0
     try:
-        last = max(files, key=lambda file: file.age, default=None)
-        return START if last is None else Spot(last.log, last.begun, _end(last.fd))
+        for file in sorted(files, key=lambda file: file.age, reverse=True):
+            spot, size = Spot(file.log, file.begun, _line_of(file.fd, at)), size + os.fstat(file.fd).st_size
+            if file.begun <= at or size > PAST:
+                break
     finally:
         for file in files:
             file.close()
+    return spot
 
 
-def _end(fd: int) -> int:
-    size = os.fstat(fd).st_size
-    begin = max(0, size - BLOCK)
-    return begin + os.pread(fd, size - begin, begin).rfind(b"\n") + 1
+def _line_of(fd: int, at: float) -> int:
+    """Where its first line of this time begins, or about there: workers write a second late. Found by halving."""
+    low, high = max(0, os.fstat(fd).st_size - PAST), os.fstat(fd).st_size
+    while high - low > HEAD:
+        middle = _after_newline(fd, (low + high) // 2)
+        time = time_of(os.pread(fd, TIME.stop, middle)[TIME])
+        low, high = (middle, high) if time is not None and time < at else (low, (low + high) // 2)
+    low = _after_newline(fd, low) if low else 0
+    for line in os.pread(fd, 2 * HEAD, low).splitlines(keepends=True):
+        if not line.endswith(b"\n") or (time_of(line[TIME]) or 0.0) >= at:
+            break
+        low += len(line)
+    return low
+
+
+def _after_newline(fd: int, offset: int) -> int:
+    """The beginning of the next line."""
+    text = os.pread(fd, HEAD * 16, offset)
+    return offset + text.find(b"\n") + 1

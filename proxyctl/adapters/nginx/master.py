@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ NGINX = "nginx: "
 MASTER = "nginx: master process"
 WORKER = "nginx: worker process"
 LEAVING = "nginx: worker process is shutting down"
+TOGETHER = 5  # ticks of 10 ms: the master forks its workers at once, and sleeps 100 ms in each reload
 ESTABLISHED, LISTENING = "01", "0A"  # as /proc/net/tcp has them
 
 
@@ -62,12 +64,28 @@ class Process(NamedTuple):
 
 
 def find_master(places: Places) -> Process | None:
-    """The master that writes our logs. The pid file is only where to look first, and a title may be cut short."""
-    for pid in (*_noted_pid(places.pid_file), *_all_pids()):
-        process = process_of(pid)
-        if process.title.startswith(MASTER) and _writes_below(pid, places.nginx_logs):
-            return process
-    return None
+    """The master that writes our logs. Where two stand side by side, the one whose control server is asked; of two that
+    share it, the younger. The pid file is only where to look first."""
+    noted = filter(lambda pid: _is_master(pid, places), _noted_pid(places.pid_file))
+    masters = [*map(process_of, noted)] or find_masters(places)
+    asked = [master for master in masters if is_asked(master, places)] or masters
+    return next((successor_of(master) or master for master in asked), None)
+
+
+def find_masters(places: Places) -> list[Process]:
+    """All that write our logs: one, but while another nginx takes over."""
+    return [process_of(pid) for pid in _all_pids() if _is_master(pid, places)]
+
+
+def is_asked(master: Process, places: Places) -> bool:
+    """Whether what it has for its control socket is what we ask. A container has folders of its own."""
+    with suppress(OSError):
+        return Path(f"/proc/{master.pid}/root{places.control_socket}").samefile(places.control_socket)
+    return False
+
+
+def _is_master(pid: int, places: Places) -> bool:
+    return title_of(pid).startswith(MASTER) and _writes_below(pid, places.nginx_logs)
 
 
 def workers_of(master: Process) -> list[Process]:
@@ -76,6 +94,12 @@ def workers_of(master: Process) -> list[Process]:
         children = PROC.joinpath(f"{master.pid}/task/{master.pid}/children").read_text().split()
         return [child for child in map(process_of, map(int, children)) if child.title.startswith(WORKER)]
     return []
+
+
+def generations_of(workers: list[Process]) -> int:
+    """How many reloads these workers come from: those of one are as old as each other."""
+    starts = sorted(int(worker.started) for worker in workers if worker.started)
+    return bool(starts) + sum(later - earlier > TOGETHER for earlier, later in pairwise(starts))
 
 
 def speaking_worker(places: Places, own_pid: int) -> Process:
@@ -121,6 +145,16 @@ def holder_of(port: int) -> Holder | None:
 def has_clients(port: int) -> bool:
     """Whether anybody is connected to this TCP port."""
     return any(_sockets(port, ESTABLISHED))
+
+
+def listening(process: Process) -> set[str]:
+    """The sockets of TCP that it listens on."""
+    return set(open_files(process.pid)) & _all_listening()
+
+
+def still_listening(sockets: set[str]) -> bool:
+    """Whether anybody has one of them open yet."""
+    return bool(sockets & _all_listening())
 
 
 def error_log_of(master: Process) -> Path | None:
@@ -197,10 +231,18 @@ def _writes_below(pid: int, folder: Path) -> bool:
 
 
 def _sockets(port: int, state: str) -> Iterator[str]:
-    """Inodes of the sockets in this state whose own port it is, both families."""
+    """Inodes of the sockets in this state whose own port it is."""
+    for fields in _tcp_table():
+        if fields[3] == state and int(fields[1].rpartition(":")[2], 16) == port:
+            yield fields[9]
+
+
+def _all_listening() -> set[str]:
+    return {f"socket:[{fields[9]}]" for fields in _tcp_table() if fields[3] == LISTENING}
+
+
+def _tcp_table() -> Iterator[list[str]]:
+    """One line for each socket, both families."""
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
-            for line in PROC.joinpath("net", table).read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == state and int(fields[1].rpartition(":")[2], 16) == port:
-                    yield fields[9]
+            yield from (line.split() for line in PROC.joinpath("net", table).read_text().splitlines()[1:])

@@ -7,14 +7,16 @@ into force in activation.py.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from math import inf
 
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.activation import Activation
-from proxyctl.adapters.nginx.binary import NginxBinary
-from proxyctl.adapters.nginx.closing import stay_open
+from proxyctl.adapters.nginx.binary import Directive, NginxBinary
+from proxyctl.adapters.nginx.closing import HAND_OVER
 from proxyctl.adapters.nginx.contents import Contents, copies_of, fit_for_a_socket
 from proxyctl.adapters.nginx.control import Control, address_in_force
 from proxyctl.adapters.nginx.cutover import flags_in_force, shares_in_force
@@ -25,13 +27,15 @@ from proxyctl.adapters.nginx.refused import LAST_GOOD_SERVES
 from proxyctl.adapters.nginx.rehearsal import Rehearsal
 from proxyctl.adapters.nginx.running import ProgramOf, RunningNginx
 from proxyctl.adapters.nginx.shares import Shares
-from proxyctl.adapters.nginx.upgrade import hand_over
+from proxyctl.adapters.nginx.upgrade import HandOver
 from proxyctl.adapters.nginx.workers import blindness, group_named, group_of_workers, refuse_the_blind
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, ProxySettings, Route, Seconds, ServiceName, Topology
 from proxyctl.errors import NginxUnavailable, PublishRefused, StateUnusable
 from proxyctl.ports import Endpoint, ProxyState, ProxyStatus
 
+# Each old generation holds all its memory as long as a stream lasts: 45 MiB with 1,000 services.
+MOST_OLD = 8
 QUITS_WITHIN: Seconds = 5.0  # beyond the workers' shutdown timeout
 NOTHING_KNOWN = Topology(project="", settings=ProxySettings(), routes=())
 
@@ -46,40 +50,57 @@ class NginxProxy:
         self._generations = Generations(places)
         self._contents = Contents(places, program)
         self._running = RunningNginx(places, program)
+        self._hand_over = HandOver(places, program, self._running)
         self._activation = Activation(places, program, self._running)
         self._rehearsal = Rehearsal(places, program)
 
     # --- publish ---------------------------------------------------------------------------------------------------
 
     async def publish(self, topology: Topology, fence: int, claim: Callable[[], int]) -> int:
-        return await self._publish(topology, shares_in_force(self._places, topology), fence, claim)
+        shares = shares_in_force(self._places, topology)
+        return await self._publish(topology, shares, fence, claim, MOST_OLD)
 
     async def shift(self, moved: Shares, claim: Callable[[], int]) -> int:
         """What is current, with these splits: how traffic moves with cutover reload. The caller holds the publishing
-        lock. Raises like publish()."""
+        lock. Raises like publish(), but never because of old workers where a service goes to one colour whole: the way
+        to the safe side is always open."""
         current = self._generations.current()
         if current is None:
             raise NginxUnavailable("there is no configuration yet to tell a split", next_step="proxyctl deploy")
         shares = {**shares_in_force(self._places, current.topology), **moved}
-        return await self._publish(current.topology, shares, current.fence, claim)
+        most_old = inf if any(flags is None or flags.split.sole for flags in moved.values()) else MOST_OLD
+        return await self._publish(current.topology, shares, current.fence, claim, most_old)
 
-    async def _publish(self, topology: Topology, shares: Shares, fence: int, claim: Callable[[], int]) -> int:
+    async def _publish(
+        self,
+        topology: Topology,
+        shares: Shares,
+        fence: int,
+        claim: Callable[[], int],
+        most_old: float,
+        known: frozenset[Directive] | None = None,
+    ) -> int:
+        """`known`: directives that may be used; None: those of the nginx at hand."""
         fit_for_a_socket(self._places)
         with told_in_words(self._places.root):
             self._places.create()
         current = self._last_good()
         self._refuse_another_project(current)
         self._refuse_another_mode(current, topology)
-        stay_open(self._places)  # a publisher may have died while clients were let go
         refuse_the_blind(self._places, topology)
+        await self._hand_over.settle(current)
         await self._running.find(topology.settings)
-        known = await self._contents.known(topology.settings)
+        await self._activation.let_stay(current)
+        if known is None:
+            known = await self._contents.known(topology.settings)
         copies = copies_of(topology, current)
         self._contents.keep_control_address(topology.settings)
         files_of = partial(self._contents.files, topology, shares, known=known, copies=copies)
-        if current is not None and _holds(current, await files_of(current.number)):
+        if current is not None and _holds(current, await files_of(current.number), topology.settings.image):
             await self.start()
+            await asyncio.sleep(HAND_OVER)  # whoever published it may have died before its old workers were sent away
             return current.number
+        self._refuse_beside(most_old)
         flags_in_force(self._places, topology)
         number = claim()
         files = copies.left | await files_of(number)
@@ -95,10 +116,29 @@ class NginxProxy:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
         return await self.publish(current.topology, current.fence, claim)
 
-    async def upgrade(self, claim: Callable[[], int]) -> None:
+    async def upgrade(self, settings: ProxySettings, claim: Callable[[], int], progress: Callable[[str], None]) -> None:
         current = self._generations.current()
-        await hand_over(self._places, self._program, self._running, current)
-        await self.reload(claim)  # the new one may know more directives
+        if current is None:
+            raise NginxUnavailable("nginx does not run", next_step="proxyctl proxy start")
+        renewed = current.topology.settings.replace(image=settings.image)
+        program = self._program(renewed).renewed()
+        await self._hand_over.settle(current)
+        await program.fetch(progress)
+        known = await NginxBinary(program).knows()
+        if any(f" {directive} " in current.text for directive in Directive if directive not in known):
+            current = await self._in_words_of_both(known, current, claim)
+        await self._hand_over.to(program, current)
+        # The new one may know more directives.
+        await self.publish(current.topology.replace(settings=renewed), current.fence, claim)
+
+    async def _in_words_of_both(
+        self, known: frozenset[Directive], current: Generation, claim: Callable[[], int]
+    ) -> Generation:
+        """What is in force, for an older nginx to read too, which knows less."""
+        ours = await self._contents.known(current.topology.settings)
+        shares = shares_in_force(self._places, current.topology)
+        await self._publish(current.topology, shares, current.fence, claim, inf, known & ours)
+        return self._generations.current() or current
 
     async def _readers(self, settings: ProxySettings) -> int | None:
         """The group of those who read what is for nginx alone."""
@@ -126,6 +166,14 @@ class NginxProxy:
                 next_step="proxyctl proxy stop, then deploy; nothing is served in between",
             )
 
+    def _refuse_beside(self, most_old: float) -> None:
+        if (old := self._running.old_generations()) >= most_old:
+            raise PublishRefused(
+                f"workers of {old} older generations still serve open streams, and each holds all its memory",
+                serving=LAST_GOOD_SERVES,
+                next_step="wait for them: proxyctl proxy status; proxy.timeouts.worker_shutdown is when they end",
+            )
+
     def _runs_in_another_mode(self, current: Generation | None, topology: Topology) -> str:
         if current is None or self._running.master() is None:
             return ""
@@ -134,10 +182,14 @@ class NginxProxy:
 
     # --- start, stop, status ---------------------------------------------------------------------------------------
 
+    async def fetch(self, settings: ProxySettings, progress: Callable[[str], None]) -> None:
+        await self._program(settings).fetch(progress)
+
     async def start(self) -> ProxyStatus:
         current = self._generations.current()
         if current is None:
             raise NginxUnavailable("there is no configuration yet to start nginx with", next_step="proxyctl deploy")
+        await self._hand_over.settle(current)
         master = self._running.master()
         observed = await self._running.generation_of(master) if master else None
         if master is None or observed is None:
@@ -220,9 +272,9 @@ class NginxProxy:
         )
 
 
-def _holds(current: Generation, files: dict[str, str]) -> bool:
-    """Whether it is this configuration; what it holds beside that, no configuration names any more."""
-    return files.items() <= current.files.items()
+def _holds(current: Generation, files: dict[str, str], image: str) -> bool:
+    """Whether it is this configuration, for this image; what it holds beside that, no configuration names any more."""
+    return files.items() <= current.files.items() and image == current.topology.settings.image
 
 
 def _state(master: Process | None, orphans: list[Process]) -> ProxyState:

@@ -38,7 +38,7 @@ from proxyctl.domain.model import Colour, Cutover, Protocol, Topology
 
 MOST_REFUSALS = 20
 NOWHERE = 0
-LISTEN_OPTIONS = frozenset({"default_server", "http2", "proxy_protocol", "reuseport", "ssl"})
+LISTEN_OPTIONS = frozenset({"default_server", "http2", "proxy_protocol", "quic", "reuseport", "ssl"})
 LOG_LEVELS = ("info", "notice", "warn", "error", "crit", "alert", "emerg")
 UPSTREAM_FILES = (upstream_tls_files, upstream_tls_files_before)
 NEEDED = ("pid", "error_log", "working_directory")  # nginx has defaults for them, and those are not ours

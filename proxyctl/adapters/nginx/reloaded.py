@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.flags import folder_name, parse_folder_name
 from proxyctl.adapters.nginx.shares import Shares, told
+from proxyctl.adapters.nginx.splits import logged
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import ServiceName
 from proxyctl.errors import SplitNotSeen
@@ -50,6 +51,9 @@ class ReloadedSplits:
                 next_step="proxyctl proxy status",
                 serving=f"{seen}, as nginx says",
             )
+
+    def logged(self, service: ServiceName) -> AbstractContextManager[None]:
+        return logged(self._places, service)
 
 
 def open_wishes(places: Places) -> Shares:

@@ -21,6 +21,7 @@ from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.control import Address
 from proxyctl.adapters.nginx.dealing import DEALT, Member, dealt
 from proxyctl.adapters.nginx.flags import COVERED, NOBODY, PLAIN
+from proxyctl.adapters.nginx.listens import parse
 from proxyctl.adapters.nginx.matches import Condition, conditions, matched, mirrored, sampled
 from proxyctl.adapters.nginx.names import (
     MATCH,
@@ -73,6 +74,7 @@ from proxyctl.domain.model import (
 )
 from proxyctl.ports import Flags
 
+ALT_SVC_AGE = 86400  # seconds for which a browser may remember that HTTP/3 is spoken
 EVERY_REQUEST = Trusted("$connection/$connection_requests/$msec")  # unique; $request_id costs five times as much
 SALTS = 4  # a fixed number: each one costs variables that nginx makes room for in every request
 NAME_OVERHEAD = 18  # bytes that a name takes in nginx's hash beside its own
@@ -132,6 +134,7 @@ def render(
         "encrypted": any(route.tls for route in topology.routes),
         "grpc": any(route.protocol is Protocol.GRPC for route in topology.routes),
         "http2": Directive.HTTP2 in known,
+        "http3": settings.http3,
         "refusing": refusing_listens(topology, http2),
         "servers": servers(topology, services, http2),
         "redirects": redirects(topology, http2),
@@ -301,7 +304,7 @@ def _service(route: Route, told: Flags | None, topology: Topology, places: Place
         auth=_auth(route),
         pages=list(pages.values()),
         nothing_serves=pages[503].uri if 503 in pages else "@px_nothing_serves",
-        headers=list(_headers(route)),
+        headers=list(_headers(route, topology.settings)),
         folder=f"{seen_from(topology.settings, places)}{route.service}/{SPLIT_IN_FORCE}",
         at_rest=_questions(flags.AT_REST),
         in_split=_questions(flags.IN_SPLIT, f"${px}_b1_{bucket.name}", f"${px}_b2_{bucket.name}"),
@@ -347,9 +350,11 @@ def _pages(route: Route, topology: Topology) -> Iterator[Page]:
         yield Page(status, f"/.proxyctl/{route.service}/{status}.html", error_page(route.service, status))
 
 
-def _headers(route: Route) -> Iterator[Header]:
+def _headers(route: Route, settings: ProxySettings) -> Iterator[Header]:
     if route.tls and route.tls.hsts:
         yield Header("Strict-Transport-Security", quoted(f"max-age={int(route.tls.hsts)}"))
+    if route.tls and settings.http3:
+        yield Header("Alt-Svc", quoted(f'h3=":{parse(settings.https[0]).port}"; ma={ALT_SVC_AGE}'))
     for name, value in route.response_headers:
         yield Header(name, quoted(value))
 

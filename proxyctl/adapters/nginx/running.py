@@ -10,12 +10,12 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from proxyctl.adapters.durable import told_in_words
-from proxyctl.adapters.nginx.control import Control
+from proxyctl.adapters.nginx.control import Control, address_of
 from proxyctl.adapters.nginx.generations import Generation
 from proxyctl.adapters.nginx.listens import obstacles
 from proxyctl.adapters.nginx.logs import Logs, written_by
@@ -23,12 +23,16 @@ from proxyctl.adapters.nginx.master import (
     Process,
     error_log_of,
     find_master,
+    find_masters,
     find_orphans,
+    generations_of,
+    listening,
     process_of,
-    successor_of,
+    still_listening,
     workers_of,
 )
 from proxyctl.adapters.nginx.names import CONFIG
+from proxyctl.adapters.nginx.passing_on import passed_on
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import ProxySettings, Seconds
 from proxyctl.errors import NginxUnavailable
@@ -93,6 +97,8 @@ class RunningNginx:
             raise NginxUnavailable("nginx did not start", detail=ended.said)
         if not await _until(self._answers(current.number), OBSERVED_WITHIN):
             raise NginxUnavailable(f"nginx started, but generation {current.number} does not answer")
+        if (master := self.master()) is not None:
+            await program.keep(master.pid)
 
     async def _make_room(self, listens: tuple[str, ...]) -> None:
         await self._release_orphans()
@@ -108,9 +114,9 @@ class RunningNginx:
         """Graceful: nothing new is accepted, and the workers cut what lasts longer than their shutdown timeout."""
         program = self._program(settings)
         await program.let_end()
-        master = self.master()
-        ours = self.orphans() if master is None else [master, *workers_of(master)]
-        for process in ours if master is None else [master]:
+        masters = find_masters(self._places)
+        ours = [*masters, *(worker for master in masters for worker in workers_of(master))] or self.orphans()
+        for process in masters or ours:
             process.send(signal.SIGQUIT)
         if not await _until(_all(ours, lambda process: not process.title), patience):
             left = ", ".join(str(process.pid) for process in ours if process.title)
@@ -131,42 +137,48 @@ class RunningNginx:
             if await _until(let_go, LETS_GO_WITHIN):
                 break
 
-    # --- upgrade ---------------------------------------------------------------------------------------------------
+    # --- hand over -------------------------------------------------------------------------------------------------
 
-    async def begin_upgrade(self, old: Process) -> Process:
-        """A master of the program as it is on disk now, whose workers answer beside the old ones. Raises
-        NginxUnavailable; then there is none."""
-        old.send(signal.SIGUSR2)
-        if not await _until(self._answered_by_successor(old), OBSERVED_WITHIN):
-            if (failed := successor_of(old)) is not None:
-                failed.send(signal.SIGTERM)
-            raise NginxUnavailable(
-                "the new nginx did not take over the ports",
-                serving="the nginx that ran before, unchanged",
-                next_step=f"look at the end of {self._places.error_log}",
-            )
-        new = successor_of(old)
-        assert new is not None, "it has just answered"
-        return new
+    async def newcomer(self, before: list[Process]) -> Process | None:
+        """A master that was not there before, and answers; None when none did in time."""
+        deadline = time.monotonic() + OBSERVED_WITHIN
+        while time.monotonic() < deadline:
+            for new in (master for master in find_masters(self._places) if master not in before):
+                if await self._answered_once_by(new):
+                    return new
+            await asyncio.sleep(LOOK_EVERY)
+        return None
 
-    async def end_upgrade(self, old: Process) -> None:
-        """The old workers accept nothing any more and finish what they have open; their master goes."""
-        workers = workers_of(old)
-        old.send(signal.SIGWINCH)
-        await _until(_all(workers, lambda worker: worker.leaving), OBSERVED_WITHIN)
-        old.send(signal.SIGQUIT)
+    async def answered_by(self, master: Process) -> bool:
+        """Two that share a socket answer by turns."""
 
-    def _answered_by_successor(self, old: Process) -> Condition:
         async def answered() -> bool:
-            new = successor_of(old)
-            if new is None:
-                return False
-            with suppress(NginxUnavailable):
-                speaker = await self._control.speaker()
-                return speaker.pid in {worker.own_pid for worker in workers_of(new)}
-            return False
+            return await self._answered_once_by(master)
 
-        return answered
+        return await _until(answered, OBSERVED_WITHIN)
+
+    async def _answered_once_by(self, master: Process) -> bool:
+        with suppress(NginxUnavailable, OSError), address_of(master.pid, self._places) as address:
+            speaker = await Control(self._places, address).speaker()
+            return speaker.pid in {worker.own_pid for worker in workers_of(master)}
+        return False
+
+    async def let_go(self, masters: list[Process], staying: Process) -> None:
+        """They accept nothing any more, and end once they have finished what they have open. What waits at sockets of
+        their own goes on to the one that stays. Raises NginxUnavailable when they go on accepting."""
+        workers = [worker for master in masters for worker in workers_of(master)]
+        own = set().union(*map(listening, masters)) - listening(staying)
+        with passed_on() if own else nullcontext():
+            for master in masters:
+                master.send(signal.SIGQUIT)
+            if not await _until(_closed(workers, own), LETS_GO_WITHIN + OBSERVED_WITHIN):
+                pids = " ".join(str(master.pid) for master in masters)
+                raise NginxUnavailable(
+                    f"the nginx that ran before ({pids}) was told to end and still accepts connections",
+                    serving="both, with the same configuration",
+                    next_step=f"kill -QUIT {pids}, then proxyctl proxy reload",
+                )
+        await _until(_all(masters, lambda master: not master.title), LETS_GO_WITHIN)
 
     # --- reload ----------------------------------------------------------------------------------------------------
 
@@ -203,6 +215,11 @@ class RunningNginx:
         if not await self._observed(number, before):
             late = f"generation {number} was not observed within {2 * patience:.1f} s"
             raise NotTaken("\n".join([late, *dict.fromkeys(_said(ALERT, before))]))
+
+    def old_generations(self) -> int:
+        """Those whose workers only finish what they have open."""
+        master = self.master()
+        return generations_of([worker for worker in workers_of(master) if worker.leaving]) if master else 0
 
     async def begin_logs_anew(self, limit: int) -> list[Path]:
         """Those larger than the limit, in bytes; nobody writes into the old files any more. Raises NginxUnavailable."""
@@ -283,6 +300,15 @@ def _all(processes: list[Process], holds: Callable[[Process], bool]) -> Conditio
         return all(map(holds, processes))
 
     return condition
+
+
+def _closed(workers: list[Process], sockets: set[str]) -> Condition:
+    """Workers say that they leave an instant before they close their sockets."""
+
+    async def closed() -> bool:
+        return all(worker.leaving for worker in workers) and not still_listening(sockets)
+
+    return closed
 
 
 def _free(listens: tuple[str, ...]) -> Condition:

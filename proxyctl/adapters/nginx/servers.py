@@ -14,7 +14,7 @@ from markupsafe import Markup as Trusted
 from proxyctl.adapters.nginx.listens import parse
 from proxyctl.adapters.nginx.names import tls_files
 from proxyctl.adapters.nginx.tokens import plain, quoted
-from proxyctl.domain.model import ProxySettings, Redirect, Route, ServiceName, Topology
+from proxyctl.domain.model import Mode, ProxySettings, Redirect, Route, ServiceName, Topology
 
 View = TypeVar("View")
 
@@ -218,11 +218,20 @@ def _certificate(route: Route | None) -> Certificate | None:
 
 
 def _http(settings: ProxySettings, end: str) -> list[Trusted]:
-    return [plain(listen) + Trusted(f"{_preface(settings)}{end}") for listen in settings.http]
+    return [plain(listen) + Trusted(f"{_preface(settings)}{end}{_beside(settings, end)}") for listen in settings.http]
 
 
 def _https(settings: ProxySettings, http2: str, end: str) -> list[Trusted]:
-    return [plain(listen) + Trusted(f" ssl{http2}{_preface(settings)}{end}") for listen in settings.https]
+    options = [f" ssl{http2}{_preface(settings)}{end}{_beside(settings, end)}"]
+    if settings.http3:
+        options.append(f" quic{end}{' reuseport' if end == DEFAULT else ''}")  # each worker has its own connections
+    return [plain(listen) + Trusted(each) for each in options for listen in settings.https]
+
+
+def _beside(settings: ProxySettings, end: str) -> str:
+    """In a container nginx inherits no sockets, so an upgrade needs two with sockets of their own on one port. It is
+    said once for each address, where every one has its default server."""
+    return " reuseport" if settings.mode is Mode.CONTAINER and end == DEFAULT else ""
 
 
 def _preface(settings: ProxySettings) -> str:

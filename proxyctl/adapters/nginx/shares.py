@@ -45,5 +45,5 @@ def told(places: Places) -> Shares | None:
         raise StateUnusable(
             f"{file} was changed by something other than proxyctl: {error}",
             serving="what nginx has in memory",
-            next_step="proxyctl recover",
+            next_step="bring it back as it was; until then nothing is moved or published",
         ) from error

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from proxyctl.adapters.durable import repoint, sync_folder, told_in_words
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.flags import (
     CLOSING,
+    LOGGED,
     NOBODY,
     expected_pool,
     flag_names,
@@ -73,6 +74,9 @@ class NginxSplits:
             flags = parse_folder_name(str((self._splits / service / SPLIT_IN_FORCE).readlink()))
             return flags is not None and flags.preview is not None
         return False
+
+    def logged(self, service: ServiceName) -> AbstractContextManager[None]:
+        return logged(self._places, service)
 
     async def _see(self, service: ServiceName, flags: Flags | None) -> None:
         """The workers decide as the flags say."""
@@ -134,3 +138,17 @@ def _meddled(link: Path, what: str) -> StateUnusable:
         serving="what nginx finds there",
         next_step="proxyctl recover",
     )
+
+
+@contextmanager
+def logged(places: Places, service: ServiceName) -> Iterator[None]:
+    """The flag by which nginx logs a service's requests where only those of rollouts are logged."""
+    flag = places.splits / service / LOGGED
+    with suppress(OSError):
+        make_folder(flag.parent, PUBLIC_MODE)
+        flag.touch(mode=0o444)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            flag.unlink(missing_ok=True)

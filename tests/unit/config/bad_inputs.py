@@ -556,6 +556,7 @@ def _merge_bomb() -> str:
 
 _RIGHT = _WEB
 _EDGE = _ROUTED + "    health: none\n    %s\n"
+_ANALYSIS = _EDGE % "strategy: {canary: {analysis: %s}}"
 _CANARY = _EDGE % "strategy: {canary: {steps: %s}}"
 FILES: tuple[tuple[str | bytes, str], ...] = (
     (_bomb(), "more than 100 alias expansions"),
@@ -669,6 +670,15 @@ FILES: tuple[tuple[str | bytes, str], ...] = (
     (_CANARY % "[{gate: yes}]", "write approve"),
     (_CANARY % "[{hook: ../smoke}]", "not a name"),
     (_CANARY % "[{wait: 2m}]", "unknown key"),
+    (_ANALYSIS % "{max_error_rate: 1}", "write a rate with its %"),
+    (_ANALYSIS % "{max_error_rate: 100%}", "between 0% and 100%"),
+    (_ANALYSIS % "{max_error_rate: x%}", "is not a number"),
+    (_ANALYSIS % "{sensitivity: highest}", "write low, normal or high"),
+    (_ANALYSIS % "{on_inconclusive: fail}", "write hold, promote or rollback"),
+    (_ANALYSIS % "{deadline: 1s}", "write a duration from 10s to 168h"),
+    (_ANALYSIS % "on", "write a mapping such as {sensitivity: high}, or the word off"),
+    (_ANALYSIS % "off", "off, and steps wait for it"),
+    (_EDGE % "strategy: canary" + "proxy: {log: off}\n", "its steps wait for the analysis, and proxy.log is off"),
     (_EDGE % "strategy: {canary: {sticky: ip}}\n    sticky: cookie", "strategy.canary.sticky says ip; keep one"),
     (_RIGHT + "    strategy: bluegreen\n", "write blue-green"),
     (_RIGHT + "    protocol: h2\n", "write http or grpc"),
@@ -751,6 +761,10 @@ FILES: tuple[tuple[str | bytes, str], ...] = (
     (_RIGHT + "proxy: {trusted: 10.0.0.0/8}\n", "write a list"),
     (_RIGHT + "proxy: {proxy_protocol: true}\n", "write trusted, the networks of your balancer"),
     (_RIGHT + "proxy: {proxy_protocol: v2}\n", "write true or false"),
+    (_RIGHT + "proxy: {http3: yes please}\n", "write true or false"),
+    (_RIGHT + "proxy: {http3: true}\n", "no service has tls, which HTTP/3 is made of"),
+    (_RIGHT + "proxy: {http3: true, proxy_protocol: true, trusted: 10.0.0.0/8}\n", "passes no HTTP/3 on"),
+    (_RIGHT + "proxy: {http3: true, mode: include}\n", "the ports are your own nginx's"),
     (_RIGHT + "proxy: {header_limits: {line: 0}}\n", "write a size from 1k to 1m"),
     (_RIGHT + "proxy: {header_limits: {line: 8kb}}\n", "not a size"),
     (_RIGHT + "proxy: {header_limits: {lines: 65}}\n", "write a whole number from 1 to 64"),

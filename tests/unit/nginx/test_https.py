@@ -236,3 +236,14 @@ async def test_headers_are_added_to_every_answer(secure: Secure) -> None:
     value = 'a "quoted" back\\slash; {braces} and #more'
     await secure.bed.publish(secure.bed.topology(secure.bed.route(response_headers=(("X-Shop", value),))))
     assert (await secure.bed.get()).headers["x-shop"] == value
+
+
+async def test_http3_is_refused_in_words_where_nginx_was_built_without_it(secure: Secure) -> None:
+    number = await secure.publish()
+    topology = secure.topology()
+    wanted = topology.replace(settings=topology.settings.replace(http3=True))
+    words = "proxy.http3: this nginx was built without HTTP/3"
+    assert await secure.bed.proxy.check(wanted) == [words]
+    with pytest.raises(PublishRefused, match=words):
+        await secure.bed.publish(wanted)
+    assert (await secure.bed.proxy.status()).observed == number

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ from proxyctl.adapters.nginx.flags import CLOSING
 from proxyctl.adapters.nginx.generations import Generations
 from proxyctl.adapters.nginx.master import find_orphans
 from proxyctl.adapters.nginx.proxy import NginxProxy
-from proxyctl.adapters.nginx.render import render
+from proxyctl.adapters.nginx.render import render, renumber
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Logged
 from proxyctl.errors import NginxUnavailable, PublishRefused, StateUnusable
@@ -297,26 +298,32 @@ async def test_no_fresh_connection_is_lost_over_reloads(serving: Bed) -> None:
     assert sum(await asyncio.gather(*clients)) > 100
 
 
-async def test_no_kept_connection_loses_a_request_over_reloads(serving: Bed) -> None:
+@asynccontextmanager
+async def polite_clients(bed: Bed) -> AsyncIterator[None]:
+    """They open a new connection when they are told that their own closes, and only then. No request is lost."""
     done = asyncio.Event()
 
     async def ask_until_the_end() -> int:
-        """A client that opens a new connection when it is told that its own closes, and only then."""
-        requests, client = 0, await serving.client()
+        requests, client = 0, await bed.client()
         while not done.is_set():
             answer = await client.ask("POST", "/", body=b"x" * 200)
             assert answer.text == "blue"
             requests += 1
             if answer.headers.get("connection") == "close":
                 client.close()
-                client = await serving.client()
+                client = await bed.client()
         return requests
 
     clients = [asyncio.create_task(ask_until_the_end()) for _ in range(16)]
-    for access_log in (Logged.OFF, Logged.ON) * 2:
-        await serving.publish(serving.topology(access_log=access_log))
+    yield
     done.set()
     assert sum(await asyncio.gather(*clients)) > 1000
+
+
+async def test_no_kept_connection_loses_a_request_over_reloads(serving: Bed) -> None:
+    async with polite_clients(serving):
+        for access_log in (Logged.OFF, Logged.ON) * 2:
+            await serving.publish(serving.topology(access_log=access_log))
     assert not (serving.places.splits / CLOSING).exists()
     assert serving.splits.read(WEB) == all_to(BLUE)
     assert (await (await serving.client()).ask("GET", "/")).headers["connection"] == "keep-alive"
@@ -338,6 +345,20 @@ async def test_a_publisher_that_died_while_clients_were_let_go_is_mended_by_the_
     assert await serving.publish() == 1
     assert not (serving.places.splits / CLOSING).exists()
     assert (await (await serving.client()).ask("GET", "/")).headers["connection"] == "keep-alive"
+
+
+async def test_a_publisher_that_died_right_after_its_hup_costs_no_request(serving: Bed) -> None:
+    """nginx still reads its configuration then, and its old workers accept."""
+    text = serving.places.current.joinpath("nginx.conf").read_text()
+    generations, dead = Generations(serving.places), list[AbstractAsyncContextManager[None]]()
+    async with polite_clients(serving):
+        for number in range(2, 6):
+            renumbered = renumber(text, 1, number)
+            generations.activate(generations.stage(number, 1, serving.topology(), {"nginx.conf": renumbered}, {}))
+            dead.append(connections_closing(serving.places))
+            await dead[-1].__aenter__()
+            serving.master.send(signal.SIGHUP)
+            assert await serving.publish() == number
 
 
 async def test_thousands_of_hosts_fit_into_nginxs_tables(bed: Bed) -> None:

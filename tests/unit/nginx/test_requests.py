@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxyctl.adapters.nginx.flags import LOGGED
 from proxyctl.domain.model import Logged, Sticky
 from proxyctl.errors import SplitNotSeen, StateUnusable
 from proxyctl.ports import Endpoint
@@ -340,15 +339,16 @@ async def test_the_log_tells_two_browsers_behind_one_address_apart(bed: Bed) -> 
 async def test_where_only_rollouts_are_logged_a_flag_of_the_service_decides(bed: Bed) -> None:
     await bed.publish(bed.topology(access_log=Logged.ROLLOUTS))
     await bed.splits.move(WEB, share(GREEN, 50))
-    flag = bed.places.splits / WEB / LOGGED
-    seen = []
-    for asked, there in enumerate((False, True, False)):
-        flag.touch() if there else flag.unlink(missing_ok=True)
-        for _ in range(5):
-            told = json.loads((await bed.get(f"/seen/{asked}")).text)
-            seen.append("x-request-id" in told["headers"])
-    assert [path for *_, path in await lines_of(bed)] == ["/seen/1"] * 5
-    assert seen == [False] * 5 + [True] * 5 + [False] * 5
+
+    async def ids(path: str) -> list[bool]:
+        told = [json.loads((await bed.get(path)).text) for _ in range(5)]
+        return ["x-request-id" in each["headers"] for each in told]
+
+    assert await ids("/seen/before") == [False] * 5
+    with bed.splits.logged(WEB):
+        assert await ids("/seen/while") == [True] * 5
+    assert await ids("/seen/after") == [False] * 5
+    assert [path for *_, path in await lines_of(bed)] == ["/seen/while"] * 5
 
 
 async def lines_of(bed: Bed) -> list[list[str]]:

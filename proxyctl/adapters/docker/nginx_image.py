@@ -1,0 +1,141 @@
+"""An image with nginx in it: brought to this host, and its program run to its end. Start at NginxImage.run()."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import docker
+from docker.errors import ImageNotFound, NotFound
+
+from proxyctl.adapters.docker.calls import SILENCE, EngineCalls, Work
+from proxyctl.adapters.docker.pull import PullProgress, layers
+from proxyctl.domain.model import Seconds
+from proxyctl.errors import NginxUnavailable, OutcomeUnknown, Unavailable
+from proxyctl.ports import Ended
+
+T = TypeVar("T")
+
+ERRAND = "proxyctl.errand"  # its value is the project: a container that runs to its end and is removed at once
+PULL_LIMIT: Seconds = 1800.0
+RUN_LIMIT: Seconds = 20.0
+FORGOTTEN_AFTER: Seconds = 3 * RUN_LIMIT
+INSTEAD = "install nginx on this host and write mode: process under proxy"
+
+
+class NginxImage:
+    """Raises NginxUnavailable where this engine cannot have an nginx of ours, or not this one."""
+
+    def __init__(self, project: str, reference: str, binary: str, engine: EngineCalls) -> None:
+        self.reference = reference
+        self._project = project
+        self._binary = binary
+        self._engine = engine
+
+    async def fetch(self, progress: Callable[[str], None]) -> None:
+        """It is on this host; `progress` is told while it is pulled."""
+        if await self.asked(self._is_here, f"looking for {self.reference}"):
+            return
+        try:
+            async with asyncio.timeout(PULL_LIMIT):
+                await self._pull(progress)
+        except TimeoutError as late:
+            raise NginxUnavailable(f"{self.reference} was not there after {PULL_LIMIT / 60:g} min") from late
+        except Unavailable as error:
+            raise _of_nginx(error) from error
+
+    async def run(self, image: str, *arguments: str, sees: Path | None = None) -> Ended:
+        """In a container without a network, out of this image. It changes nothing, so a late one simply did not end."""
+        mounts = [mount(sees, "rw")] if sees else []
+
+        def work(client: docker.DockerClient) -> Ended:
+            self._clear_forgotten(client)
+            container = client.containers.create(
+                image,
+                list(arguments),
+                entrypoint=[self._binary],
+                network_mode="none",
+                volumes=mounts,
+                labels={ERRAND: self._project},
+            )
+            try:
+                container.start()
+                return ended(container)
+            finally:
+                container.remove(force=True, v=True)
+
+        try:
+            return await self.asked(work, f"running {self._binary} out of {self.reference}")
+        except OutcomeUnknown as late:
+            raise NginxUnavailable(str(late), next_step=late.next_step) from late
+
+    async def asked(self, work: Work[T], what: str) -> T:
+        """Of the engine. Raises NginxUnavailable, and OutcomeUnknown when it may have happened."""
+        try:
+            return await self._engine.act(work, what, RUN_LIMIT)
+        except (NginxUnavailable, OutcomeUnknown):
+            raise
+        except Unavailable as error:
+            raise _of_nginx(error) from error
+
+    def _is_here(self, client: docker.DockerClient) -> bool:
+        if why := hindrance(client):
+            raise NginxUnavailable(f"proxy.mode: container cannot work here: {why}", next_step=INSTEAD)
+        try:
+            client.images.get(self.reference)
+        except ImageNotFound:
+            return False
+        return True
+
+    async def _pull(self, progress: Callable[[str], None]) -> None:
+        what, told = f"pulling {self.reference}", PullProgress(self.reference)
+        progress(what)
+        async for event in self._engine.stream(lambda client: layers(client, self.reference), what, SILENCE):
+            if line := told.after(event):
+                progress(line)
+
+    def _clear_forgotten(self, client: docker.DockerClient) -> None:
+        """Errands of a proxyctl that was killed: nobody waits so long for one."""
+        before = time.time() - FORGOTTEN_AFTER
+        for each in client.api.containers(all=True, filters={"label": f"{ERRAND}={self._project}"}):
+            if each["Created"] < before:
+                with suppress(NotFound):
+                    client.api.remove_container(each["Id"], force=True, v=True)
+
+
+def hindrance(client: docker.DockerClient) -> str:
+    """Why an nginx in a container of this engine could not be on the host's network and watched from here."""
+    if os.geteuid() != 0:
+        return "only root may watch and signal an nginx that a container runs"
+    if not client.api.base_url.startswith("http+docker:"):
+        return "the engine is another machine's"
+    told = client.info()
+    if "Docker Desktop" in told["OperatingSystem"]:
+        return "Docker Desktop runs containers in a machine of its own"
+    if any(option.startswith(("name=rootless", "name=userns")) for option in told.get("SecurityOptions") or ()):
+        return "this engine gives no container the host's network (rootless, or userns-remap)"
+    return ""
+
+
+def mount(folder: Path, mode: str, at: Path | None = None) -> str:
+    return f"{folder}:{at or folder}:{mode}"
+
+
+def ended(container: Any) -> Ended:
+    code = container.wait()["StatusCode"]
+    return Ended(code=code, said=said(container))
+
+
+def said(container: Any, tail: int | Literal["all"] = "all") -> str:
+    text: str = container.logs(tail=tail).decode("utf-8", "replace")
+    return text.strip()
+
+
+def _of_nginx(error: Unavailable) -> NginxUnavailable:
+    """What hinders the engine, hinders this nginx."""
+    return NginxUnavailable(str(error), detail=error.detail, next_step=error.next_step)

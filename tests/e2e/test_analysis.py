@@ -1,0 +1,100 @@
+"""A canary that nginx's log judges, under load: a good one goes up by what it proved, a bad one is taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxyctl.demo.load import Load, Model
+from tests.e2e.shop import TWO, Shop, open_shop
+
+pytestmark = pytest.mark.docker
+
+FLAWED = "proxyctl-demo:flawed"
+CANARY = "{steps: [{weight: 20}, {weight: 50}], analysis: {bake: 6s, deadline: 90s}}"
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    async with open_shop(bake="6s") as made:
+        made.write("drain: 5s", f"drain: 500ms\n    strategy: {{canary: {CANARY}}}")
+        first = await made.type("deploy", "web")
+        assert first.code == 0, first.err
+        yield made
+
+
+def people(shop: Shop, clients: int = 40) -> Load:
+    """About 200 requests a second, of so many clients."""
+    return Load("127.0.0.1", shop.scene.port, Model.KEEPALIVE, clients, pause=clients / 200, spread=1.0)
+
+
+async def test_a_good_canary_proves_itself_and_says_by_what(shop: Shop) -> None:
+    async with people(shop) as load:
+        await asyncio.sleep(10)
+        deploy = await shop.type("deploy", "web", "--image", TWO)
+    assert deploy.code == 0, deploy.err
+    assert not load.failed(), load.failed()[:3]
+    for words in ("passed at 20 %: less than", "passed at 50 %: less than", "proven by 0 bad of"):
+        assert words in deploy.err, deploy.err
+
+
+async def test_a_bad_one_is_taken_back_with_the_numbers_that_say_why(shop: Shop) -> None:
+    async with people(shop) as load:
+        await asyncio.sleep(10)
+        deploy = await shop.type("deploy", "web", "--image", FLAWED)
+    assert deploy.code == 5, deploy.err
+    for words in (
+        "rolled back at 20 %",
+        "bad of",
+        "against 0 of",
+        "of 143 needed",
+        "clients",
+        "worst GET /",
+        "requests ",
+    ):
+        assert words in deploy.err, deploy.err
+    assert {o.problem for o in load.failed()} == {"status 500"}, "nothing was lost, but what the application failed"
+    history = (await shop.type("history", "web", "--json")).out
+    assert "rolled back at 20 %" in history
+    assert [r["id"] for r in (await shop.at_rest())["releases"]] == ["web-1"]
+
+
+async def test_a_defect_that_a_blue_green_shows_in_its_bake_takes_it_back(shop: Shop) -> None:
+    shop.write(f"strategy: {{canary: {CANARY}}}", "strategy: blue-green")
+    async with people(shop):
+        await asyncio.sleep(10)
+        deploy = await shop.type("deploy", "web", "--image", FLAWED)
+    assert deploy.code == 5, deploy.err
+    assert "rolled back at 100 %" in deploy.err, deploy.err
+
+
+async def test_evidence_survives_the_death_of_the_driver(shop: Shop) -> None:
+    shop.write("bake: 6s, deadline: 90s", "bake: 12s, deadline: 90s")
+    async with people(shop):
+        await asyncio.sleep(5)
+        deploy = await shop.start("deploy", "web", "--image", TWO)
+        await shop.until("shifting")
+        await asyncio.sleep(8)
+        os.kill(shop.driver(), signal.SIGKILL)
+        await deploy.communicate()
+        assert (await shop.type("recover")).code == 0
+        while "passed at 20 %" not in (events := (await shop.type("events", "web")).out):
+            await asyncio.sleep(0.5)
+        assert (await shop.type("promote", "web", "--full")).code == 0
+    (told,) = re.findall(r"proven by 0 bad of ([\d,]+)", events)
+    assert int(told.replace(",", "")) > 250, "what was seen before the kill counts"
+    await shop.at_rest()
+
+
+async def test_without_requests_nothing_is_proven_and_a_person_decides(shop: Shop) -> None:
+    shop.write("bake: 6s, deadline: 90s", "bake: 1s, deadline: 10s")
+    held = await shop.type("deploy", "web", "--image", TWO)
+    assert held.code == 8, held.err
+    assert "inconclusive" in held.err and "proxyctl promote web" in held.err
+    assert (await shop.type("abort", "web")).code == 0
+    await shop.at_rest()

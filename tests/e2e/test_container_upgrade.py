@@ -1,0 +1,152 @@
+"""nginx in a container gives way to one of another image while clients ask, whatever breaks off in between."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import closing
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from proxyctl.adapters.nginx.master import find_master, find_masters
+from proxyctl.adapters.nginx.passing_on import SWITCH
+from proxyctl.adapters.places import Places
+from proxyctl.demo.load import Model
+from tests.e2e.shop import TWO, Shop, ended, open_shop
+from tests.e2e.test_container_mode import FILE
+from tests.nginx_bed import DEBIAN, MAINLINE
+from tests.nginx_image import image_of
+
+pytestmark = pytest.mark.docker
+
+# The steps of a hand-over, as the names of what is called just before each.
+STEPS = (
+    "upgrade.HandOver._start_beside",
+    "running.RunningNginx.newcomer",
+    "upgrade.HandOver._leave_only",
+    "running.RunningNginx.let_go",
+    "proxy.NginxProxy.publish",
+)
+# A proxyctl that is killed just before it calls this.
+DIES_AT = """
+import os, sys, importlib
+module, *path, name = sys.argv.pop(1).split(".")
+owner = importlib.import_module(f"proxyctl.adapters.nginx.{module}")
+for part in path:
+    owner = getattr(owner, part)
+setattr(owner, name, lambda *_, **__: os.kill(os.getpid(), 9))
+from proxyctl.cli.main import main
+main()
+"""
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    image = await asyncio.to_thread(image_of, DEBIAN, "debian")
+    await asyncio.to_thread(image_of, MAINLINE, "mainline")
+    async with open_shop(file=FILE.replace("IMAGE", image)) as made:
+        assert (await made.type("deploy", "web")).code == 0
+        yield made
+
+
+def nginx_of(shop: Shop) -> list[Container]:
+    with closing(docker.from_env()) as engine:
+        label = f"proxyctl.proxy={shop.scene.project}"
+        found: list[Container] = engine.containers.list(all=True, filters={"label": label})
+        return found
+
+
+def ask_for(shop: Shop, tag: str) -> None:
+    before = "mainline" if tag == "debian" else "debian"
+    shop.write(f"proxyctl-test-nginx:{before}", f"proxyctl-test-nginx:{tag}")
+
+
+def places(shop: Shop) -> Places:
+    return Places(shop.scene.folder / "state")
+
+
+async def served_by_one(shop: Shop, image: str) -> None:
+    (only,) = nginx_of(shop)
+    assert (only.name, only.status) == (f"{shop.scene.project}-nginx", "running")
+    assert only.attrs["Config"]["Image"] == image
+    assert only.attrs["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    (master,) = find_masters(places(shop))
+    assert find_master(places(shop)) == master
+    assert (await shop.get("/")).startswith(b"HTTP/1.1 200")
+    assert SWITCH.read_text().strip() == "0"
+
+
+async def test_another_image_takes_over_and_back_and_no_request_is_lost(shop: Shop) -> None:
+    loads = [shop.load(model) for model in (Model.KEEPALIVE, Model.NEW_CONNECTION, Model.POST, Model.POST_NEW)]
+    async with loads[0], loads[1], loads[2], loads[3]:
+        for tag in ("mainline", "debian", "mainline"):
+            ask_for(shop, tag)
+            said = await shop.type("proxy", "upgrade")
+            assert said.code == 0, said.err
+            await served_by_one(shop, f"proxyctl-test-nginx:{tag}")
+        assert (await shop.type("deploy", "web", "--image", TWO)).code == 0
+    assert [load.failed() for load in loads] == [[], [], [], []]
+    assert all(len(load.outcomes) > 100 for load in loads)
+
+
+async def test_a_tag_that_was_pulled_anew_takes_over(shop: Shop) -> None:
+    before = nginx_of(shop)[0].id
+    said = await shop.type("proxy", "upgrade")
+    assert said.code == 0, said.err
+    assert nginx_of(shop)[0].id != before
+    await served_by_one(shop, "proxyctl-test-nginx:debian")
+
+
+async def test_answers_that_take_their_time_are_finished_by_the_old_one(shop: Shop) -> None:
+    old = nginx_of(shop)[0]
+    ask_for(shop, "mainline")
+    upgrading = await shop.start("proxy", "upgrade")
+    while len(find_masters(places(shop))) < 2:
+        await asyncio.sleep(0.01)
+    slow = [asyncio.ensure_future(shop.get("/slow?ms=15000")) for _ in range(12)]
+    assert (await ended(upgrading)).code == 0
+    assert not any(answer.done() for answer in slow), "the upgrade does not wait for them"
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in await asyncio.gather(*slow))
+    await asyncio.to_thread(old.wait)
+    assert (await shop.type("proxy", "upgrade")).code == 0, "what ended is cleared by the next one"
+    await served_by_one(shop, "proxyctl-test-nginx:mainline")
+
+
+async def test_an_image_that_cannot_do_it_leaves_the_one_that_runs(shop: Shop) -> None:
+    before = nginx_of(shop)[0].id
+    shop.write("proxyctl-test-nginx:debian", "proxyctl-demo:1")
+    async with shop.load(Model.NEW_CONNECTION) as load:
+        said = await shop.type("proxy", "upgrade")
+    assert said.code == 6
+    assert load.failed() == []
+    shop.write("proxyctl-demo:1", "proxyctl-test-nginx:debian")
+    assert nginx_of(shop)[0].id == before
+    await served_by_one(shop, "proxyctl-test-nginx:debian")
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_killed_before_any_step_the_next_command_finds_its_way(shop: Shop, step: str) -> None:
+    async with shop.load(Model.KEEPALIVE) as kept, shop.load(Model.NEW_CONNECTION) as new:
+        ask_for(shop, "mainline")
+        killed = await ended(await killed_at(shop, step))
+        assert killed.code == -9, killed.err
+        again = await shop.type("deploy", "web", "--image", TWO)
+        assert again.code == 0, again.err
+        assert (await shop.get("/")).endswith(b"2\n")
+        await shop.type("proxy", "reload")
+        assert len(find_masters(places(shop))) == 1
+        assert (await shop.type("proxy", "upgrade")).code == 0
+    assert (kept.failed(), new.failed()) == ([], [])
+    SWITCH.write_text("0")
+    await served_by_one(shop, "proxyctl-test-nginx:mainline")
+
+
+async def killed_at(shop: Shop, step: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", DIES_AT, step, "proxy", "upgrade", *shop.scene.options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
