@@ -240,12 +240,11 @@ def _last_words(client: docker.DockerClient, name: str) -> str:
 
 
 def _lives(pid: int) -> bool:
-    """The kernel knows before the engine does that a process has ended."""
+    """The kernel knows before the engine does that a process has ended: it has no words of its command any more."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     except OSError:
         return False
-    return pid != 0 and state != "Z"
 
 
 def _to_nobody(_line: str) -> None:
