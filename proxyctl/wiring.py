@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -255,10 +255,7 @@ class Showroom(Workshop):
     """All of it to be looked at: makes and changes nothing, and needs no folder that may be written, or any."""
 
     def _enter(self) -> None:
-        with told_in_words(self.places.root):
-            owned = self.places.owner.exists()
-        if owned:
-            _refuse_what_is_of_another(self.places, self.name)
+        _refuse_what_is_of_another(self.places, self.name)
 
     @cached_property
     def store(self) -> SqliteStore:
@@ -267,8 +264,9 @@ class Showroom(Workshop):
 
 
 def _refuse_what_is_of_another(places: Places, project: str) -> None:
-    """One state folder is of one project, for ever. Raises StateUnusable."""
-    with told_in_words(places.root):
+    """One state folder is of one project, for ever; what is not there is nobody's. Raises StateUnusable."""
+    owner = project
+    with told_in_words(places.root), suppress(FileNotFoundError):
         owner = places.owner.read_text(errors="backslashreplace")
     if owner != project:
         raise StateUnusable(
