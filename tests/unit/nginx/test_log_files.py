@@ -206,14 +206,57 @@ def test_a_renamed_file_is_read_as_long_as_nginx_writes_into_it(nginx: Nginx, tr
     assert lines + read(trail) == nginx.written
 
 
+def test_a_worker_that_opens_its_log_late_loses_nothing(nginx: Nginx) -> None:
+    """The new file has lines already when the last ones come into the old file."""
+    late = Nginx(nginx.path.parent)
+    nginx.write()
+    nginx.rotate()
+    nginx.write()
+    trail = Trail(nginx.path, START, lambda file: nginx.has_open(file) or late.has_open(file))
+    lines = read(trail)
+    assert lines == nginx.written[:3], "the old file is not done"
+    late.write(1)
+    lines += read(trail)
+    late.close()
+    assert lines + read(trail) == [*nginx.written[:3], *late.written, *nginx.written[3:]]
+    trail.close()
+
+
+def test_what_is_written_just_before_the_writer_leaves_is_read(nginx: Nginx) -> None:
+    def leaves(_: os.stat_result) -> bool:
+        nginx.write()
+        nginx.open()
+        nginx.write()
+        return False
+
+    nginx.write()
+    nginx.rename()
+    trail = Trail(nginx.path, START, leaves)
+    assert read(trail) == nginx.written
+    trail.close()
+
+
 def test_a_copy_that_somebody_made_is_not_read(nginx: Nginx, trail: Trail) -> None:
     nginx.write()
     lines = read(trail)
     shutil.copy(nginx.path, nginx.path.with_name("access.log.bak"))
     nginx.write()
     nginx.rotate()
+    lines += read(trail)
+    shutil.copy(nginx.path.with_name("access.log.1"), nginx.path.with_name("access.log.1.bak"))
     nginx.write()
     assert lines + read(trail) == nginx.written
+
+
+@pytest.mark.parametrize("name", ["access.log.0", "access.log.zzz"])
+def test_who_comes_back_reads_the_log_and_not_a_copy_of_its_beginning(nginx: Nginx, name: str) -> None:
+    nginx.write()
+    where = second_line_of(nginx)
+    shutil.copy(nginx.path, nginx.path.with_name(name))
+    nginx.write()
+    trail = Trail(nginx.path, where, nginx.has_open)
+    assert read(trail) == nginx.written[2:]
+    trail.close()
 
 
 def test_a_compressed_log_is_no_log(nginx: Nginx, trail: Trail) -> None:

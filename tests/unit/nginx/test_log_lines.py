@@ -159,6 +159,12 @@ def test_a_clock_that_jumps_loses_no_line_and_stops_no_tick() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("torn", [10, 16, 19, 24])
+def test_a_torn_time_ends_no_tick(torn: int) -> None:
+    (tick,) = ticks_of(line(NOON + 6), line(NOON)[:torn], line(NOON + 7))
+    assert (tick.at, tick.blue.requests) == (NOON + 5, 2)
+
+
 def test_times_are_of_any_zone() -> None:
     winter, summer = line(NOON).replace(b"12:00:00+00:00", b"13:00:04+01:00"), line(NOON + 5)
     (tick, _) = ticks_of(winter, summer)
