@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from proxyctl.adapters.nginx.closing import connections_closing
 from proxyctl.domain.model import Balance, Match, Mirror
 from proxyctl.errors import SplitNotSeen
 from tests.nginx_bed import (
@@ -90,6 +91,16 @@ async def test_what_a_rule_matches_reaches_a_candidate_that_has_no_share(bed: Be
         await bed.splits.move(WEB, flags)
         assert [(await bed.get(**headers)).text for headers in MATCHED] == [expected] * len(MATCHED)
         assert [(await bed.get(**headers)).text for headers in NOT_MATCHED] == ["blue"] * len(NOT_MATCHED)
+
+
+async def test_what_a_rule_matches_reaches_it_also_while_clients_are_let_go(bed: Bed, candidate: Application) -> None:
+    await publish(bed, matches=RULES)
+    await bed.splits.move(WEB, PREVIEWED)
+    async with connections_closing(bed.places):
+        for headers, expected in ((MATCHED[0], "green"), (NOT_MATCHED[0], "blue")):
+            answer = await bed.get(**headers)
+            assert answer.text == expected
+            assert answer.headers["connection"] == "close" or bed.settings.binary == MAINLINE
 
 
 async def test_in_one_rule_everything_must_hold(bed: Bed, candidate: Application) -> None:
