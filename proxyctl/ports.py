@@ -236,6 +236,13 @@ class Prober(Protocol):
 # --- nginx ------------------------------------------------------------------------------------------------------
 
 
+class Hooks(Protocol):
+    async def run(self, name: str, told: Mapping[str, str]) -> None:
+        """The user's hook of this name, to its end, with these variables in its environment. Raises Unavailable with
+        its last words when it is missing, fails or takes too long; then nothing of it runs any more."""
+        ...
+
+
 class ProxyState(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"

@@ -216,6 +216,8 @@ class Workshop:
         return NginxAccessLog(self.places, self.name)
 
     def all_hands(self, fence: int) -> Hands:
+        from proxyctl.adapters.hooks import HookFolder
+        from proxyctl.config.places import HOOKS
         from proxyctl.engine.replicas import ReplicaHands
 
         replicas = ReplicaHands(
@@ -228,6 +230,7 @@ class Workshop:
             clock=self.clock,
             bus=self.bus,
             fence=fence,
+            hooks=HookFolder(self.file.parent / HOOKS),
             log=self.access_log,
         )
         return self.light_hands(fence) | replicas.hands()

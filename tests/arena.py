@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from proxyctl.adapters.memory import (
     ManualClock,
+    MemoryHooks,
     MemoryInspector,
     MemoryLocks,
     MemoryProber,
@@ -74,6 +75,7 @@ class Arena:
         self.prober = MemoryProber(self.world)
         self.proxy = MemoryProxy(self.world)
         self.splits = MemorySplits(self.world)
+        self.hooks = MemoryHooks()
         self.edge: dict[str, object] = {}  # what the file says of the service beside its image
         self.before_effect: Callable[[do.Command], None] = lambda command: None
         self.after_effect: Callable[[do.Command], None] = lambda command: None
@@ -96,6 +98,7 @@ class Arena:
             locks=self.locks,
             clock=self.clock,
             bus=bus,
+            hooks=self.hooks,
             fence=fence,
         )
         return {kind: self._hooked(hand) for kind, hand in (light.hands() | heavy.hands()).items()}

@@ -7,7 +7,7 @@ hand: `world.kill("shop-web-2-1")`, `world.sick.add(image)`, `world.engine_hangs
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 
@@ -413,3 +413,16 @@ class ManualClock:
     async def sleep(self, seconds: Seconds) -> None:
         self._world.time += max(seconds, 0.001)
         await asyncio.sleep(0)
+
+
+class MemoryHooks:
+    """Each runs and succeeds but those of `failing`."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[str, Mapping[str, str]]] = []
+        self.failing: set[str] = set()
+
+    async def run(self, name: str, told: Mapping[str, str]) -> None:
+        self.ran.append((name, told))
+        if name in self.failing:
+            raise Unavailable(f"hook {name} ended with code 1")

@@ -7,6 +7,7 @@ killed anywhere leaves evidence that is neither lost nor counted twice.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import reduce
 
 from proxyctl.domain import commands as do
@@ -25,6 +26,7 @@ from proxyctl.domain.ticks import Judged
 from proxyctl.domain.verdict import Verdict
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.traffic import moment
+from proxyctl.errors import StateUnusable
 from proxyctl.ports import AccessLog, Clock, Store
 
 READ_EVERY: Seconds = 1.0
@@ -47,7 +49,7 @@ class Judging:
         case = _Case(state, wait)
         if case.criteria is None or not case.share:
             return
-        progress = await self._begun(case)
+        progress = await self._begun_in_time(case)
         while True:
             progress, verdict, more = await self._look(case, progress)
             yield verdict
@@ -60,6 +62,13 @@ class Judging:
         rollout = state.rollout
         here = kept is not None and rollout is not None and (kept.rollout, kept.step) == (rollout.id, rollout.cursor)
         return kept.spent if kept is not None and here else None
+
+    async def _begun_in_time(self, case: _Case) -> Progress:
+        """A log that cannot be read is waited for: it is no reason to go back."""
+        while True:
+            with suppress(StateUnusable):
+                return await self._begun(case)
+            await self._clock.sleep(READ_EVERY)
 
     async def _begun(self, case: _Case) -> Progress:
         """The evidence as it was kept, in the step that goes on now."""
@@ -90,17 +99,18 @@ class Judging:
 
     async def _look(self, case: _Case, progress: Progress) -> tuple[Progress, Verdict, bool]:
         assert progress.position is not None and progress.evidence is not None
-        reading = await self._log.read(progress.position, case.route)
-        evidence = _observed(progress.evidence, reading.ticks, case.colour)
+        position, ticks, more = progress.position, tuple[Tick, ...](), False
+        with suppress(StateUnusable):  # a log that cannot be read is a silent one
+            reading = await self._log.read(position, case.route)
+            position, ticks, more = reading.position, reading.ticks, reading.more
+        evidence = _observed(progress.evidence, ticks, case.colour)
         verdict = case.judged(evidence, self._clock.wall(), self._elapsed(case))
-        if reading.ticks or self._elapsed(case) - progress.spent >= TICK:
+        if ticks or self._elapsed(case) - progress.spent >= TICK:
             spent = self._elapsed(case)
-            progress = progress.replace(
-                spent=spent, position=reading.position, evidence=evidence, said=verdict.sentence
-            )
+            progress = progress.replace(spent=spent, position=position, evidence=evidence, said=verdict.sentence)
             self._store.keep(case.state.service, progress, self._fence)
         self._bus.tell(_told(verdict))
-        return progress.replace(position=reading.position, evidence=evidence), verdict, reading.more
+        return progress.replace(position=position, evidence=evidence), verdict, more
 
     def _elapsed(self, case: _Case) -> Seconds:
         since = case.wait.since
