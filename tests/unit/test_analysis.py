@@ -376,3 +376,11 @@ def test_a_verdict_is_json_and_back(evidence: Evidence) -> None:
     assert decode(Verdict, said) == verdict
     assert said["sentence"] == verdict.sentence
     assert decode(Criteria, json.loads(json.dumps(encode(Criteria(max_error_rate=0.01))))).max_error_rate == 0.01
+
+
+def test_where_the_live_release_got_slower_too_a_candidate_need_not_be_faster() -> None:
+    busier = seen(a_tally(100, slow=17), a_tally(1900, slow=320))
+    verdict = at_once(busier, settings=Criteria(), wait=60.0)
+    assert reached(verdict) == (Decision.ADVANCE, Reason.PROVEN)
+    slower = seen(a_tally(100, slow=17), a_tally(1900, slow=60))
+    assert at_once(slower, settings=Criteria(), wait=60.0).decision is Decision.ROLLBACK
