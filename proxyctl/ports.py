@@ -472,6 +472,30 @@ class Processes(Protocol):
         ...
 
 
+class Frozen(Record):
+    """Who said that no release gets traffic that it does not have, why and when."""
+
+    actor: str
+    reason: str
+    since: float  # unix time
+
+
+class Freeze(Protocol):
+    """The freeze switch of a project."""
+
+    def read(self) -> Frozen | None:
+        """Who froze it; None when nobody did."""
+        ...
+
+    def put(self, frozen: Frozen) -> Frozen:
+        """Whose freeze is in force now: the first one's."""
+        ...
+
+    def lift(self) -> Frozen | None:
+        """The freeze that was in force."""
+        ...
+
+
 # --- time -------------------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from proxyctl.adapters.clock import SystemClock
 from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.durable import put_once, told_in_words
+from proxyctl.adapters.freeze import FreezeFile
 from proxyctl.adapters.locks import FileLocks
 from proxyctl.adapters.nginx.cutover import SplitsInForce
 from proxyctl.adapters.places import Places
@@ -81,6 +82,10 @@ class Workshop:
                 next_step=f"bring {self.places.store} back from a backup; else end all of this project (its containers"
                 f" carry the label proxyctl.project={self.name}), remove {self.places.root} and deploy anew",
             )
+
+    @cached_property
+    def freeze(self) -> FreezeFile:
+        return FreezeFile(self.places)
 
     @cached_property
     def locks(self) -> FileLocks:

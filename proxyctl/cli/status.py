@@ -75,6 +75,8 @@ def lines(view: ProjectView, shop: Workshop) -> list[str]:
     seen = "" if proxy.observed == proxy.generation else f" (answers: {proxy.observed or 'nothing'})"
     text = [f"project {view.project}   nginx {proxy.version} {proxy.state}, {generation}{seen}{draining}"]
     text += certificate_lines(proxy, shop.clock.wall())
+    if frozen := shop.freeze.read():
+        text.append(f"  FROZEN by {frozen.actor}{': ' + frozen.reason if frozen.reason else ''}; proxyctl thaw ends it")
     if not view.services:
         text += ["", "no service was deployed yet: proxyctl deploy"]
     for service in view.services:

@@ -31,6 +31,11 @@ def at_once() -> Plan:
     return (Weight(share=WHOLE),)
 
 
+def gradual() -> Plan:
+    """The way back to a release that is cold: its caches fill while it has little traffic."""
+    return (*(Weight(share=share, dwell=30.0) for share in (1000, 2500, 5000)), *at_once())
+
+
 def hold() -> Plan:
     """Gated and warm, no traffic until told."""
     return (Pause(),)
