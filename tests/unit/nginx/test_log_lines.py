@@ -107,7 +107,7 @@ def test_a_client_is_bad_once_in_a_tick_and_told_as_a_hash() -> None:
 
 
 def test_a_client_that_fails_on_both_colours_counts_for_one_of_them_as_often_as_it_was_there() -> None:
-    """Else clients that fail everywhere would make a good candidate look as bad as a live one with far more requests."""
+    """Else those who fail everywhere would make a good candidate look as bad as a live one with far more requests."""
     counted = Counter[str]()
     for number in range(400):
         ids = [blake2b(f"{number}/{request}".encode(), digest_size=16).hexdigest() for request in range(20)]
