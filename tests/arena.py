@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from proxyctl.adapters.memory import (
     ManualClock,
+    MemoryAccessLog,
     MemoryHooks,
     MemoryInspector,
     MemoryLocks,
@@ -76,6 +77,7 @@ class Arena:
         self.proxy = MemoryProxy(self.world)
         self.splits = MemorySplits(self.world)
         self.hooks = MemoryHooks()
+        self.log: MemoryAccessLog | None = None  # none: nginx writes none
         self.edge: dict[str, object] = {}  # what the file says of the service beside its image
         self.before_effect: Callable[[do.Command], None] = lambda command: None
         self.after_effect: Callable[[do.Command], None] = lambda command: None
@@ -99,6 +101,7 @@ class Arena:
             clock=self.clock,
             bus=bus,
             hooks=self.hooks,
+            log=self.log,
             fence=fence,
         )
         return {kind: self._hooked(hand) for kind, hand in (light.hands() | heavy.hands()).items()}
