@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from difflib import get_close_matches
 from typing import NamedTuple
 
 import click
 
 from proxyctl.cli.options import (
+    F,
     Output,
     ProjectOptions,
     actor,
@@ -40,12 +42,18 @@ class Asked(NamedTuple):
     plan_of: Callable[[Service, ServiceState], Plan]
     reason: str
     output: Output
+    outside_windows: bool = False
+
+
+def outside_windows_option(command: F) -> F:
+    return click.option("--outside-windows", is_flag=True, help="Also when the file's windows say not now.")(command)
 
 
 @click.command()
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
 @click.option("--image", metavar="REF", help="This image instead of the file's; for one service.")
 @click.option("--supersede", is_flag=True, help="End a rollout that runs, on its safe side, first.")
+@outside_windows_option
 @reason_option
 @project_options
 @output_options
@@ -53,6 +61,7 @@ def deploy(
     services: Sequence[str],
     image: str | None,
     supersede: bool,
+    outside_windows: bool,
     reason: str,
     project: ProjectOptions,
     output: Output,
@@ -67,17 +76,25 @@ def deploy(
       proxyctl deploy
       proxyctl deploy web --image shop/web:1.5
     """
-    asked = Asked(Kind.DEPLOY, by_strategy, reason, output)
+    asked = Asked(Kind.DEPLOY, by_strategy, reason, output, outside_windows)
     asyncio.run(_roll_out(project, asked, services, image, supersede))
 
 
 @click.command()
 @click.argument("service")
 @click.option("--image", metavar="REF", help="This image instead of the file's.")
+@outside_windows_option
 @reason_option
 @project_options
 @output_options
-def stage(service: str, image: str | None, reason: str, project: ProjectOptions, output: Output) -> None:
+def stage(
+    service: str,
+    image: str | None,
+    outside_windows: bool,
+    reason: str,
+    project: ProjectOptions,
+    output: Output,
+) -> None:
     """Start and gate a release; it gets no traffic until `switch` or `weight`.
 
     \b
@@ -86,7 +103,7 @@ def stage(service: str, image: str | None, reason: str, project: ProjectOptions,
       proxyctl weight web 5
       proxyctl switch web
     """
-    asked = Asked(Kind.STAGE, lambda service, known: plan.hold(), reason, output)
+    asked = Asked(Kind.STAGE, lambda service, known: plan.hold(), reason, output, outside_windows)
     asyncio.run(_roll_out(project, asked, [service], image, supersede=False))
 
 
@@ -125,6 +142,8 @@ async def _roll_out(
     async with workshop(*project) as shop:
         chosen = chosen_services(shop, names, image)
         refuse_while_frozen(shop)
+        if not asked.outside_windows:
+            _refuse_outside_windows(shop)
         if supersede:
             chosen = [service for service in chosen if not await _is_rolled_out_already(shop, asked, service)]
             for service in chosen:
@@ -132,6 +151,16 @@ async def _roll_out(
         done = await deploy_each(shop, asked, chosen)
         if asked.output.as_json:
             print_json([_result(known) for known in done])
+
+
+def _refuse_outside_windows(shop: Workshop) -> None:
+    now, windows = datetime.fromtimestamp(shop.clock.wall()), shop.config.windows
+    if windows and not any(now in window for window in windows):
+        raise Conflict(
+            f"it is {now:%a %H:%M}, and releases are started in the windows {'; '.join(map(str, windows))}",
+            serving="traffic stays as it is",
+            next_step="wait for one of them, or repeat it with --outside-windows",
+        )
 
 
 async def deploy_each(shop: Workshop, asked: Asked, services: Sequence[Service]) -> list[ServiceState]:

@@ -32,6 +32,7 @@ from proxyctl.config.source import Unreadable, bytes_of
 from proxyctl.domain.codec import encode
 from proxyctl.domain.model import ProxySettings, Service
 from proxyctl.domain.steps import Hook
+from proxyctl.domain.windows import Window
 from proxyctl.errors import ConfigRejected
 
 
@@ -43,6 +44,7 @@ class Project:
     path: Path  # of the file, absolute
     settings: ProxySettings
     services: tuple[Service, ...]  # in the order of the file
+    windows: tuple[Window, ...] = ()  # when releases may be started; none: always
     warnings: tuple[str, ...] = ()  # one line each, as problems are
 
 
@@ -92,6 +94,7 @@ class _Loading:
             services=tuple(
                 service_of(name, file, definitions[name], self._folder) for name, file in self._file.services.items()
             ),
+            windows=self._file.windows or (),
             warnings=tuple(
                 str(warning) for warning in (*from_compose.warnings, *doubts(self._file, definitions, self._document))
             ),

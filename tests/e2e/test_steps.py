@@ -6,9 +6,11 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import pytest
 
+from proxyctl.domain.windows import DAYS
 from tests.e2e.shop import SICK, TWO, Shop, open_shop
 
 pytestmark = pytest.mark.docker
@@ -173,4 +175,15 @@ async def test_a_hook_of_the_plan_runs_and_its_no_takes_the_candidate_back(shop:
     assert (await shop.type("deploy", "web", "--image", TWO)).code == 0
     refused = await shop.type("deploy", "web", "--image", "proxyctl-demo:3")
     assert refused.code == 5 and "hook smoke ended with code 1: at 5 %" in refused.err, refused.err
+    await shop.at_rest()
+
+
+async def test_outside_its_windows_a_release_is_started_only_when_that_is_said(shop: Shop) -> None:
+    tomorrow = DAYS[(datetime.now().weekday() + 1) % 7]
+    shop.file.write_text(shop.file.read_text() + f"windows: ['{tomorrow} 00:00-24:00']\n")
+    refused = await shop.type("deploy", "web", "--image", TWO)
+    assert refused.code == 4 and f"{tomorrow} 00:00-24:00" in refused.err, refused.err
+    assert "--outside-windows" in refused.err
+    assert (await shop.type("deploy", "web", "--image", TWO, "--outside-windows")).code == 8
+    assert (await shop.type("abort", "web")).code == 0
     await shop.at_rest()
