@@ -262,6 +262,12 @@ class Showroom(Workshop):
         self._refuse_without_its_journal()
         return SqliteStore.to_read(self.places.store)
 
+    @cached_property
+    def access_log(self) -> NginxAccessLog:
+        from proxyctl.adapters.nginx.access_log import NginxAccessLog
+
+        return NginxAccessLog(self.places, self.name, salt=b"of this look")
+
 
 def _refuse_what_is_of_another(places: Places, project: str) -> None:
     """One state folder is of one project, for ever; what is not there is nobody's. Raises StateUnusable."""
