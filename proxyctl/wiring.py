@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from proxyctl.config.load import Project
     from proxyctl.domain.model import ProxySettings
     from proxyctl.engine.releases import Opening, TellNetwork
-    from proxyctl.ports import NginxProgram, Prober, Store
+    from proxyctl.ports import NginxProgram, Prober, Recording, Store
 
 
 class Workshop:
@@ -309,6 +309,13 @@ class _WarmProbers:
         return await prober.probe(endpoint, check)
 
     async def close(self) -> None: ...
+
+
+def recording(log: Path, service: ServiceName, seed: int) -> Recording:
+    """Needs no project. Raises UsageError where there is nothing to go by."""
+    from proxyctl.adapters.nginx.recorded import RecordedLog
+
+    return RecordedLog(log, service, seed)
 
 
 def workshop(file: str | None, state: str | None) -> AbstractAsyncContextManager[Workshop]:
