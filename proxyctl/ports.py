@@ -6,7 +6,7 @@ raises `OutcomeUnknown` (or the error named) when it passes. Every effect is ide
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from proxyctl.domain.events import Event
     from proxyctl.domain.model import HealthCheck
     from proxyctl.domain.progress import Progress
+    from proxyctl.domain.simulation import Stretch
     from proxyctl.domain.state import ServiceState
 
 
@@ -413,6 +414,20 @@ class AccessLog(Protocol):
         """The ticks of this service that ended after a position, as far as they are written now. Asked again with the
         same position, by whomever, it gives the same ticks: nothing is lost, nothing is counted twice. Raises
         StateUnusable."""
+        ...
+
+
+class Recording(Protocol):
+    """A log of the past, of one service: a file that nobody writes any more, or that may grow unseen."""
+
+    timed: bool  # it says how long answers took: it is ours, and not in nginx's combined format
+    requests: int
+    unreadable: int  # lines that are neither
+    first: float  # the time of its first request, unix time
+    last: float
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Its requests tick by tick, from the beginning; those of ticks without any are left out."""
         ...
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from proxyctl.config.load import Project
     from proxyctl.domain.model import ProxySettings
     from proxyctl.engine.releases import Opening, TellNetwork
-    from proxyctl.ports import NginxProgram, Prober, Store
+    from proxyctl.ports import NginxProgram, Prober, Recording, Store
 
 
 class Workshop:
@@ -270,6 +270,12 @@ class Showroom(Workshop):
         self._refuse_without_its_journal()
         return SqliteStore.to_read(self.places.store)
 
+    @cached_property
+    def access_log(self) -> NginxAccessLog:
+        from proxyctl.adapters.nginx.access_log import NginxAccessLog
+
+        return NginxAccessLog(self.places, self.name, salt=b"of this look")
+
 
 def _refuse_what_is_of_another(places: Places, project: str) -> None:
     """One state folder is of one project, for ever; what is not there is nobody's. Raises StateUnusable."""
@@ -311,6 +317,13 @@ class _WarmProbers:
         return await prober.probe(endpoint, check)
 
     async def close(self) -> None: ...
+
+
+def recording(log: Path, service: ServiceName, seed: int) -> Recording:
+    """Needs no project. Raises UsageError where there is nothing to go by."""
+    from proxyctl.adapters.nginx.recorded import RecordedLog
+
+    return RecordedLog(log, service, seed)
 
 
 def workshop(file: str | None, state: str | None) -> AbstractAsyncContextManager[Workshop]:

@@ -17,10 +17,16 @@ from proxyctl.config.init import commented_file
 from proxyctl.config.load import config_digest
 from proxyctl.config.schema import json_schema
 from proxyctl.domain import plan as plans
-from proxyctl.domain.model import Colour, Route, Service, Topology
+from proxyctl.domain.explain import duration, figure, percent
+from proxyctl.domain.forecast import StepForecast, Traffic, forecast_of, traffic_of
+from proxyctl.domain.model import Colour, Logged, Route, Service, Topology
 from proxyctl.domain.orders import Signed
+from proxyctl.domain.record import Record
+from proxyctl.domain.split import WHOLE
 from proxyctl.domain.state import Kind, ServiceState
-from proxyctl.errors import ConfigRejected, ProxyctlError, UsageError
+from proxyctl.domain.tally import Tick
+from proxyctl.engine.judging import BEFORE
+from proxyctl.errors import ConfigRejected, ProxyctlError, StateUnusable, UsageError
 from proxyctl.ports import Network
 from proxyctl.wiring import Workshop, showroom
 
@@ -135,7 +141,7 @@ def _as_written(service: Service, published: Route | None) -> Route:
 @project_options
 @json_option
 def plan(service: str | None, image: str | None, project: ProjectOptions, as_json: bool) -> None:
-    """What `deploy` would do: containers, nginx diff, steps.
+    """What `deploy` would do: containers, nginx diff, steps, and what each step can catch.
 
     No effect but a pull of a missing image.
 
@@ -185,7 +191,49 @@ async def _planned(shop: Workshop, service: Service) -> dict[str, object]:
         "addresses": "chosen" if so_far else "stand-ins",
         "steps": [*_before(known), *(plans.words(step) for step in opened.rollout.plan), *_after(service)],
         "nginx": await _diff(shop, known, route),
+        **await _foreseen(shop, service, known, opened.rollout.plan),
     }
+
+
+async def _foreseen(shop: Workshop, service: Service, known: ServiceState, steps: plans.Plan) -> dict[str, object]:
+    """What each step can tell by today's traffic; `traffic` is null where that is not known, `forecast` then empty."""
+    shared = any(0 < stage.share < WHOLE for stage in plans.stages(steps))
+    if service.analysis is None or known.live is None or known.route is None or not shared:
+        return {"traffic": None, "forecast": []}
+    traffic, why = await _today(shop, known)
+    if traffic is None:
+        return {"traffic": None, "forecast": [], "unforeseen": why}
+    forecast = forecast_of(steps, service.analysis, traffic)
+    return {"traffic": _fields(traffic), "forecast": [_step_json(step) for step in forecast]}
+
+
+async def _today(shop: Workshop, known: ServiceState) -> tuple[Traffic | None, str]:
+    """Of the last half hour, or why it is not known."""
+    assert known.live is not None and known.route is not None
+    if known.settings is None or known.settings.access_log is Logged.OFF:
+        return None, "nginx writes no log of requests (proxy.log: off)"
+    now, ticks, more = shop.clock.wall(), list[Tick](), True
+    try:
+        position = await shop.access_log.since(now - BEFORE)
+        while more:
+            reading = await shop.access_log.read(position, known.route)
+            ticks += [tick for tick in reading.ticks if tick.at >= now - BEFORE]
+            position, more = reading.position, reading.more
+    except StateUnusable as error:
+        return None, str(error)
+    finally:
+        shop.access_log.close()
+    traffic = traffic_of(ticks, known.live.colour, now)
+    return traffic, "" if traffic else f"nginx's log has no request for {known.service} in the last 30 minutes"
+
+
+def _step_json(step: StepForecast) -> dict[str, object]:
+    """A share is a part of 1, as every rate here."""
+    return {**_fields(step), "share": step.share / WHOLE, "inconclusive": step.inconclusive, "sentence": str(step)}
+
+
+def _fields(record: Record) -> dict[str, object]:
+    return {name: getattr(record, name) for name in record.fields()}
 
 
 def _before(known: ServiceState) -> list[str]:
@@ -218,8 +266,21 @@ def _plan_lines(one: dict[str, object]) -> list[object]:
         f"  steps: {', '.join(one['steps'])}",
     ]
     if not one["nginx"]:
-        return [*text, "  nginx: no reload, it knows all of it already"]
-    return [*text, "  nginx: one new generation", *(f"    {line}" for line in str(one["nginx"]).splitlines())]
+        text.append("  nginx: no reload, it knows all of it already")
+    else:
+        text += ["  nginx: one new generation", *(f"    {line}" for line in str(one["nginx"]).splitlines())]
+    return [*text, *_forecast_lines(one)]
+
+
+def _forecast_lines(one: dict[str, object]) -> list[object]:
+    traffic, forecast = one["traffic"], one["forecast"]
+    if "unforeseen" in one:
+        return [f"  forecast: none; {one['unforeseen']}"]
+    if not isinstance(traffic, dict) or not isinstance(forecast, list):
+        return []
+    seen = f"{figure(traffic['per_second'])} req/s, {percent(traffic['usual'])} bad"
+    said = f"  forecast, by the last {duration(traffic['seconds'])} of nginx's log ({seen}):"
+    return [said, *(f"    {step['sentence']}" for step in forecast)]
 
 
 @click.command()

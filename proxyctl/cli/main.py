@@ -19,6 +19,7 @@ COMMANDS = {
     "schema": ("files", "Print the JSON Schema of proxyctl.yml."),
     "check": ("files", "Check file, templates, nginx, Docker and ports; changes nothing."),
     "plan": ("files", "Show what deploy would do."),
+    "simulate": ("simulate", "Show what a rollout would have come to on a recorded log."),
     "setup": ("setup", "Deploy what is not live yet; have nginx start with the machine."),
     "deploy": ("releases", "Start a release, gate it, move traffic, bake, keep the old one warm."),
     "stage": ("releases", "Start and gate a release; no traffic."),

@@ -16,11 +16,10 @@ from proxyctl.domain.analysis import Bake, Step, judge
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import Evidence
 from proxyctl.domain.model import Colour, Logged, Route, Seconds
+from proxyctl.domain.plan import next_share, tested
 from proxyctl.domain.progress import Progress
-from proxyctl.domain.split import WHOLE
 from proxyctl.domain.state import Rollout, ServiceState
 from proxyctl.domain.steps import Bake as BakeStep
-from proxyctl.domain.steps import Weight
 from proxyctl.domain.tally import TICK, Position, Tick
 from proxyctl.domain.ticks import Judged
 from proxyctl.domain.verdict import Verdict
@@ -92,7 +91,7 @@ class Judging:
             for tick in reading.ticks:
                 (past if tick.at + TICK <= began else since).append(tick)
             position, more = reading.position, reading.more
-        evidence = gathered.begin(case.weights, began, gathered.baseline_of(past, case.live))
+        evidence = gathered.begin(tested(case.rollout.plan), began, gathered.baseline_of(past, case.live))
         if case.bakes:
             evidence = gathered.bake(evidence, began)
         return case.progress(self._elapsed(case), position, _observed(evidence, since, case.colour))
@@ -140,11 +139,6 @@ class _Case:
         assert self.state.route is not None
         return self.state.route
 
-    @property
-    def weights(self) -> int:
-        """Steps that have traffic of their own to be judged by."""
-        return max(1, sum(isinstance(step, Weight) and 0 < step.share < WHOLE for step in self.rollout.plan))
-
     def progress(self, spent: Seconds, position: Position, evidence: Evidence) -> Progress:
         return Progress(
             rollout=self.rollout.id,
@@ -163,13 +157,9 @@ class _Case:
             case BakeStep(window=window):
                 step: Step = Bake(share=self.share, window=window, stopped=stopped)
             case _:
-                step = Step(share=self.share, next_share=self._next_share, stopped=stopped)
+                after = next_share(self.rollout.plan, self.rollout.cursor)
+                step = Step(share=self.share, next_share=after, stopped=stopped)
         return judge(evidence, self.criteria, step, now)
-
-    @property
-    def _next_share(self) -> int | None:
-        after = self.rollout.plan[self.rollout.cursor + 1 :]
-        return next((step.share for step in after if isinstance(step, Weight)), None)
 
 
 def _criteria(state: ServiceState) -> Criteria | None:

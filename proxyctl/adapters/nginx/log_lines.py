@@ -115,6 +115,13 @@ class Ticks:
         return open_.tick()
 
 
+def tick_of(lines: Sequence[bytes], charge: Charge) -> Tick:
+    """All these as one tick, at the time of the first."""
+    tick = _OpenTick(time_of(lines[0][TIME]) or 0.0, len(DIGITS), charge)
+    tick.count(lines)
+    return tick.tick()
+
+
 class _OpenTick:
     def __init__(self, first: float, share: int, charge: Charge) -> None:
         self.seen = self.unreadable = 0
