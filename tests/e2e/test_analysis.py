@@ -62,6 +62,9 @@ async def test_a_plan_says_by_todays_traffic_what_each_step_can_tell(shop: Shop)
     for words in ("forecast, by the last ", "step 1 at 20 % (", "step 2 at 50 % (", "% bad in 90 s, 4 times in 5"):
         assert words in told.out, told.out
     assert [r["id"] for r in (await shop.web())["releases"]] == ["web-1"]
+    log = shop.scene.folder / "state/public/logs/access.log"
+    simulated = await shop.type("simulate", "web", "--log", str(log))
+    assert re.search(r"is too short: it has \d\d s", simulated.err), "its lines are read, and counted by their time"
 
 
 async def test_a_bad_one_is_taken_back_with_the_numbers_that_say_why(shop: Shop) -> None:
