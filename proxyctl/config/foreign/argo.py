@@ -11,6 +11,8 @@ from proxyctl.config.foreign import limits, requests
 from proxyctl.config.foreign.ledger import Part
 from proxyctl.config.foreign.pod import LABELS, read_pod, read_replicas
 from proxyctl.config.foreign.sketch import FILL_IN, Rollout, Sketch, Step, flow, lasting, within
+from proxyctl.config.problems import shown
+from proxyctl.config.strategy import MOST_STEPS
 
 Templates = Mapping[str, Part]  # AnalysisTemplates of the same file, by name
 
@@ -27,6 +29,8 @@ _OF_A_SPEC = {
     "analysis": "history is kept by proxyctl; see history",
 }
 _OF_SERVICES = "nginx sends each request to the right release itself; clients need one address"
+_OWN_NGINX = "the nginx is proxyctl's own"
+_ANNOTATIONS = {"additionalIngressAnnotations", "canaryIngressAnnotations"}
 _OF_PODS = "each release has all its replicas for the whole rollout"
 _OF_A_CANARY = {
     "canaryService": _OF_SERVICES,
@@ -87,6 +91,7 @@ def _read_workload(reference: Part, workloads: Templates, sketch: Sketch) -> Non
         reference.fill_in("", "its pod template is not in this file: write container, port and health")
         return
     reference.no_need("", "its pod template is in this file")
+    found.part("spec").no_need("replicas", "the Rollout says how many")
     read_pod(found.part("spec", "template"), sketch)
 
 
@@ -127,7 +132,10 @@ class _Canary:
         _read_standby(self.canary, self.sketch)
         self._read_routing()
         for step in self.canary.parts("steps"):
-            self._read_step(step)
+            if len(self.rollout.steps) < MOST_STEPS - 1:
+                self._read_step(step)
+            else:
+                step.not_carried("", f"a strategy has at most {MOST_STEPS} steps")
         self._close(None)
         if "analysis" in self.canary:
             self._read_background(self.canary.part("analysis"))
@@ -143,18 +151,24 @@ class _Canary:
             self.rollout.sticky = True
             routing.part("alb").carried("stickinessConfig", "sticky: cookie")
         routing.carried("maxTrafficWeight", "weights are divided by it")
-        routing.part("nginx").not_carried(
-            "additionalIngressAnnotations",
-            "write match for canary-by-header; other annotations are nginx's own keys here",
-        )
-        routing.part("nginx").not_carried(
-            "canaryIngressAnnotations", "the nginx is proxyctl's own; templates add what is missing"
-        )
-        for router in routing.value:
+        for key in ("additionalIngressAnnotations", "canaryIngressAnnotations"):
+            self._read_annotations(routing.part("nginx", key))
+        for router in ("nginx", "alb"):
             part = routing.part(router)
-            for key in part.value or ():
-                part.no_need(key, "the nginx is proxyctl's own")
-            routing.no_need(router, "the nginx is proxyctl's own")
+            part.no_needs(dict.fromkeys(part.value.keys() - _ANNOTATIONS, _OWN_NGINX))
+        routing.no_needs(dict.fromkeys(routing.value.keys() - {"nginx", "alb"}, _OWN_NGINX))
+
+    def _read_annotations(self, extra: Part) -> None:
+        """Those of an ingress by which some requests always go to the canary."""
+        always: dict[str, Value] = {"exact": extra["canary-by-header-value"] or "always"}
+        by_header = requests.exact_header(extra["canary-by-header"], always)
+        by_cookie = requests.cookie({"exact": extra["canary-by-cookie"]})
+        self.rollout.match += [dict(said) for said in (by_header, by_cookie) if said]
+        for key in ("canary-by-header", "canary-by-header-value") if by_header else ():
+            extra.carried(key, "a rule of match")
+        if by_cookie:
+            extra.carried("canary-by-cookie", "a rule of match")
+        extra.none_carried(dict.fromkeys(extra.value, "the nginx is proxyctl's own; its templates add what is missing"))
 
     def _read_background(self, analysis: Part) -> None:
         analysis.no_need("startingStep", _WATCHED)
@@ -216,7 +230,7 @@ class _Canary:
         if value == {"weight": 100} and not waits_for and not self._follows(step):
             step.no_need("setWeight", "100 % comes last by itself")
             return
-        self._add(value, step, "setWeight", waits_for or ("and its pause" if stay is not None else ""))
+        self._add(value, step, "setWeight", waits_for or _stays(stay))
 
     def _follows(self, step: Part) -> bool:
         last = self.canary.parts("steps")[-1]
@@ -257,9 +271,10 @@ class _Canary:
 
     def _header(self, step: Part) -> None:
         route = step.part("setHeaderRoute")
-        route.no_need("name", "routes have no names here")
         if not route.parts("match"):
             step.no_need("setHeaderRoute", "rules of match end with the rollout")
+            return
+        route.no_need("name", "routes have no names here")
         for match in route.parts("match"):
             said = requests.exact_header(match["headerName"], match["headerValue"])
             if said is None:
@@ -270,7 +285,6 @@ class _Canary:
 
     def _mirror(self, step: Part) -> None:
         route = step.part("setMirrorRoute")
-        route.no_need("name", "routes have no names here")
         if not route.parts("match") and "percentage" not in route:
             step.no_need("setMirrorRoute", "copies end with the rollout")
             return
@@ -279,6 +293,7 @@ class _Canary:
         if methods and not copied:
             step.not_carried("setMirrorRoute", "only GET, HEAD and OPTIONS are copied: others would be done twice")
             return
+        route.no_need("name", "routes have no names here")
         percent = route.number("percentage")
         self.rollout.mirror = {"percent": percent or 100}
         if copied:
@@ -291,14 +306,20 @@ class _Canary:
             rule.none_carried(dict.fromkeys(("path", "headers"), "copies are made of all requests of the service"))
 
     def _experiment(self, step: Part) -> None:
-        words = "no baseline is started: the live release is the baseline, at the same time"
-        step.not_carried("experiment", f"{words}; write {{pause: 10m}} for its duration")
+        seconds = step.part("experiment").seconds("duration")
+        wait = f"; to wait as long, write {{pause: {within(seconds, *LONGEST_WAIT)}}}" if seconds else ""
+        words = "no baseline is started: the candidate is compared with the live release at the same time"
+        step.not_carried("experiment", words + wait)
 
     def _plugin(self, step: Part) -> None:
         self._close(None)
         plugin = step.part("plugin")["name"]
         self.rollout.steps.append(Step(None, f"{FILL_IN}: - {{hook: NAME}}, line {step.line}: plugin {flow(plugin)}"))
         step.fill_in("plugin", "a program of your own: write it as .proxyctl/hooks/NAME and a step {hook: NAME}")
+
+
+def _stays(seconds: float | None) -> str:
+    return "as short as a stay can be" if seconds is None else "with its pause"
 
 
 # --- blue-green --------------------------------------------------------------------------------------------------
@@ -316,14 +337,16 @@ def _read_blue_green(part: Part, templates: Templates, sketch: Sketch) -> None:
         )
     part.not_carried(
         "prePromotionAnalysis",
-        "before it has traffic the log says nothing of a candidate: health is the gate, or a canary's step {hook: NAME}",
+        "without traffic the log says nothing of a candidate; health is its gate, or a canary's step {hook: NAME}",
     )
     after = part.part("postPromotionAnalysis")
     if after.value:
         _told_run(after)
         judge(after, templates, rollout)
-        sketch.bake = str(rollout.analysis.pop("bake", "60s")) if isinstance(rollout.analysis, dict) else None
-        after.carried("templates", f"the log of nginx judges the bake, {sketch.bake} long")
+        assert isinstance(rollout.analysis, dict)
+        rollout.analysis.pop("deadline", None)
+        sketch.bake = str(rollout.analysis.pop("bake", "")) or None
+        after.no_need("templates", f"the log of nginx judges the bake, {sketch.bake or '60s'} long")
 
 
 def _read_promotion(part: Part, rollout: Rollout) -> None:
@@ -345,7 +368,7 @@ def _read_promotion(part: Part, rollout: Rollout) -> None:
 
 
 def _preview(part: Part, rollout: Rollout) -> str:
-    host = f"{part['previewService']}.example.com"
+    host = "preview.example.com"
     return 'match: [{header: {X-Preview: "yes"}}]' if rollout.is_canary else f"preview: {{host: {host}}}"
 
 
@@ -372,7 +395,7 @@ def judge(analysis: Part, templates: Templates, rollout: Rollout) -> None:
             continue
         for metric in template.part("spec").parts("metrics"):
             _read_metric(metric, rollout.analysis)
-        reference.carried("templateName", f"what can be of it: see AnalysisTemplate {name}")
+        reference.carried("templateName", f"as far as it can be: see AnalysisTemplate {shown(name)}")
 
 
 def _read_metric(metric: Part, criteria: dict[str, Value]) -> None:
@@ -410,4 +433,6 @@ def _read_time(metric: Part, criteria: dict[str, Value]) -> None:
     if longest >= 600:
         criteria["deadline"] = lasting(min(longest * 2, 7 * 86400))
     for key in ("interval", "count"):
-        metric.carried(key, f"analysis.bake: {within(interval * count, '1s', '24h')}, which it lasts at least")
+        metric.carried(
+            key, f"it measures for {within(interval * count, '1s', '24h')}: so long a step lasts at least (bake)"
+        )

@@ -15,6 +15,7 @@ from proxyctl.config.strategy import MOST_STEPS
 
 INTERVAL = 60.0  # seconds, where none is written
 LEAST_INTERVAL = 10.0
+MOST_WEIGHTS = MOST_STEPS - 10  # gates and waits are steps as well
 LONGEST_WAIT = ("1s", "168h")
 
 _OF_A_SPEC = {
@@ -227,7 +228,7 @@ class _Analysis:
         else:
             ladder = list(range(step, 100, step)) if step else []
         highest = 0
-        for weight in ladder[:MOST_STEPS]:
+        for weight in ladder[:MOST_WEIGHTS]:
             if highest >= most or not highest < weight < 100:
                 return
             highest = weight
@@ -235,8 +236,8 @@ class _Analysis:
 
     def _read_match(self) -> None:
         for match in self.part.parts("match"):
-            match.not_carried("sourceLabels", "there is no mesh that labels who asks")
             if "sourceLabels" in match:
+                match.not_carried("", "there is no mesh that labels who asks; write match by header or cidr")
                 continue
             rule = requests.rule_of(match.part("headers"))
             if rule is not None:
@@ -292,7 +293,6 @@ class _Analysis:
         )
 
     def _read_metric(self, metric: Part) -> None:
-        metric.no_need("interval", "the log is read all the time")
         name, window = metric.text("name"), metric.part("thresholdRange")
         least = window.number("min") if window.value else metric.number("threshold")
         if name == "request-success-rate" and least is not None and 0 < least <= 100:
@@ -306,6 +306,7 @@ class _Analysis:
         analysis = self.sketch.rollout.analysis
         assert isinstance(analysis, dict)
         analysis["max_error_rate"] = f"{most:g}%"
+        metric.no_need("interval", "the log is read all the time")
         for key in ("name", "thresholdRange", "threshold"):
             metric.carried(key, f"analysis.max_error_rate: {most:g}%")
 

@@ -52,6 +52,9 @@ class Ledger:
         if self._told.setdefault(location, said) is said:
             self._around.update(location[:depth] for depth in range(len(location)))
 
+    def is_told_below(self, location: Location) -> bool:
+        return location in self._around
+
     def line(self, location: Location) -> int:
         return place_of(self._document.root, location).line
 

@@ -13,7 +13,7 @@ from proxyctl.config.problems import shown
 
 MOST_REPLICAS = 64
 
-LABELS = "nothing is selected by labels here"
+LABELS = "nothing is found by labels, annotations or namespaces here"
 
 _OF_A_TEMPLATE = {"metadata": LABELS}
 _OF_A_POD = {

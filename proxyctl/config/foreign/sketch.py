@@ -159,7 +159,9 @@ def _blue_green(rollout: Rollout) -> Iterator[str]:
 
 
 def _analysis(rollout: Rollout) -> Iterator[str]:
-    if rollout.analysis:
+    if rollout.analysis == "off":
+        yield "analysis: off"
+    elif rollout.analysis:
         yield f"analysis: {flow(rollout.analysis)}"
 
 

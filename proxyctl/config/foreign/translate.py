@@ -64,6 +64,7 @@ def translated(path: Path, tool: Tool) -> Translation:
     if not chosen:
         raise _none(path, tool, resources)
     sketches = [_sketch(each, tool, resources) for each in chosen]
+    _tell_apart(sketches)
     for each in resources:
         _tell_of_the_rest(each, each in chosen)
     alone = len(sketches) == 1
@@ -110,13 +111,28 @@ def _sketch(resource: _Resource, tool: Tool, resources: list[_Resource]) -> Sket
     sketch = Sketch(
         name=_name(resource), origin=f"of the {tool.kind} {shown(resource.name)}, line {resource.root.line}"
     )
+    if not resource.name:
+        resource.root.fill_in("kind", "it has no name: the service is called web; write another")
     workloads = {each.name: each.root for each in resources if each.kind in WORKLOADS}
     templates = {each.name: each.root for each in resources if each.kind in TEMPLATES}
     if tool is Tool.ARGO:
         read_rollout(resource.root, templates, workloads, sketch)
     else:
         read_canary(resource.root, workloads, sketch)
+    missing = ["container"] * ("image" not in sketch.container) + ["port"] * (sketch.port is None)
+    if missing:
+        resource.root.fill_in("kind", f"the file does not say all of it: write {' and '.join(missing)}")
     return sketch
+
+
+def _tell_apart(sketches: list[Sketch]) -> None:
+    """Names may be equal in two namespaces; here they are not."""
+    taken: set[str] = set()
+    for sketch in sketches:
+        own, number = sketch.name, 2
+        while sketch.name in taken:
+            sketch.name, number = f"{own[:36]}-{number}", number + 1
+        taken.add(sketch.name)
 
 
 def _name(resource: _Resource) -> str:
@@ -161,12 +177,15 @@ def _tell_of_the_rest(resource: _Resource, is_service: bool) -> None:
     was_read = is_service or resource.kind in (*WORKLOADS, *TEMPLATES)
     if not was_read:
         fate, words = _OTHERS.get(resource.kind, (Fate.NOT_CARRIED, "proxyctl has nothing of this kind"))
-        resource.ledger.tell((), fate, f"{resource.kind} {resource.name}: {words}")
+        resource.ledger.tell((), fate, f"{shown(resource.kind)} {shown(resource.name)}: {words}")
         return
     root.no_needs({"apiVersion": "it says whose file it is", "kind": "it says whose file it is"})
     root.no_need("status", "what a cluster noted of it")
+    root.part("metadata").no_need("name", "what refers to it was read")
     root.part("metadata").no_needs(dict.fromkeys(root.part("metadata").value, LABELS))
     if resource.kind in WORKLOADS:
         root.part("spec").no_needs(_OF_A_WORKLOAD)
     if resource.kind in TEMPLATES:
         root.part("spec").no_need("args", "the log of nginx is asked of this service alone")
+    if not resource.ledger.is_told_below(("spec", "metrics")):
+        root.part("spec").not_carried("metrics", "no analysis that is carried uses it")
