@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from proxyctl.config import grammar
 from proxyctl.config.document import Value
@@ -30,7 +30,7 @@ _OF_A_SPEC = {
 }
 _OF_SERVICES = "nginx sends each request to the right release itself; clients need one address"
 _OWN_NGINX = "the nginx is proxyctl's own"
-_ANNOTATIONS = {"additionalIngressAnnotations", "canaryIngressAnnotations"}
+_ANNOTATIONS = ("additionalIngressAnnotations", "canaryIngressAnnotations")
 _OF_PODS = "each release has all its replicas for the whole rollout"
 _OF_A_CANARY = {
     "canaryService": _OF_SERVICES,
@@ -121,7 +121,6 @@ class _Canary:
     sketch: Sketch
     highest: float = 0.0
     open: Part | None = None  # a setWeight whose stay is not yet known
-    measures: list[str] = field(default_factory=list)
 
     @property
     def rollout(self) -> Rollout:
@@ -151,11 +150,11 @@ class _Canary:
             self.rollout.sticky = True
             routing.part("alb").carried("stickinessConfig", "sticky: cookie")
         routing.carried("maxTrafficWeight", "weights are divided by it")
-        for key in ("additionalIngressAnnotations", "canaryIngressAnnotations"):
+        for key in _ANNOTATIONS:
             self._read_annotations(routing.part("nginx", key))
         for router in ("nginx", "alb"):
             part = routing.part(router)
-            part.no_needs(dict.fromkeys(part.value.keys() - _ANNOTATIONS, _OWN_NGINX))
+            part.no_needs(dict.fromkeys(part.value.keys() - set(_ANNOTATIONS), _OWN_NGINX))
         routing.no_needs(dict.fromkeys(routing.value.keys() - {"nginx", "alb"}, _OWN_NGINX))
 
     def _read_annotations(self, extra: Part) -> None:
@@ -294,11 +293,14 @@ class _Canary:
             step.not_carried("setMirrorRoute", "only GET, HEAD and OPTIONS are copied: others would be done twice")
             return
         route.no_need("name", "routes have no names here")
-        percent = route.number("percentage")
-        self.rollout.mirror = {"percent": percent or 100}
+        percent = 100 if "percentage" not in route else min(route.number("percentage") or 0, 100)
+        if percent <= 0:
+            step.no_need("setMirrorRoute", "nothing is copied")
+            return
+        self.rollout.mirror = {"percent": percent}
         if copied:
             self.rollout.mirror["methods"] = list(copied)
-        route.carried("percentage", f"mirror.percent: {percent or 100:g}, from the gate on, not only from this step on")
+        route.carried("percentage", f"mirror.percent: {percent:g}, from the gate on, not only from this step on")
         for rule in route.parts("match"):
             if rule.part("method")["exact"] in copied:
                 rule.carried("method", "mirror.methods")
