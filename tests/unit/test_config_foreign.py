@@ -195,6 +195,10 @@ def test_a_mirror_of_posts_is_not_carried(tmp_path: Path) -> None:
     assert "not carried" in told(of(tmp_path, source), "spec.strategy.canary.steps.0.setMirrorRoute")
 
 
+def test_a_mirror_of_nothing_copies_nothing(tmp_path: Path) -> None:
+    assert service(tmp_path, steps({"setMirrorRoute": {"name": "x", "percentage": 0}})).mirror is None
+
+
 # --- Argo's blue-green -------------------------------------------------------------------------------------------
 
 
@@ -233,6 +237,12 @@ def test_the_finest_ladder_still_fits(tmp_path: Path) -> None:
 
 def test_iterations_without_a_rule_are_blue_green_on_a_timer(tmp_path: Path) -> None:
     assert service(tmp_path, *canary(interval="1m", iterations=10)).steps == (Pause(window=600.0),)
+
+
+def test_without_a_mesh_there_are_ten_iterations_and_no_weights(tmp_path: Path) -> None:
+    own, deployment = canary(stepWeight=10)
+    own["spec"]["provider"] = "kubernetes"
+    assert service(tmp_path, own, deployment).steps == (Pause(window=600.0),)
 
 
 def test_a_rule_that_cannot_be_said_whole_is_not_said_in_part(tmp_path: Path) -> None:

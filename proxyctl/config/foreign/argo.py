@@ -9,15 +9,13 @@ from proxyctl.config import grammar
 from proxyctl.config.document import Value
 from proxyctl.config.foreign import limits, requests
 from proxyctl.config.foreign.ledger import Part
-from proxyctl.config.foreign.pod import LABELS, read_pod, read_replicas
-from proxyctl.config.foreign.sketch import FILL_IN, Rollout, Sketch, Step, flow, lasting, within
+from proxyctl.config.foreign.pod import LABELS, read_deadline, read_pod, read_replicas
+from proxyctl.config.foreign.sketch import FILL_IN, LONGEST_WAIT, Rollout, Sketch, Step, flow, lasting, within
 from proxyctl.config.problems import shown
 from proxyctl.config.strategy import MOST_STEPS
 
 Templates = Mapping[str, Part]  # AnalysisTemplates of the same file, by name
 
-LONGEST_WAIT = ("1s", "168h")
-LONGEST_DEADLINE = ("100ms", "1h")
 
 _OF_A_SPEC = {
     "selector": LABELS,
@@ -73,7 +71,7 @@ def read_rollout(root: Part, templates: Templates, workloads: Templates, sketch:
     read_replicas(spec, sketch)
     read_pod(spec.part("template"), sketch)
     _read_workload(spec.part("workloadRef"), workloads, sketch)
-    _read_deadline(spec, sketch)
+    read_deadline(spec, sketch)
     spec.not_carried("minReadySeconds", "write health.healthy: so many passes in a row, health.interval apart")
     strategy = spec.part("strategy")
     if "blueGreen" in strategy:
@@ -93,13 +91,6 @@ def _read_workload(reference: Part, workloads: Templates, sketch: Sketch) -> Non
     reference.no_need("", "its pod template is in this file")
     found.part("spec").no_need("replicas", "the Rollout says how many")
     read_pod(found.part("spec", "template"), sketch)
-
-
-def _read_deadline(spec: Part, sketch: Sketch) -> None:
-    seconds = spec.seconds("progressDeadlineSeconds")
-    if seconds:
-        sketch.health["deadline"] = within(seconds, *LONGEST_DEADLINE)
-        spec.carried("progressDeadlineSeconds", f"health.deadline: {sketch.health['deadline']}")
 
 
 def _read_standby(part: Part, sketch: Sketch) -> None:

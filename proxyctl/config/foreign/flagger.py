@@ -9,14 +9,14 @@ from proxyctl.config import grammar
 from proxyctl.config.document import Value
 from proxyctl.config.foreign import limits, requests
 from proxyctl.config.foreign.ledger import Part
-from proxyctl.config.foreign.pod import LABELS, named_ports, port_of, read_pod, read_replicas
-from proxyctl.config.foreign.sketch import FILL_IN, Sketch, Step, flow, within
+from proxyctl.config.foreign.pod import LABELS, named_ports, port_of, read_deadline, read_pod, read_replicas
+from proxyctl.config.foreign.sketch import FILL_IN, LONGEST_WAIT, Sketch, Step, flow, taken, within
 from proxyctl.config.strategy import MOST_STEPS
 
 INTERVAL = 60.0  # seconds, where none is written
 LEAST_INTERVAL = 10.0
+BLIND_ITERATIONS = 10  # there, of a provider that cannot share traffic, where none are written
 MOST_WEIGHTS = MOST_STEPS - 10  # gates and waits are steps as well
-LONGEST_WAIT = ("1s", "168h")
 
 _OF_A_SPEC = {
     "provider": "the nginx is proxyctl's own",
@@ -79,7 +79,7 @@ def read_canary(root: Part, workloads: Mapping[str, Part], sketch: Sketch) -> No
     spec.none_carried(_INSTEAD_OF_A_SPEC)
     _read_service(spec, workloads, sketch)
     _read_target(spec.part("targetRef"), workloads, sketch)
-    _read_deadline(spec, sketch)
+    read_deadline(spec, sketch)
     analysis = spec.part("analysis" if "analysis" in spec else "canaryAnalysis")
     if spec.truth("skipAnalysis"):
         sketch.rollout.analysis = "off"
@@ -87,7 +87,8 @@ def read_canary(root: Part, workloads: Mapping[str, Part], sketch: Sketch) -> No
         analysis.not_carried("", "skipAnalysis passes over it; leave analysis: off out and write canary to have it")
         return
     spec.no_need("skipAnalysis", "it is not skipped")
-    _Analysis(analysis, sketch).read()
+    blind = spec["provider"] == "kubernetes"
+    _Analysis(analysis, sketch, iterations=analysis.whole("iterations") or (BLIND_ITERATIONS if blind else 0)).read()
 
 
 def _read_service(spec: Part, workloads: Mapping[str, Part], sketch: Sketch) -> None:
@@ -118,19 +119,11 @@ def _read_hosts(service: Part, sketch: Sketch) -> None:
         part = Part(service.ledger, location, {})
         if host == "*":
             part.no_need("", "a service without hosts catches all")
-        elif not isinstance(host, str) or not _is_host(host):
+        elif not isinstance(host, str) or not taken(grammar.host, host):
             part.not_carried("", "not a host that clients can ask for; write hosts")
         else:
             sketch.hosts.append(host)
             part.carried("", f"hosts: {host}")
-
-
-def _is_host(text: str) -> bool:
-    try:
-        grammar.host(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _read_timeout(service: Part, sketch: Sketch) -> None:
@@ -150,19 +143,13 @@ def _read_target(reference: Part, workloads: Mapping[str, Part], sketch: Sketch)
     read_pod(found.part("spec", "template"), sketch)
 
 
-def _read_deadline(spec: Part, sketch: Sketch) -> None:
-    seconds = spec.seconds("progressDeadlineSeconds")
-    if seconds:
-        sketch.health["deadline"] = within(seconds, "100ms", "1h")
-        spec.carried("progressDeadlineSeconds", f"health.deadline: {sketch.health['deadline']}")
-
-
 @dataclass
 class _Analysis:
     """One loop there: at each interval the hooks, then the metrics, then the next weight."""
 
     part: Part
     sketch: Sketch
+    iterations: int
 
     def read(self) -> None:
         self.part.no_needs(_OF_AN_ANALYSIS)
@@ -183,11 +170,12 @@ class _Analysis:
     # --- its kind: shares, requests or time alone ---
 
     def _read_shares(self) -> None:
-        iterations = self.part.whole("iterations") or 0
-        if iterations:
+        if self.iterations:
             self._read_match()
             self._wait(
-                iterations * self.interval, "iterations", f"{iterations} times {within(self.interval, *LONGEST_WAIT)}"
+                self.iterations * self.interval,
+                "iterations",
+                f"{self.iterations} times {within(self.interval, *LONGEST_WAIT)}",
             )
             self.part.none_carried(
                 dict.fromkeys(("maxWeight", "stepWeight", "stepWeights"), "iterations go without them")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from proxyctl.config import grammar
 from proxyctl.config.document import Value
 from proxyctl.config.foreign.ledger import Part
-from proxyctl.config.foreign.sketch import Sketch, within
+from proxyctl.config.foreign.sketch import Sketch, taken, within
 from proxyctl.config.problems import shown
 
 MOST_REPLICAS = 64
+LONGEST_DEADLINE = ("100ms", "1h")
 
 LABELS = "nothing is found by labels, annotations or namespaces here"
 
@@ -70,6 +68,14 @@ def read_replicas(spec: Part, sketch: Sketch) -> None:
         spec.not_carried("replicas", f"{found} is not 1 to {MOST_REPLICAS}; write replicas")
 
 
+def read_deadline(spec: Part, sketch: Sketch) -> None:
+    """The time to make progress is the time that a candidate has to pass its gate."""
+    seconds = spec.seconds("progressDeadlineSeconds")
+    if seconds:
+        sketch.health["deadline"] = within(seconds, *LONGEST_DEADLINE)
+        spec.carried("progressDeadlineSeconds", f"health.deadline: {sketch.health['deadline']}")
+
+
 def read_pod(template: Part, sketch: Sketch) -> None:
     """The first container that has ports is the service; the others are told of."""
     template.no_needs(_OF_A_TEMPLATE)
@@ -89,7 +95,7 @@ def _read_container(container: Part, sketch: Sketch) -> None:
     container.no_needs(_OF_A_CONTAINER)
     container.none_carried(_INSTEAD_OF_A_CONTAINER)
     image = container.text("image")
-    if image and _is(grammar.image, image):
+    if image and taken(grammar.image, image):
         sketch.container["image"] = image
         container.carried("image", f"container.image: {image}")
     elif image:
@@ -107,26 +113,18 @@ def _read_container(container: Part, sketch: Sketch) -> None:
 def _ports(container: Part) -> dict[str, int]:
     """By name; one without has its number for a name."""
     found = ((port["name"], port["containerPort"]) for port in container.parts("ports"))
-    return {str(name or number): int(str(number)) for name, number in found if _is(grammar.port, number)}
+    return {str(name or number): int(str(number)) for name, number in found if taken(grammar.port, number)}
 
 
 def port_of(value: Value, ports: dict[str, int]) -> int | None:
     """Of a number, or of a name that the container gives one."""
     if isinstance(value, str) and value in ports:
         return ports[value]
-    return value if isinstance(value, int) and _is(grammar.port, value) else None
+    return value if isinstance(value, int) and taken(grammar.port, value) else None
 
 
 def named_ports(template: Part) -> dict[str, int]:
     return {name: port for each in template.part("spec").parts("containers") for name, port in _ports(each).items()}
-
-
-def _is(read: Callable[[Any], Any], value: Value) -> bool:
-    try:
-        read(value)
-    except ValueError:
-        return False
-    return True
 
 
 # --- readinessProbe ----------------------------------------------------------------------------------------------
@@ -157,7 +155,7 @@ def _by_http(probe: Part, ports: dict[str, int], sketch: Sketch) -> dict[str, Va
     path = get.text("path") or "/"
     if not get.value:
         return {}
-    if not _is(grammar.probe_path, path):
+    if not taken(grammar.probe_path, path):
         get.not_carried("path", f"{shown(path)} is not a path that can be asked for; write health")
         return {"tcp": True} if sketch.port else {}
     asked: dict[str, Value] = {"path": path, "status": "200-399", **_other_port(get, ports, sketch)}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from proxyctl.config import grammar
 from proxyctl.config.document import Value
 from proxyctl.config.foreign.ledger import Part
+from proxyctl.config.foreign.sketch import taken
 
 ONLY_EXACT = "only exact values can be matched; write them out as a list in match"
 
@@ -20,7 +20,7 @@ _BARE_COOKIE = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 def exact_header(name: Value, condition: Value) -> Mapping[str, dict[str, Value]] | None:
     """`{header: {name: value}}`, or None where ours cannot say it."""
     value = condition.get("exact") if isinstance(condition, dict) and set(condition) == {"exact"} else None
-    if not _taken(grammar.matched_header_name, name) or not _taken(grammar.matched_header_value, value):
+    if not taken(grammar.matched_header_name, name) or not taken(grammar.matched_header_value, value):
         return None
     return {"header": {str(name): value}}
 
@@ -40,7 +40,7 @@ def cookie(condition: Value) -> Mapping[str, dict[str, Value]] | None:
 
 
 def _of_cookie(name: str, value: str) -> Mapping[str, dict[str, Value]] | None:
-    if _taken(grammar.cookie_name, name) and _taken(grammar.cookie_value, value):
+    if taken(grammar.cookie_name, name) and taken(grammar.cookie_value, value):
         return {"cookie": {name: value}}
     return None
 
@@ -57,11 +57,3 @@ def rule_of(headers: Part) -> dict[str, Value] | None:
         for kind, pair in said.items():
             rule.setdefault(kind, {}).update(pair)
     return dict(rule) or None
-
-
-def _taken(read: Callable[[Any], Any], value: Value) -> bool:
-    try:
-        read(value)
-    except ValueError:
-        return False
-    return True

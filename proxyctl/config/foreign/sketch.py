@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from proxyctl.config import grammar
 from proxyctl.config.document import Doubtful, Value, resolved
 
 FILL_IN = "FILL IN"
+LONGEST_WAIT = ("1s", "168h")  # of a step
 
 _BARE = re.compile(r"[A-Za-z0-9./][A-Za-z0-9._/%-]*(?::[A-Za-z0-9._/-]+)?", re.ASCII)
 _UNITS = ((3600, "h"), (60, "m"), (1, "s"))
@@ -57,6 +58,15 @@ class Sketch:
     bake: str | None = None
     standby: str | None = None
     timeouts: dict[str, Value] = field(default_factory=dict)
+
+
+def taken(read: Callable[[Any], Any], value: Value) -> bool:
+    """Whether our own file takes this value by that grammar."""
+    try:
+        read(value)
+    except ValueError:
+        return False
+    return True
 
 
 def lasting(seconds: float) -> str:
