@@ -73,8 +73,8 @@ def init(
     _write_new(Path(file), text)
     if as_json:
         print_json({"file": file, "keys": [_as_data(each) for each in told]})
-    for each in told if not as_json else ():
-        say(str(each))
+    else:
+        _say_each(told)
     say(f"wrote {file}; next: {_next_step(told)}")
 
 
@@ -89,6 +89,11 @@ def _write_new(path: Path, text: str) -> None:
             new.write(text)
     except FileExistsError:
         raise UsageError(f"{path} exists already", next_step="name another with -f FILE") from None
+
+
+def _say_each(told: tuple[Told, ...]) -> None:
+    for each in told:
+        say(str(each))
 
 
 def _as_data(told: Told) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from proxyctl.config import document as tree
 from proxyctl.config import grammar
-from proxyctl.config.document import Document, Doubtful, Location, Node, Value, dotted, place_of, place_of_key
+from proxyctl.config.document import Document, Location, Node, Value, dotted, place_of, place_of_key
 from proxyctl.config.problems import Place, Problem, shown
 
 
@@ -168,9 +168,7 @@ class Part:
         return None
 
     def _wrong(self, key: str, expected: str) -> None:
-        found = self.value.get(key)
-        quotes = "; YAML readers disagree on it, so put it in quotes" if isinstance(found, Doubtful) else ""
-        self.not_carried(key, f"{shown(found)} is not {expected}{quotes}")
+        self.not_carried(key, f"{shown(self.value.get(key))} is not {expected}")
 
     # --- what becomes of it ---
 
