@@ -13,7 +13,10 @@ import click
 
 from proxyctl.cli.main import COMMANDS
 from proxyctl.cli.options import ProjectOptions, json_option, print_json, project_options, say
-from proxyctl.config.init import commented_file
+from proxyctl.config.foreign.ledger import Fate, Told
+from proxyctl.config.foreign.sketch import FILL_IN
+from proxyctl.config.foreign.translate import Tool, translated
+from proxyctl.config.init import commented_file, file_of
 from proxyctl.config.load import config_digest
 from proxyctl.config.schema import json_schema
 from proxyctl.domain import plan as plans
@@ -37,26 +40,80 @@ STAND_IN = Network(
 NOT_YET = "such addresses stand in: Docker picks a free subnet when the first deploy makes the project's network"
 
 
+_SOURCE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
 @click.command()
-@click.option("--compose", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Take services from it.")
+@click.option("--compose", type=_SOURCE, help="Take services from it.")
+@click.option("--from-argo", type=_SOURCE, help="Translate its Rollouts of Argo Rollouts.")
+@click.option("--from-flagger", type=_SOURCE, help="Translate its Canaries of Flagger.")
 @click.option("--project", metavar="NAME", help="Its name; default: this folder's.")
 @click.option("-f", "--file", default="proxyctl.yml", show_default=True, metavar="FILE", help="Where to write.")
-def init(compose: Path | None, project: str | None, file: str) -> None:
+@json_option
+def init(
+    compose: Path | None,
+    from_argo: Path | None,
+    from_flagger: Path | None,
+    project: str | None,
+    file: str,
+    as_json: bool,
+) -> None:
     """Write a commented proxyctl.yml.
+
+    What is translated is told line by line: what every key of the source becomes, or why it becomes nothing.
 
     \b
     Example:
       proxyctl init --compose docker-compose.yml
+      proxyctl init --from-argo rollout.yml
     """
-    path = Path(file)
+    if sum(source is not None for source in (compose, from_argo, from_flagger)) > 1:
+        raise UsageError("a file has one source", next_step="give one of --compose, --from-argo and --from-flagger")
     name = project or re.sub(r"[^a-z0-9]+", "-", Path.cwd().name.lower()).strip("-") or "shop"
-    text = commented_file(name, compose)
+    if from_argo:
+        text, told = _translation(name, from_argo, Tool.ARGO)
+    elif from_flagger:
+        text, told = _translation(name, from_flagger, Tool.FLAGGER)
+    else:
+        text, told = commented_file(name, compose), ()
+    _write_new(Path(file), text)
+    if as_json:
+        print_json({"file": file, "keys": [_as_data(each) for each in told]})
+    else:
+        _say_each(told)
+    say(f"wrote {file}; next: {_next_step(told)}")
+
+
+def _translation(project: str, source: Path, tool: Tool) -> tuple[str, tuple[Told, ...]]:
+    found = translated(source, tool)
+    return file_of(project, found.services), found.told
+
+
+def _write_new(path: Path, text: str) -> None:
     try:
         with path.open("x") as new:
             new.write(text)
     except FileExistsError:
-        raise UsageError(f"{file} exists already", next_step="name another with -f FILE") from None
-    say(f"wrote {file}; next: proxyctl check")
+        raise UsageError(f"{path} exists already", next_step="name another with -f FILE") from None
+
+
+def _say_each(told: tuple[Told, ...]) -> None:
+    for each in told:
+        say(str(each))
+
+
+def _as_data(told: Told) -> dict[str, object]:
+    """What --json says of a key."""
+    where = {"file": str(told.file), "line": told.place.line, "column": told.place.column}
+    return where | {"key": told.key, "fate": told.fate.value, "words": told.words}
+
+
+def _next_step(told: tuple[Told, ...]) -> str:
+    if not told:
+        return "proxyctl check"
+    count = {fate: sum(each.fate is fate for each in told) for fate in Fate}
+    counted = ", ".join(f"{number} {fate}" for fate, number in count.items() if number)
+    return f"read it, write what {FILL_IN} stands at, then proxyctl check ({counted})"
 
 
 @click.command()
