@@ -21,7 +21,7 @@ from proxyctl.errors import DockerUnavailable, Locked, Unavailable
 from proxyctl.ports import Clock, Inspector, Life, Lock, Locks, Splits, Store
 
 LOOK_EVERY: Seconds = 0.5
-COMES_BACK_WITHIN: Seconds = 5.0  # a restart has a moment in which the container does not run
+COMES_BACK_WITHIN: Seconds = 8.0  # a restart has a moment in which the container does not run
 LOOKS_ONLY = 0  # the fence of hands that write nothing
 MakeHands = Callable[[int], Hands]
 

@@ -54,7 +54,7 @@ async def health_of(shop: Shop, release: str) -> set[str]:
 
 
 async def becomes(shop: Shop, release: str, health: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while (now := await health_of(shop, release)) != {health}:
         assert time.monotonic() < deadline, now
         await asyncio.sleep(0.1)
