@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Seconds, ServiceName
-from proxyctl.domain.rollout import decide
 from proxyctl.domain.state import ServiceState
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Hands, Runner
