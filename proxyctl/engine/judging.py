@@ -7,12 +7,11 @@ killed anywhere leaves evidence that is neither lost nor counted twice.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from functools import reduce
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import evidence as gathered
-from proxyctl.domain.analysis import Bake, Step, judge
+from proxyctl.domain.analysis import Bake, Step, Until, judge
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import Evidence
 from proxyctl.domain.model import Colour, Logged, Route, Seconds
@@ -48,12 +47,17 @@ class Judging:
         case = _Case(state, wait)
         if case.criteria is None or not case.share:
             return
-        progress = await self._begun_in_time(case)
+        progress: Progress | None = None
         while True:
-            progress, verdict, more = await self._look(case, progress)
+            more = False
+            try:
+                progress = progress or await self._begun(case)
+                progress, verdict, more = await self._look(case, progress)
+            except StateUnusable as error:
+                verdict = self._blind(case, progress, error)
             yield verdict
             if not more:
-                await self._clock.sleep(READ_EVERY)
+                await self._clock.sleep(self._until_next_look(case))
 
     def spent(self, state: ServiceState) -> Seconds | None:
         """Of the present wait, as far as it was kept; None when nothing was."""
@@ -61,13 +65,6 @@ class Judging:
         rollout = state.rollout
         here = kept is not None and rollout is not None and (kept.rollout, kept.step) == (rollout.id, rollout.cursor)
         return kept.spent if kept is not None and here else None
-
-    async def _begun_in_time(self, case: _Case) -> Progress:
-        """A log that cannot be read is waited for: it is no reason to go back."""
-        while True:
-            with suppress(StateUnusable):
-                return await self._begun(case)
-            await self._clock.sleep(READ_EVERY)
 
     async def _begun(self, case: _Case) -> Progress:
         """The evidence as it was kept, in the step that goes on now."""
@@ -98,18 +95,27 @@ class Judging:
 
     async def _look(self, case: _Case, progress: Progress) -> tuple[Progress, Verdict, bool]:
         assert progress.position is not None and progress.evidence is not None
-        position, ticks, more = progress.position, tuple[Tick, ...](), False
-        with suppress(StateUnusable):  # a log that cannot be read is a silent one
-            reading = await self._log.read(position, case.route)
-            position, ticks, more = reading.position, reading.ticks, reading.more
-        evidence = _observed(progress.evidence, ticks, case.colour)
-        verdict = case.judged(evidence, self._clock.wall(), self._elapsed(case))
-        if ticks or self._elapsed(case) - progress.spent >= TICK:
-            spent = self._elapsed(case)
-            progress = progress.replace(spent=spent, position=position, evidence=evidence, said=verdict.sentence)
+        reading = await self._log.read(progress.position, case.route)
+        elapsed, known = self._elapsed(case), progress.spent
+        evidence = _observed(progress.evidence, reading.ticks, case.colour)
+        verdict = case.judged(evidence, self._clock.wall(), elapsed)
+        progress = progress.replace(position=reading.position, evidence=evidence)
+        if reading.ticks or elapsed - known >= TICK:
+            progress = progress.replace(spent=elapsed, said=verdict.sentence)
             self._store.keep(case.state.service, progress, self._fence)
         self._bus.tell(_told(verdict))
-        return progress.replace(position=position, evidence=evidence), verdict, more
+        return progress, verdict, reading.more
+
+    def _blind(self, case: _Case, progress: Progress | None, error: StateUnusable) -> Verdict:
+        """What is known goes on speaking; but a log that cannot be read lets nothing pass."""
+        known = progress and progress.evidence
+        evidence = known or gathered.begin(tested(case.rollout.plan), self._began(case))
+        return case.judged(evidence, self._clock.wall(), self._elapsed(case), unready=str(error))
+
+    def _until_next_look(self, case: _Case) -> Seconds:
+        """Sooner where the clock ends the wait."""
+        left = case.window - self._elapsed(case)
+        return min(READ_EVERY, left) if left > 0 else READ_EVERY
 
     def _elapsed(self, case: _Case) -> Seconds:
         since = case.wait.since
@@ -150,15 +156,27 @@ class _Case:
             evidence=evidence,
         )
 
-    def judged(self, evidence: Evidence, now: float, elapsed: Seconds) -> Verdict:
+    @property
+    def window(self) -> Seconds:
+        """0 where the clock does not end it."""
+        return (self.wait.window or 0.0) if isinstance(self.wait, do.Watch) else 0.0
+
+    @property
+    def until(self) -> Until:
+        if isinstance(self.wait, do.Analyse):
+            return Until.PROOF
+        return Until.PERSON if self.wait.window is None else Until.CLOCK
+
+    def judged(self, evidence: Evidence, now: float, elapsed: Seconds, unready: str = "") -> Verdict:
         assert self.criteria is not None
-        stopped = now - evidence.step_began - elapsed
-        match self.rollout.step:
-            case BakeStep(window=window):
-                step: Step = Bake(share=self.share, window=window, stopped=stopped)
-            case _:
-                after = next_share(self.rollout.plan, self.rollout.cursor)
-                step = Step(share=self.share, next_share=after, stopped=stopped)
+        step = (Bake if self.bakes else Step)(
+            share=self.share,
+            next_share=next_share(self.rollout.plan, self.rollout.cursor),
+            until=self.until,
+            window=self.window,
+            stopped=now - evidence.step_began - elapsed,
+            unready=unready,
+        )
         return judge(evidence, self.criteria, step, now)
 
 
