@@ -136,7 +136,7 @@ async def test_a_log_that_cannot_be_read_lets_no_clock_end_a_wait() -> None:
     async def refused(*_: object) -> Reading:
         raise StateUnusable("access.log: permission denied")
 
-    log.read = refused  # type: ignore[method-assign]
+    log.read = refused  # type: ignore[method-assign, assignment]
     began = arena.world.time
     await arena.deploy("app:2", Kind.DEPLOY, (Weight(share=1000, dwell=30.0), ALL))
     assert ended(arena) is Outcome.ROLLED_BACK
