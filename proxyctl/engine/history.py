@@ -91,7 +91,7 @@ def sentence(event: ev.Event) -> str:
         case ev.PlanChanged(actor=actor):
             return f"told by {actor} how to go on"
         case ev.BakeStarted():
-            return "all traffic on the candidate; the bake begins"
+            return "the bake begins"
         case ev.BakePassed():
             return "every step is done"
         case ev.CandidateFailed(reason=reason):
