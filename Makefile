@@ -1,6 +1,6 @@
 # `make demo` shows it, `make test` proves it; both set the machine up first.
 BIN := .venv/bin
-ALONE := tests/unit tests/golden tests/crash/test_memory_crashes.py  # they need no Docker, and may run side by side
+ALONE := tests/unit tests/golden tests/crash/test_memory_crashes.py tests/crash/test_judged_kills.py  # they need no Docker, and may run side by side
 PROOF := tests/prove  # short, but for `make prove`: docs/proof.md
 
 .PHONY: help setup demo test prove check unit real bench clean
@@ -16,8 +16,8 @@ demo: setup      ## the whole story on this machine in a minute
 
 test: setup      ## lint, types and every test
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest -q -n auto $(ALONE) $(PROOF)
-	@$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --deselect=,$(ALONE) $(PROOF))
+	@$(BIN)/pytest -q -n 3 $(ALONE) $(PROOF)
+	@$(BIN)/pytest -q -n 3 --dist loadgroup $(addprefix --deselect=,$(ALONE) $(PROOF))
 
 prove: setup     ## what CI has no time for: every system call killed, failing, its power cut; every mutant
 	@PROXYCTL_PROVE=full $(BIN)/pytest -q -n auto $(PROOF)
@@ -31,7 +31,7 @@ unit: setup      ## the tests that need no Docker
 	@$(BIN)/pytest -q -n auto $(ALONE)
 
 real: setup      ## the tests against real dockerd and nginx
-	@$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --deselect=,$(ALONE) $(PROOF))
+	@$(BIN)/pytest -q -n 3 --dist loadgroup $(addprefix --deselect=,$(ALONE) $(PROOF))
 
 bench:           ## the figures of the README, side by side and beside other proxies
 	@scripts/setup bench

@@ -8,6 +8,8 @@ from contextlib import suppress
 
 from proxyctl.adapters.memory import (
     ManualClock,
+    MemoryAccessLog,
+    MemoryHooks,
     MemoryInspector,
     MemoryLocks,
     MemoryProber,
@@ -20,6 +22,7 @@ from proxyctl.adapters.memory import (
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import (
     Colour,
     Container,
@@ -31,7 +34,6 @@ from proxyctl.domain.model import (
     ServiceName,
 )
 from proxyctl.domain.orders import Signed
-from proxyctl.domain.rollout import decide
 from proxyctl.domain.state import Kind, ServiceState
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.releases import Opening
@@ -74,6 +76,8 @@ class Arena:
         self.prober = MemoryProber(self.world)
         self.proxy = MemoryProxy(self.world)
         self.splits = MemorySplits(self.world)
+        self.hooks = MemoryHooks()
+        self.log: MemoryAccessLog | None = None  # none: nginx writes none
         self.edge: dict[str, object] = {}  # what the file says of the service beside its image
         self.before_effect: Callable[[do.Command], None] = lambda command: None
         self.after_effect: Callable[[do.Command], None] = lambda command: None
@@ -96,6 +100,8 @@ class Arena:
             locks=self.locks,
             clock=self.clock,
             bus=bus,
+            hooks=self.hooks,
+            log=self.log,
             fence=fence,
         )
         return {kind: self._hooked(hand) for kind, hand in (light.hands() | heavy.hands()).items()}

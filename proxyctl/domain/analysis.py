@@ -1,12 +1,13 @@
 """Judge a candidate by what the log says of it. Pure: no I/O, no clock. Start at judge().
 
-At every tick the rules of STEP or BAKE are asked in their order, and the first that has something to say decides.
+At every tick the rules of the step are asked in their order, and the first that has something to say decides.
 docs/analysis.md is this page in words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from functools import reduce
 from math import exp, inf, log
 from operator import add
@@ -14,7 +15,7 @@ from typing import Final
 
 from proxyctl.domain import explain
 from proxyctl.domain.criteria import Criteria, OnInconclusive
-from proxyctl.domain.evidence import SLOW, Comparison, Count, Evidence, Sides, usual_rate
+from proxyctl.domain.evidence import SLOW, TIMED, Comparison, Count, Evidence, Sides, usual_rate
 from proxyctl.domain.record import Record
 from proxyctl.domain.sequential import (
     log_proof,
@@ -43,11 +44,21 @@ CHANCE: Final = 0.01  # that a minute which looks like an outage is none
 SILENCE: Final[Seconds] = 3 * TICK
 
 
+class Until(StrEnum):
+    """What ends the wait of a candidate that nothing speaks against."""
+
+    PROOF = "proof"  # it is good enough for the next step
+    CLOCK = "clock"
+    PERSON = "person"
+
+
 class Step(Record):
     """Where a rollout stands, and what is known elsewhere."""
 
     share: int  # of the candidate, hundredths of a percent
     next_share: int | None = None  # after this step; None: it is the last
+    until: Until = Until.PROOF
+    window: Seconds = 0.0  # until the clock ends it
     failure: str = ""  # a hard signal: what happened
     unready: str = ""  # why it may not go on, though that is no reason to go back
     elsewhere: str = ""  # why others are thought to suffer too
@@ -55,23 +66,19 @@ class Step(Record):
 
     def bake(self, settings: Criteria) -> Seconds:
         """How long it lasts at least."""
-        return settings.bake
+        return settings.bake if self.until is Until.PROOF else self.window
 
-    def margins(self, settings: Criteria, usual: float) -> tuple[float | None, float | None]:
+    def margins(self, settings: Criteria, usual: float, usually_slow: float) -> tuple[float | None, float | None]:
         """Of errors and of slow answers: what is to be proven before the next step."""
-        return margin(settings, self, usual), slow_margin(self)
+        if self.until is not Until.PROOF:
+            return None, None
+        return margin(settings, self, usual), slow_margin(self, usually_slow)
 
 
 class Bake(Step):
     """The candidate has all traffic but a holdback, which may be none. Its evidence was begun by evidence.bake()."""
 
-    window: Seconds
-
-    def bake(self, settings: Criteria) -> Seconds:
-        return self.window
-
-    def margins(self, settings: Criteria, usual: float) -> tuple[None, None]:
-        return None, None
+    until: Until = Until.CLOCK
 
 
 class Case(Record):
@@ -96,9 +103,8 @@ class Case(Record):
 
     @property
     def past_deadline(self) -> bool:
-        """That of a bake begins when its window is over."""
-        window = self.step.window if isinstance(self.step, Bake) else 0.0
-        return self.elapsed >= window + self.settings.deadline
+        """It begins when the window is over."""
+        return self.elapsed >= self.step.window + self.settings.deadline
 
     @property
     def silence(self) -> Seconds:
@@ -108,7 +114,9 @@ class Case(Record):
 
     @property
     def may_advance(self) -> bool:
-        return not (self.bake_left or self.silence or self.step.unready)
+        """The clock does not wait for requests; a proof is none without them."""
+        blind = self.step.until is Until.PROOF and self.silence
+        return not (self.bake_left or blind or self.step.unready)
 
     def verdict(self, decision: Decision, reason: Reason, decisive: Finding | None = None, detail: str = "") -> Verdict:
         return Verdict(
@@ -144,12 +152,11 @@ def judge(evidence: Evidence, settings: Criteria, step: Step, now: float) -> Ver
         step=step,
         now=now,
         alpha=alpha,
-        findings=_findings(evidence, settings, alpha, *step.margins(settings, usual), usual),
+        findings=_findings(evidence, settings, alpha, *step.margins(settings, usual, _usually_slow(evidence)), usual),
         usual=usual,
         recent=reduce(add, evidence.recent, Sides()),
     )
-    rules = BAKE if isinstance(step, Bake) else STEP
-    verdict = next(verdict for rule in rules if (verdict := rule(case)) is not None)
+    verdict = next(verdict for rule in rules(step) if (verdict := rule(case)) is not None)
     return verdict.replace(sentence=explain.sentence(verdict))
 
 
@@ -209,11 +216,9 @@ def proven(case: Case) -> Verdict | None:
     return case.verdict(Decision.ADVANCE, Reason.PROVEN)
 
 
-def baked(case: Case) -> Verdict | None:
-    """The window passed and nothing spoke against it; never measured is not passed."""
-    if not case.may_advance or not case.evidence.errors.step.counts.candidate.requests:
-        return None
-    return case.verdict(Decision.ADVANCE, Reason.BAKED)
+def lasted(case: Case) -> Verdict | None:
+    """The window passed and nothing spoke against it. Perhaps nobody asked for anything: the sentence says so."""
+    return case.verdict(Decision.ADVANCE, Reason.LASTED) if case.may_advance else None
 
 
 def overdue(case: Case) -> Verdict | None:
@@ -231,23 +236,24 @@ def overdue(case: Case) -> Verdict | None:
 
 
 def unproven(case: Case) -> Verdict:
-    """Wait; without a log there is nothing to wait for."""
-    if case.silence:
+    """Wait; without a log there is no proof to wait for."""
+    if case.silence and case.step.until is Until.PROOF:
         return case.verdict(Decision.HOLD, Reason.SILENT_LOG)
     return case.verdict(Decision.WAIT, Reason.UNPROVEN, _furthest(case), case.step.unready)
 
 
-STEP: Final[tuple[Rule, ...]] = (hard_signal, system_sick, worse, over_limit, proven, overdue, unproven)
-BAKE: Final[tuple[Rule, ...]] = (
-    hard_signal,
-    system_sick,
-    worse,
-    worse_than_before,
-    over_limit,
-    baked,
-    overdue,
-    unproven,
-)
+AGAINST: Final[tuple[Rule, ...]] = (hard_signal, system_sick, worse, over_limit)
+AGAINST_BAKE: Final[tuple[Rule, ...]] = (hard_signal, system_sick, worse, worse_than_before, over_limit)
+ENDS: Final[dict[Until, tuple[Rule, ...]]] = {
+    Until.PROOF: (proven, overdue),
+    Until.CLOCK: (lasted, overdue),
+    Until.PERSON: (),
+}
+
+
+def rules(step: Step) -> tuple[Rule, ...]:
+    """In the order in which they are asked; the last has always something to say."""
+    return (*(AGAINST_BAKE if isinstance(step, Bake) else AGAINST), *ENDS[step.until], unproven)
 
 
 # --- what is found in one metric ----------------------------------------------------------------------------------
@@ -260,9 +266,15 @@ def margin(settings: Criteria, step: Step, usual: float) -> float:
     return wanted if settings.max_error_rate is None else min(wanted, settings.max_error_rate)
 
 
-def slow_margin(step: Step) -> float:
-    """The same for slow answers: of the live release's, one in twenty is slow."""
-    return max(_blast_margin(step), USUAL_TIMES * SLOW)
+def slow_margin(step: Step, usually_slow: float = SLOW) -> float:
+    """The same for slow answers: of the live release's, one in twenty is slow, or more since the machine is busier."""
+    return max(_blast_margin(step), min(USUAL_TIMES * usually_slow, WIDEST))
+
+
+def _usually_slow(evidence: Evidence) -> float:
+    """The live release's rate of slow answers in this step."""
+    live = evidence.latency.step.counts.live
+    return max(SLOW, live.rate if live.requests > TIMED else 0.0)
 
 
 def _blast_margin(step: Step) -> float:

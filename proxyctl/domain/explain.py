@@ -36,8 +36,8 @@ def _parts(verdict: Verdict) -> Iterator[str]:
             yield ", ".join(part for part in _charge(verdict, _decisive(verdict)) if part)
         case Reason.PROVEN:
             yield from (_proof(finding) for finding in verdict.findings)
-        case Reason.BAKED:
-            yield f"{duration(verdict.elapsed)} with {_counted(verdict.findings[0], verdict.findings[0].step)}"
+        case Reason.LASTED:
+            yield _seen(verdict)
         case Reason.SILENT_LOG:
             yield f"the log has said nothing for {duration(verdict.silence)}"
         case Reason.INCONCLUSIVE:
@@ -64,6 +64,13 @@ def _charge(verdict: Verdict, finding: Finding) -> Iterator[str]:
         yield f"requests {', '.join(verdict.samples)}"
 
 
+def _seen(verdict: Verdict) -> str:
+    errors = verdict.findings[0]
+    if not errors.step.requests:
+        return f"in {duration(verdict.elapsed)} nobody asked it for anything"
+    return f"{duration(verdict.elapsed)} with {_counted(errors, errors.step)}"
+
+
 def _shared(verdict: Verdict) -> str:
     ours = f"{_share(verdict.recent.candidate)} bad in the last minute"
     if verdict.detail:
@@ -88,7 +95,7 @@ def _unknown(verdict: Verdict) -> Iterator[str]:
         yield f"{_counted(finding, finding.step)}{_proven_so_far(finding)}"
         yield _missing(finding)
     if verdict.bake_left:
-        yield f"{duration(verdict.bake_left)} of its bake are left"
+        yield f"{duration(verdict.bake_left)} are left"
 
 
 def _missing(finding: Finding) -> str:

@@ -23,7 +23,7 @@ class Reason(StrEnum):
     WORSE_THAN_BEFORE = "worse-than-before"  # than the live release was, before the rollout
     OVER_LIMIT = "over-limit"  # above max_error_rate
     PROVEN = "proven"  # good enough for the next step
-    BAKED = "baked"  # the window passed, and nothing spoke against it
+    LASTED = "lasted"  # its time passed, and nothing spoke against it
     INCONCLUSIVE = "inconclusive"  # the deadline passed; on_inconclusive decided
     SILENT_LOG = "silent-log"  # nothing comes from the log
     UNPROVEN = "unproven"  # more requests, or more time

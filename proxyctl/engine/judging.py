@@ -11,20 +11,20 @@ from functools import reduce
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import evidence as gathered
-from proxyctl.domain.analysis import Bake, Step, judge
+from proxyctl.domain.analysis import Bake, Step, Until, judge
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import Evidence
 from proxyctl.domain.model import Colour, Logged, Route, Seconds
+from proxyctl.domain.plan import next_share, tested
 from proxyctl.domain.progress import Progress
-from proxyctl.domain.split import WHOLE
 from proxyctl.domain.state import Rollout, ServiceState
 from proxyctl.domain.steps import Bake as BakeStep
-from proxyctl.domain.steps import Weight
 from proxyctl.domain.tally import TICK, Position, Tick
 from proxyctl.domain.ticks import Judged
 from proxyctl.domain.verdict import Verdict
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.traffic import moment
+from proxyctl.errors import StateUnusable
 from proxyctl.ports import AccessLog, Clock, Store
 
 READ_EVERY: Seconds = 1.0
@@ -47,12 +47,17 @@ class Judging:
         case = _Case(state, wait)
         if case.criteria is None or not case.share:
             return
-        progress = await self._begun(case)
+        progress: Progress | None = None
         while True:
-            progress, verdict, more = await self._look(case, progress)
+            more = False
+            try:
+                progress = progress or await self._begun(case)
+                progress, verdict, more = await self._look(case, progress)
+            except StateUnusable as error:
+                verdict = self._blind(case, progress, error)
             yield verdict
             if not more:
-                await self._clock.sleep(READ_EVERY)
+                await self._clock.sleep(self._until_next_look(case))
 
     def spent(self, state: ServiceState) -> Seconds | None:
         """Of the present wait, as far as it was kept; None when nothing was."""
@@ -83,7 +88,7 @@ class Judging:
             for tick in reading.ticks:
                 (past if tick.at + TICK <= began else since).append(tick)
             position, more = reading.position, reading.more
-        evidence = gathered.begin(case.weights, began, gathered.baseline_of(past, case.live))
+        evidence = gathered.begin(tested(case.rollout.plan), began, gathered.baseline_of(past, case.live))
         if case.bakes:
             evidence = gathered.bake(evidence, began)
         return case.progress(self._elapsed(case), position, _observed(evidence, since, case.colour))
@@ -91,16 +96,26 @@ class Judging:
     async def _look(self, case: _Case, progress: Progress) -> tuple[Progress, Verdict, bool]:
         assert progress.position is not None and progress.evidence is not None
         reading = await self._log.read(progress.position, case.route)
+        elapsed, known = self._elapsed(case), progress.spent
         evidence = _observed(progress.evidence, reading.ticks, case.colour)
-        verdict = case.judged(evidence, self._clock.wall(), self._elapsed(case))
-        if reading.ticks or self._elapsed(case) - progress.spent >= TICK:
-            spent = self._elapsed(case)
-            progress = progress.replace(
-                spent=spent, position=reading.position, evidence=evidence, said=verdict.sentence
-            )
+        verdict = case.judged(evidence, self._clock.wall(), elapsed)
+        progress = progress.replace(position=reading.position, evidence=evidence)
+        if reading.ticks or elapsed - known >= TICK:
+            progress = progress.replace(spent=elapsed, said=verdict.sentence)
             self._store.keep(case.state.service, progress, self._fence)
         self._bus.tell(_told(verdict))
-        return progress.replace(position=reading.position, evidence=evidence), verdict, reading.more
+        return progress, verdict, reading.more
+
+    def _blind(self, case: _Case, progress: Progress | None, error: StateUnusable) -> Verdict:
+        """What is known goes on speaking; but a log that cannot be read lets nothing pass."""
+        known = progress and progress.evidence
+        evidence = known or gathered.begin(tested(case.rollout.plan), self._began(case))
+        return case.judged(evidence, self._clock.wall(), self._elapsed(case), unready=str(error))
+
+    def _until_next_look(self, case: _Case) -> Seconds:
+        """Sooner where the clock ends the wait."""
+        left = case.window - self._elapsed(case)
+        return min(READ_EVERY, left) if left > 0 else READ_EVERY
 
     def _elapsed(self, case: _Case) -> Seconds:
         since = case.wait.since
@@ -130,11 +145,6 @@ class _Case:
         assert self.state.route is not None
         return self.state.route
 
-    @property
-    def weights(self) -> int:
-        """Steps that have traffic of their own to be judged by."""
-        return max(1, sum(isinstance(step, Weight) and 0 < step.share < WHOLE for step in self.rollout.plan))
-
     def progress(self, spent: Seconds, position: Position, evidence: Evidence) -> Progress:
         return Progress(
             rollout=self.rollout.id,
@@ -146,20 +156,28 @@ class _Case:
             evidence=evidence,
         )
 
-    def judged(self, evidence: Evidence, now: float, elapsed: Seconds) -> Verdict:
-        assert self.criteria is not None
-        stopped = now - evidence.step_began - elapsed
-        match self.rollout.step:
-            case BakeStep(window=window):
-                step: Step = Bake(share=self.share, window=window, stopped=stopped)
-            case _:
-                step = Step(share=self.share, next_share=self._next_share, stopped=stopped)
-        return judge(evidence, self.criteria, step, now)
+    @property
+    def window(self) -> Seconds:
+        """0 where the clock does not end it."""
+        return (self.wait.window or 0.0) if isinstance(self.wait, do.Watch) else 0.0
 
     @property
-    def _next_share(self) -> int | None:
-        after = self.rollout.plan[self.rollout.cursor + 1 :]
-        return next((step.share for step in after if isinstance(step, Weight)), None)
+    def until(self) -> Until:
+        if isinstance(self.wait, do.Analyse):
+            return Until.PROOF
+        return Until.PERSON if self.wait.window is None else Until.CLOCK
+
+    def judged(self, evidence: Evidence, now: float, elapsed: Seconds, unready: str = "") -> Verdict:
+        assert self.criteria is not None
+        step = (Bake if self.bakes else Step)(
+            share=self.share,
+            next_share=next_share(self.rollout.plan, self.rollout.cursor),
+            until=self.until,
+            window=self.window,
+            stopped=now - evidence.step_began - elapsed,
+            unready=unready,
+        )
+        return judge(evidence, self.criteria, step, now)
 
 
 def _criteria(state: ServiceState) -> Criteria | None:

@@ -18,7 +18,7 @@ from proxyctl.engine.runner import Facts, Hands
 from proxyctl.engine.traffic import placement, restarts
 from proxyctl.engine.watch import Watch
 from proxyctl.errors import Unavailable
-from proxyctl.ports import AccessLog, Clock, Locks, Prober, Proxy, Runtime, Store
+from proxyctl.ports import AccessLog, Clock, Hooks, Locks, Prober, Proxy, Runtime, Store
 
 LOOK_EVERY: Seconds = 0.25
 UNSEEN = -1
@@ -37,6 +37,7 @@ class ReplicaHands:
         clock: Clock,
         bus: Bus,
         fence: int,
+        hooks: Hooks,
         log: AccessLog | None = None,
     ) -> None:
         self._project = project
@@ -47,6 +48,7 @@ class ReplicaHands:
         self._clock = clock
         self._bus = bus
         self._fence = fence
+        self._hooks = hooks
         self._gate = Gate(runtime=runtime, prober=prober, proxy=proxy, clock=clock, bus=bus)
         judging = Judging(store=store, log=log, clock=clock, bus=bus, fence=fence) if log else None
         self._watch = Watch(runtime=runtime, prober=prober, clock=clock, bus=bus, judging=judging)
@@ -59,6 +61,7 @@ class ReplicaHands:
             do.Regate: self._gate.again,
             do.Watch: self._watch.candidate,
             do.Analyse: self._watch.candidate,
+            do.RunHook: self._run_hook,
             do.AdoptPolicy: self._adopt_policy,
             do.Retire: self._retire,
         }
@@ -90,6 +93,14 @@ class ReplicaHands:
             if isinstance(outcome, BaseException):
                 raise outcome
         return [ev.ReplicasStarted(replicas=tuple(started)), *await restarts(self._runtime, state.live)]
+
+    async def _run_hook(self, state: ServiceState, command: do.RunHook) -> Facts:
+        """The candidate is watched meanwhile."""
+        return await self._watch.during(self._hooked(state, command.name), _candidate(state))
+
+    async def _hooked(self, state: ServiceState, name: str) -> Facts:
+        await self._hooks.run(name, hook_variables(self._project, state))
+        return [ev.StepPassed(reason=f"hook {name}")]
 
     async def _adopt_policy(self, state: ServiceState, command: do.AdoptPolicy) -> Facts:
         placed = placement(state, command.colour)
@@ -151,3 +162,29 @@ class ReplicaHands:
 
 def known_route(state: ServiceState) -> Route | None:
     return state.intent.route if isinstance(state.intent, do.Publish) else state.route
+
+
+def _candidate(state: ServiceState) -> Placement:
+    assert state.rollout is not None
+    return placement(state, state.rollout.colour)
+
+
+def hook_variables(project: str, state: ServiceState) -> dict[str, str]:
+    """What a hook is told of the rollout, in its environment."""
+    rollout, placed = state.rollout, _candidate(state)
+    assert rollout is not None
+    told = {
+        "PROJECT": project,
+        "SERVICE": state.service,
+        "COMMAND": rollout.kind.value,
+        "ROLLOUT": rollout.id,
+        "RELEASE": rollout.release,
+        "REPLACES": rollout.replaces or "",
+        "IMAGE": placed.release.image,
+        "COLOUR": rollout.colour.value,
+        "WEIGHT": f"{state.split.percent(rollout.colour):g}" if state.split else "0",
+        "REPLICAS": " ".join(replica.address for replica in placed.replicas),
+        "ACTOR": rollout.actor,
+        "REASON": rollout.reason,
+    }
+    return {f"PROXYCTL_{name}": value for name, value in told.items()}

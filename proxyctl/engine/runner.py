@@ -13,8 +13,9 @@ from typing import Any
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import ServiceName
-from proxyctl.domain.rollout import MOVES, advance, decide
+from proxyctl.domain.rollout import MOVES, advance
 from proxyctl.domain.state import ServiceState
 from proxyctl.domain.ticks import Waiting
 from proxyctl.engine.bus import Bus
@@ -25,7 +26,7 @@ Facts = Sequence[ev.Event]
 Hand = Callable[[ServiceState, Any], Awaitable[Facts]]
 Hands = dict[type[Any], Hand]
 
-LONG = (do.Start, do.Gate, do.Regate, do.Watch, do.Analyse)
+LONG = (do.Start, do.Gate, do.Regate, do.Watch, do.Analyse, do.RunHook)
 RETRY_EVERY = 2.0
 RETRY_FOR = 600.0
 

@@ -7,9 +7,10 @@ import pytest
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour, Match, Mirror
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.rollout import advance, decide
+from proxyctl.domain.rollout import advance
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.domain.steps import Approval, Hook, Weight
 from proxyctl.engine.history import sentence
@@ -56,9 +57,15 @@ async def test_a_service_without_rules_has_no_move_for_them() -> None:
 
 async def test_a_hook_before_the_first_weight_finds_the_preview_up() -> None:
     arena = await a_live_release(**BY_HEADER)
-    state = await arena.deploy("app:2", Kind.DEPLOY, (Hook(name="smoke"), Weight(share=500)))
-    assert decide(state) == do.RunHook(name="smoke")
-    assert state.preview is GREEN
+    up: list[Colour | None] = []
+
+    def look(command: do.Command) -> None:
+        if isinstance(command, do.RunHook):
+            up.append(arena.world.flags[WEB].preview)
+
+    arena.before_effect = look
+    await arena.deploy("app:2", Kind.DEPLOY, (Hook(name="smoke"), Weight(share=500)))
+    assert up == [GREEN]
 
 
 async def test_the_preview_goes_with_the_move_that_gives_the_candidate_all_traffic() -> None:
