@@ -6,14 +6,16 @@ A word is a preset; a mapping with that word as its only key is the same, said i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, Tag
 
-from proxyctl.config import fields, grammar, matching
+from proxyctl.config import fields, grammar, matching, sources
 from proxyctl.config.document import Location
 from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, forms, lasting, one_of, written
 from proxyctl.config.matching import Matches, MatchFile, MirrorFile, PreviewFile, match_of, mirror_of
+from proxyctl.config.sources import Sources, source_of
 from proxyctl.domain.criteria import Criteria, OnInconclusive, Sensitivity
 from proxyctl.domain.model import Match, Mirror, Strategy
 from proxyctl.domain.split import WHOLE
@@ -85,8 +87,10 @@ class AnalysisFile(Strict):
     latency: fields.Truth = written(True, description="Slow answers are judged as well.")
     margin: Rate | None = written(None, "To be proven at every step; else by how much traffic the next one gives.")
 
-    @property
-    def criteria(self) -> Criteria:
+    sources: Sources = written({}, "Asked beside the log: Prometheus, JSON over HTTP, commands.")
+
+    def criteria(self, folder: Path) -> Criteria:
+        """Relative paths are taken from the folder."""
         return Criteria(
             max_error_rate=self.max_error_rate,
             sensitivity=Sensitivity(self.sensitivity),
@@ -95,6 +99,7 @@ class AnalysisFile(Strict):
             bake=self.bake,
             latency=self.latency,
             margin=self.margin,
+            sources=tuple(source_of(name, source, folder) for name, source in self.sources.items()),
         )
 
 
@@ -138,9 +143,9 @@ class StrategyFile(Strict):
         return Strategy.CANARY if self.canary is not None else Strategy.BLUE_GREEN
 
     @property
-    def analysis(self) -> Criteria | None:
+    def analysis(self) -> AnalysisFile | None:
         own = self.canary or self.blue_green or BlueGreenFile()
-        return own.analysis.criteria if own.analysis else None
+        return own.analysis
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -205,6 +210,8 @@ def breaches(file: StrategyFile) -> Iterator[tuple[Location, str]]:
         yield (), "write one of blue-green and canary"
     if file.canary and not file.canary.analysis and any(map(needs_analysis, file.steps)):
         yield ("canary", "analysis"), "off, and steps wait for it; give every weight a for, or remove it"
+    for where, wrong in sources.breaches(file.analysis.sources if file.analysis else {}):
+        yield ("canary" if file.canary else "blue-green", "analysis", "sources", *where), wrong
     for where, rule in file.rules:
         yield from ((where, wrong) for wrong in matching.breaches(rule))
     highest = 0

@@ -50,6 +50,8 @@ class Step(Record):
     next_share: int | None = None  # after this step; None: it is the last
     failure: str = ""  # a hard signal: what happened
     unready: str = ""  # why it may not go on, though that is no reason to go back
+    told: tuple[str, ...] = ()  # what sources said that decide nothing now
+    output: str = ""  # of the command whose exit code is the hard signal
     elsewhere: str = ""  # why others are thought to suffer too
     stopped: Seconds = 0.0  # of the time since it began, it did not wait: paused, or the machine was off
 
@@ -125,6 +127,8 @@ class Case(Record):
             clients=len(self.evidence.clients),
             samples=self.evidence.samples,
             detail=detail,
+            told=self.step.told,
+            output=self.step.output,
         )
 
 
@@ -157,7 +161,7 @@ def judge(evidence: Evidence, settings: Criteria, step: Step, now: float) -> Ver
 
 
 def hard_signal(case: Case) -> Verdict | None:
-    """A container that exited or restarted, a probe that failed often enough: no statistics are needed."""
+    """A container that exited or restarted, a probe or a source that failed often enough: no statistics are needed."""
     if not case.step.failure:
         return None
     return case.verdict(Decision.ROLLBACK, Reason.HARD_SIGNAL, detail=case.step.failure)

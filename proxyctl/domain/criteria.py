@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from proxyctl.domain.record import Record
+from proxyctl.domain.source import Source
 from proxyctl.domain.units import Seconds
 
 
@@ -37,3 +38,4 @@ class Criteria(Record):
     floor: float = 0.001  # a rate of bad answers that matters to nobody
     latency: bool = True
     margin: float | None = None  # to be proven at every step; None: by how much traffic comes next
+    sources: tuple[Source, ...] = ()  # beside the log

@@ -11,7 +11,7 @@ from proxyctl.domain.verdict import Decision, Finding, Metric, Reason, Verdict
 
 def sentence(verdict: Verdict) -> str:
     where = f"{_done(verdict)} at {verdict.share / 100:g} %"
-    return f"{where}: {'; '.join(part for part in _parts(verdict) if part)}"
+    return f"{where}: {'; '.join(part for part in (*_parts(verdict), *verdict.told) if part)}"
 
 
 def _done(verdict: Verdict) -> str:

@@ -1,12 +1,12 @@
-"""Judge a candidate by nginx's log while its rollout waits. Start at Judging.verdicts().
+"""Judge a candidate by nginx's log, and by sources beside it, while its rollout waits. Start at Judging.verdicts().
 
-How far the log was read, all that it said until there, and how far the wait has come are kept in one commit: a driver
-killed anywhere leaves evidence that is neither lost nor counted twice.
+How far the log was read, all that it said until there, what sources measured, and how far the wait has come are kept
+in one commit: a driver killed anywhere leaves evidence that is neither lost nor counted twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import reduce
 
 from proxyctl.domain import commands as do
@@ -16,16 +16,18 @@ from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import Evidence
 from proxyctl.domain.model import Colour, Logged, Route, Seconds
 from proxyctl.domain.progress import Progress
+from proxyctl.domain.source import Heard, Measured
 from proxyctl.domain.split import WHOLE
-from proxyctl.domain.state import Rollout, ServiceState
+from proxyctl.domain.state import Phase, Rollout, ServiceState
 from proxyctl.domain.steps import Bake as BakeStep
 from proxyctl.domain.steps import Weight
 from proxyctl.domain.tally import TICK, Position, Tick
 from proxyctl.domain.ticks import Judged
 from proxyctl.domain.verdict import Verdict
 from proxyctl.engine.bus import Bus
+from proxyctl.engine.measuring import Measuring
 from proxyctl.engine.traffic import moment
-from proxyctl.ports import AccessLog, Clock, Store
+from proxyctl.ports import AccessLog, Clock, Measurer, Store, Subject
 
 READ_EVERY: Seconds = 1.0
 BEFORE: Seconds = 1800.0  # of the log before the rollout: what is usual
@@ -34,25 +36,31 @@ Wait = do.Watch | do.Analyse
 
 
 class Judging:
-    def __init__(self, *, store: Store, log: AccessLog, clock: Clock, bus: Bus, fence: int) -> None:
+    def __init__(
+        self, *, project: str, store: Store, log: AccessLog, measurer: Measurer, clock: Clock, bus: Bus, fence: int
+    ) -> None:
+        self._project = project
         self._store = store
         self._log = log
+        self._measurer = measurer
         self._clock = clock
         self._bus = bus
         self._fence = fence
 
-    async def verdicts(self, state: ServiceState, wait: Wait) -> AsyncIterator[Verdict]:
-        """What the log says of the candidate now, every second, as long as it is asked. None comes while the candidate
-        has no traffic, or where the service wants no analysis."""
+    async def verdicts(self, state: ServiceState, wait: Wait) -> AsyncGenerator[Verdict]:
+        """What the log and the sources say of the candidate now, every second, as long as it is asked. None comes while
+        the candidate has no traffic, or where the service wants no analysis. To be closed: sources are being asked."""
         case = _Case(state, wait)
         if case.criteria is None or not case.share:
             return
-        progress = await self._begun(case)
-        while True:
-            progress, verdict, more = await self._look(case, progress)
-            yield verdict
-            if not more:
-                await self._clock.sleep(READ_EVERY)
+        measuring = self._measuring(case)
+        async with measuring.going_on(self._elapsed(case)):
+            progress = await self._begun(case)
+            while True:
+                progress, verdict, more = await self._look(case, progress, measuring)
+                yield verdict
+                if not more:
+                    await self._clock.sleep(READ_EVERY)
 
     def spent(self, state: ServiceState) -> Seconds | None:
         """Of the present wait, as far as it was kept; None when nothing was."""
@@ -60,6 +68,25 @@ class Judging:
         rollout = state.rollout
         here = kept is not None and rollout is not None and (kept.rollout, kept.step) == (rollout.id, rollout.cursor)
         return kept.spent if kept is not None and here else None
+
+    def _measuring(self, case: _Case) -> Measuring:
+        return Measuring(
+            sources=case.criteria.sources if case.criteria else (),
+            known=self._measured(case),
+            measurer=self._measurer,
+            subject=case.subject(self._project),
+            clock=self._clock,
+        )
+
+    def _measured(self, case: _Case) -> tuple[Measured, ...]:
+        """In this step, as it was kept; a wait that begins anew counts anew."""
+        kept = self._store.kept(case.state.service)
+        same = kept is not None and (kept.rollout, kept.step, kept.share) == (
+            case.rollout.id,
+            case.rollout.cursor,
+            case.share,
+        )
+        return kept.measured if kept is not None and same and not case.held else ()
 
     async def _begun(self, case: _Case) -> Progress:
         """The evidence as it was kept, in the step that goes on now."""
@@ -88,15 +115,20 @@ class Judging:
             evidence = gathered.bake(evidence, began)
         return case.progress(self._elapsed(case), position, _observed(evidence, since, case.colour))
 
-    async def _look(self, case: _Case, progress: Progress) -> tuple[Progress, Verdict, bool]:
+    async def _look(self, case: _Case, progress: Progress, measuring: Measuring) -> tuple[Progress, Verdict, bool]:
         assert progress.position is not None and progress.evidence is not None
         reading = await self._log.read(progress.position, case.route)
         evidence = _observed(progress.evidence, reading.ticks, case.colour)
-        verdict = case.judged(evidence, self._clock.wall(), self._elapsed(case))
-        if reading.ticks or self._elapsed(case) - progress.spent >= TICK:
+        heard, measured = measuring.heard, () if case.held else measuring.measured
+        verdict = case.judged(evidence, heard, self._clock.wall(), self._elapsed(case))
+        if reading.ticks or measured != progress.measured or self._elapsed(case) - progress.spent >= TICK:
             spent = self._elapsed(case)
             progress = progress.replace(
-                spent=spent, position=reading.position, evidence=evidence, said=verdict.sentence
+                spent=spent,
+                position=reading.position,
+                evidence=evidence,
+                measured=measured,
+                said=verdict.sentence,
             )
             self._store.keep(case.state.service, progress, self._fence)
         self._bus.tell(_told(verdict))
@@ -124,6 +156,7 @@ class _Case:
         self.share = state.split.share(self.colour) if state.split else 0
         self.criteria = _criteria(state)
         self.bakes = isinstance(self.rollout.step, BakeStep)
+        self.held = state.phase is Phase.HELD  # what is measured then belongs to no wait
 
     @property
     def route(self) -> Route:
@@ -134,6 +167,17 @@ class _Case:
     def weights(self) -> int:
         """Steps that have traffic of their own to be judged by."""
         return max(1, sum(isinstance(step, Weight) and 0 < step.share < WHOLE for step in self.rollout.plan))
+
+    def subject(self, project: str) -> Subject:
+        assert self.state.candidate is not None
+        return Subject(
+            project=project,
+            service=self.state.service,
+            release=self.rollout.release,
+            colour=self.colour,
+            share=self.share,
+            replica=self.state.candidate.replicas[0].name,
+        )
 
     def progress(self, spent: Seconds, position: Position, evidence: Evidence) -> Progress:
         return Progress(
@@ -146,7 +190,7 @@ class _Case:
             evidence=evidence,
         )
 
-    def judged(self, evidence: Evidence, now: float, elapsed: Seconds) -> Verdict:
+    def judged(self, evidence: Evidence, heard: Heard, now: float, elapsed: Seconds) -> Verdict:
         assert self.criteria is not None
         stopped = now - evidence.step_began - elapsed
         match self.rollout.step:
@@ -154,6 +198,7 @@ class _Case:
                 step: Step = Bake(share=self.share, window=window, stopped=stopped)
             case _:
                 step = Step(share=self.share, next_share=self._next_share, stopped=stopped)
+        step = step.replace(failure=heard.failure, output=heard.output, unready=heard.unready, told=heard.told)
         return judge(evidence, self.criteria, step, now)
 
     @property

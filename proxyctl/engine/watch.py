@@ -7,7 +7,7 @@ a row.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
@@ -95,14 +95,15 @@ class Watch:
 
     async def _judge(self, state: ServiceState, wait: do.Watch | do.Analyse, latest: _Latest) -> Facts:
         if self._judging is not None:
-            async for verdict in self._judging.verdicts(state, wait):
-                latest.verdict = verdict
-                if verdict.decision is Decision.ROLLBACK:
-                    raise Sick(verdict.sentence, "")
-                if isinstance(wait, do.Analyse) and verdict.decision is Decision.ADVANCE:
-                    return [ev.StepPassed(reason=verdict.sentence)]
-                if isinstance(wait, do.Analyse) and verdict.reason is Reason.INCONCLUSIVE:
-                    return [ev.Inconclusive(reason=verdict.sentence)]
+            async with aclosing(self._judging.verdicts(state, wait)) as verdicts:
+                async for verdict in verdicts:
+                    latest.verdict = verdict
+                    if verdict.decision is Decision.ROLLBACK:
+                        raise Sick(verdict.sentence, verdict.output)
+                    if isinstance(wait, do.Analyse) and verdict.decision is Decision.ADVANCE:
+                        return [ev.StepPassed(reason=verdict.sentence)]
+                    if isinstance(wait, do.Analyse) and verdict.reason is Reason.INCONCLUSIVE:
+                        return [ev.Inconclusive(reason=verdict.sentence)]
         if isinstance(wait, do.Analyse) and latest.verdict is None:
             return [ev.Inconclusive(reason="nothing can be judged: the candidate has no traffic, or there is no log")]
         await asyncio.Event().wait()
