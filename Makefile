@@ -1,6 +1,6 @@
 # `make demo` shows it, `make test` proves it; both set the machine up first.
 BIN := .venv/bin
-ALONE := tests/unit tests/golden tests/crash/test_memory_crashes.py  # they need no Docker, and may run side by side
+ALONE := tests/unit tests/golden tests/crash/test_memory_crashes.py tests/crash/test_judged_kills.py  # they need no Docker, and may run side by side
 PROOF := tests/prove  # short, but for `make prove`: docs/proof.md
 
 .PHONY: help setup demo test prove check unit real bench clean

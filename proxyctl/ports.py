@@ -6,7 +6,7 @@ raises `OutcomeUnknown` (or the error named) when it passes. Every effect is ide
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from proxyctl.domain.events import Event
     from proxyctl.domain.model import HealthCheck
     from proxyctl.domain.progress import Progress
+    from proxyctl.domain.simulation import Stretch
     from proxyctl.domain.state import ServiceState
 
 
@@ -236,6 +237,13 @@ class Prober(Protocol):
 
 
 # --- nginx ------------------------------------------------------------------------------------------------------
+
+
+class Hooks(Protocol):
+    async def run(self, name: str, told: Mapping[str, str]) -> None:
+        """The user's hook of this name, to its end, with these variables in its environment. Raises Unavailable with
+        its last words when it is missing, fails or takes too long; then nothing of it runs any more."""
+        ...
 
 
 class ProxyState(StrEnum):
@@ -440,6 +448,20 @@ class Measurer(Protocol):
         ...
 
 
+class Recording(Protocol):
+    """A log of the past, of one service: a file that nobody writes any more, or that may grow unseen."""
+
+    timed: bool  # it says how long answers took: it is ours, and not in nginx's combined format
+    requests: int
+    unreadable: int  # lines that are neither
+    first: float  # the time of its first request, unix time
+    last: float
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Its requests tick by tick, from the beginning; those of ticks without any are left out."""
+        ...
+
+
 # --- locks ------------------------------------------------------------------------------------------------------
 
 
@@ -493,6 +515,30 @@ class Processes(Protocol):
 
     async def wake(self, service: ServiceName) -> None:
         """Tell the driver that there is a request in the store."""
+        ...
+
+
+class Frozen(Record):
+    """Who said that no release gets traffic that it does not have, why and when."""
+
+    actor: str
+    reason: str
+    since: float  # unix time
+
+
+class Freeze(Protocol):
+    """The freeze switch of a project."""
+
+    def read(self) -> Frozen | None:
+        """Who froze it; None when nobody did."""
+        ...
+
+    def put(self, frozen: Frozen) -> Frozen:
+        """Whose freeze is in force now: the first one's."""
+        ...
+
+    def lift(self) -> Frozen | None:
+        """The freeze that was in force."""
         ...
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from proxyctl.adapters.clock import SystemClock
 from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.durable import put_once, told_in_words
+from proxyctl.adapters.freeze import FreezeFile
 from proxyctl.adapters.locks import FileLocks
 from proxyctl.adapters.nginx.cutover import SplitsInForce
 from proxyctl.adapters.places import Places
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from proxyctl.domain.model import ProxySettings
     from proxyctl.domain.source import Measurement, Source
     from proxyctl.engine.releases import Opening, TellNetwork
-    from proxyctl.ports import Measurer, NginxProgram, Prober, Store, Subject
+    from proxyctl.ports import Measurer, NginxProgram, Prober, Recording, Store, Subject
 
 
 class Workshop:
@@ -82,6 +83,10 @@ class Workshop:
                 next_step=f"bring {self.places.store} back from a backup; else end all of this project (its containers"
                 f" carry the label proxyctl.project={self.name}), remove {self.places.root} and deploy anew",
             )
+
+    @cached_property
+    def freeze(self) -> FreezeFile:
+        return FreezeFile(self.places)
 
     @cached_property
     def locks(self) -> FileLocks:
@@ -235,6 +240,8 @@ class Workshop:
         return NginxAccessLog(self.places, self.name)
 
     def all_hands(self, fence: int) -> Hands:
+        from proxyctl.adapters.hooks import HookFolder
+        from proxyctl.config.places import HOOKS
         from proxyctl.engine.replicas import ReplicaHands
 
         replicas = ReplicaHands(
@@ -247,6 +254,7 @@ class Workshop:
             clock=self.clock,
             bus=self.bus,
             fence=fence,
+            hooks=HookFolder(self.file.parent / HOOKS),
             log=self.access_log,
             measurer=_LateMeasurer(self),
         )
@@ -281,6 +289,12 @@ class Showroom(Workshop):
     def store(self) -> SqliteStore:
         self._refuse_without_its_journal()
         return SqliteStore.to_read(self.places.store)
+
+    @cached_property
+    def access_log(self) -> NginxAccessLog:
+        from proxyctl.adapters.nginx.access_log import NginxAccessLog
+
+        return NginxAccessLog(self.places, self.name, salt=b"of this look")
 
 
 def _refuse_what_is_of_another(places: Places, project: str) -> None:
@@ -333,6 +347,13 @@ class _WarmProbers:
         return await prober.probe(endpoint, check)
 
     async def close(self) -> None: ...
+
+
+def recording(log: Path, service: ServiceName, seed: int) -> Recording:
+    """Needs no project. Raises UsageError where there is nothing to go by."""
+    from proxyctl.adapters.nginx.recorded import RecordedLog
+
+    return RecordedLog(log, service, seed)
 
 
 def workshop(file: str | None, state: str | None) -> AbstractAsyncContextManager[Workshop]:

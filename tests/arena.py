@@ -8,8 +8,11 @@ from contextlib import suppress
 
 from proxyctl.adapters.memory import (
     ManualClock,
+    MemoryAccessLog,
+    MemoryHooks,
     MemoryInspector,
     MemoryLocks,
+    MemoryMeasurer,
     MemoryProber,
     MemoryProxy,
     MemoryRuntime,
@@ -74,6 +77,8 @@ class Arena:
         self.prober = MemoryProber(self.world)
         self.proxy = MemoryProxy(self.world)
         self.splits = MemorySplits(self.world)
+        self.hooks = MemoryHooks()
+        self.log: MemoryAccessLog | None = None  # none: nginx writes none
         self.edge: dict[str, object] = {}  # what the file says of the service beside its image
         self.before_effect: Callable[[do.Command], None] = lambda command: None
         self.after_effect: Callable[[do.Command], None] = lambda command: None
@@ -96,6 +101,9 @@ class Arena:
             locks=self.locks,
             clock=self.clock,
             bus=bus,
+            hooks=self.hooks,
+            measurer=MemoryMeasurer(),
+            log=self.log,
             fence=fence,
         )
         return {kind: self._hooked(hand) for kind, hand in (light.hands() | heavy.hands()).items()}

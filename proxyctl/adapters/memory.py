@@ -7,7 +7,7 @@ hand: `world.kill("shop-web-2-1")`, `world.sick.add(image)`, `world.engine_hangs
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 
@@ -26,7 +26,10 @@ from proxyctl.domain.model import (
     Topology,
 )
 from proxyctl.domain.progress import Progress
+from proxyctl.domain.source import Measurement, Source
+from proxyctl.domain.split import WHOLE
 from proxyctl.domain.state import ServiceState
+from proxyctl.domain.tally import TICK, Position, Tally, Tick
 from proxyctl.errors import (
     AddressTaken,
     DockerUnavailable,
@@ -50,7 +53,9 @@ from proxyctl.ports import (
     ProbeResult,
     ProxyState,
     ProxyStatus,
+    Reading,
     ReplicaState,
+    Subject,
     Traffic,
 )
 
@@ -413,3 +418,62 @@ class ManualClock:
     async def sleep(self, seconds: Seconds) -> None:
         self._world.time += max(seconds, 0.001)
         await asyncio.sleep(0)
+
+
+class MemoryHooks:
+    """Each runs and succeeds but those of `failing`."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[str, Mapping[str, str]]] = []
+        self.failing: set[str] = set()
+
+    async def run(self, name: str, told: Mapping[str, str]) -> None:
+        self.ran.append((name, told))
+        if name in self.failing:
+            raise Unavailable(f"hook {name} ended with code 1")
+
+
+class MemoryAccessLog:
+    """200 requests a second, dealt as the flags say; each colour answers a part of them badly."""
+
+    PER_TICK = int(200 * TICK)
+
+    def __init__(self, world: MemoryWorld) -> None:
+        self.ticks: list[Tick] = []
+        self.bad_part: dict[Colour, float] = {}
+        self._begun = world.time
+        self._world = world
+
+    async def since(self, at: float) -> Position:
+        return Position(offset=sum(tick.at < at for tick in self.ticks))
+
+    async def read(self, since: Position, route: Route) -> Reading:
+        self.write(route.service)
+        ticks = self.ticks[since.offset :]
+        newest = ticks[-1].at + TICK if ticks else 0.0
+        position = since.replace(offset=len(self.ticks))
+        return Reading(ticks=tuple(ticks), position=position, newest=newest, more=False, unreadable=0, gaps=0)
+
+    def write(self, service: ServiceName) -> None:
+        """What was asked since it was written last. It stays as it is written."""
+        begin = self.ticks[-1].at + TICK if self.ticks else self._begun // TICK * TICK
+        flags = self._world.flags.get(service)
+        while flags is not None and begin + TICK <= self._world.time:
+            blue, green = (self._tally(colour, flags.split.share(colour) / WHOLE) for colour in Colour)
+            self.ticks.append(Tick(at=begin, blue=blue, green=green))
+            begin += TICK
+
+    def _tally(self, colour: Colour, part: float) -> Tally:
+        requests = round(self.PER_TICK * part)
+        bad = round(requests * self.bad_part.get(colour, 0.0))
+        return Tally(requests=requests, bad=bad, clients=tuple(f"client-{n}" for n in range(bad)))
+
+
+class MemoryMeasurer:
+    """Every source answers as `answers` says; one that is not in it cannot be measured."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Measurement] = {}
+
+    async def measure(self, source: Source, subject: Subject) -> Measurement:
+        return self.answers.get(source.name, Measurement(error="nobody answers"))

@@ -56,6 +56,11 @@ class Places:
         return self.private / "project"
 
     @property
+    def frozen(self) -> Path:
+        """Is there while the project is frozen."""
+        return self.private / "frozen"
+
+    @property
     def salt(self) -> Path:
         """Of the hashes by which clients are told apart."""
         return self.private / "salt"

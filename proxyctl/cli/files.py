@@ -13,14 +13,23 @@ import click
 
 from proxyctl.cli.main import COMMANDS
 from proxyctl.cli.options import ProjectOptions, json_option, print_json, project_options, say
-from proxyctl.config.init import commented_file
+from proxyctl.config.foreign.ledger import Fate, Told
+from proxyctl.config.foreign.sketch import FILL_IN
+from proxyctl.config.foreign.translate import Tool, translated
+from proxyctl.config.init import commented_file, file_of
 from proxyctl.config.load import config_digest
 from proxyctl.config.schema import json_schema
 from proxyctl.domain import plan as plans
-from proxyctl.domain.model import Colour, Route, Service, Topology
+from proxyctl.domain.explain import duration, figure, percent
+from proxyctl.domain.forecast import StepForecast, Traffic, forecast_of, traffic_of
+from proxyctl.domain.model import Colour, Logged, Route, Service, Topology
 from proxyctl.domain.orders import Signed
+from proxyctl.domain.record import Record
+from proxyctl.domain.split import WHOLE
 from proxyctl.domain.state import Kind, ServiceState
-from proxyctl.errors import ConfigRejected, ProxyctlError, UsageError
+from proxyctl.domain.tally import Tick
+from proxyctl.engine.judging import BEFORE
+from proxyctl.errors import ConfigRejected, ProxyctlError, StateUnusable, UsageError
 from proxyctl.ports import Network
 from proxyctl.wiring import Workshop, showroom
 
@@ -31,26 +40,80 @@ STAND_IN = Network(
 NOT_YET = "such addresses stand in: Docker picks a free subnet when the first deploy makes the project's network"
 
 
+_SOURCE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
 @click.command()
-@click.option("--compose", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Take services from it.")
+@click.option("--compose", type=_SOURCE, help="Take services from it.")
+@click.option("--from-argo", type=_SOURCE, help="Translate its Rollouts of Argo Rollouts.")
+@click.option("--from-flagger", type=_SOURCE, help="Translate its Canaries of Flagger.")
 @click.option("--project", metavar="NAME", help="Its name; default: this folder's.")
 @click.option("-f", "--file", default="proxyctl.yml", show_default=True, metavar="FILE", help="Where to write.")
-def init(compose: Path | None, project: str | None, file: str) -> None:
+@json_option
+def init(
+    compose: Path | None,
+    from_argo: Path | None,
+    from_flagger: Path | None,
+    project: str | None,
+    file: str,
+    as_json: bool,
+) -> None:
     """Write a commented proxyctl.yml.
+
+    What is translated is told line by line: what every key of the source becomes, or why it becomes nothing.
 
     \b
     Example:
       proxyctl init --compose docker-compose.yml
+      proxyctl init --from-argo rollout.yml
     """
-    path = Path(file)
+    if sum(source is not None for source in (compose, from_argo, from_flagger)) > 1:
+        raise UsageError("a file has one source", next_step="give one of --compose, --from-argo and --from-flagger")
     name = project or re.sub(r"[^a-z0-9]+", "-", Path.cwd().name.lower()).strip("-") or "shop"
-    text = commented_file(name, compose)
+    if from_argo:
+        text, told = _translation(name, from_argo, Tool.ARGO)
+    elif from_flagger:
+        text, told = _translation(name, from_flagger, Tool.FLAGGER)
+    else:
+        text, told = commented_file(name, compose), ()
+    _write_new(Path(file), text)
+    if as_json:
+        print_json({"file": file, "keys": [_as_data(each) for each in told]})
+    else:
+        _say_each(told)
+    say(f"wrote {file}; next: {_next_step(told)}")
+
+
+def _translation(project: str, source: Path, tool: Tool) -> tuple[str, tuple[Told, ...]]:
+    found = translated(source, tool)
+    return file_of(project, found.services), found.told
+
+
+def _write_new(path: Path, text: str) -> None:
     try:
         with path.open("x") as new:
             new.write(text)
     except FileExistsError:
-        raise UsageError(f"{file} exists already", next_step="name another with -f FILE") from None
-    say(f"wrote {file}; next: proxyctl check")
+        raise UsageError(f"{path} exists already", next_step="name another with -f FILE") from None
+
+
+def _say_each(told: tuple[Told, ...]) -> None:
+    for each in told:
+        say(str(each))
+
+
+def _as_data(told: Told) -> dict[str, object]:
+    """What --json says of a key."""
+    where = {"file": str(told.file), "line": told.place.line, "column": told.place.column}
+    return where | {"key": told.key, "fate": told.fate.value, "words": told.words}
+
+
+def _next_step(told: tuple[Told, ...]) -> str:
+    if not told:
+        return "proxyctl check"
+    count = {fate: sum(each.fate is fate for each in told) for fate in Fate}
+    counted = ", ".join(f"{number} {fate}" for fate, number in count.items() if number)
+    return f"read it, write what {FILL_IN} stands at, then proxyctl check ({counted})"
 
 
 @click.command()
@@ -135,7 +198,7 @@ def _as_written(service: Service, published: Route | None) -> Route:
 @project_options
 @json_option
 def plan(service: str | None, image: str | None, project: ProjectOptions, as_json: bool) -> None:
-    """What `deploy` would do: containers, nginx diff, steps.
+    """What `deploy` would do: containers, nginx diff, steps, and what each step can catch.
 
     No effect but a pull of a missing image.
 
@@ -185,7 +248,49 @@ async def _planned(shop: Workshop, service: Service) -> dict[str, object]:
         "addresses": "chosen" if so_far else "stand-ins",
         "steps": [*_before(known), *(plans.words(step) for step in opened.rollout.plan), *_after(service)],
         "nginx": await _diff(shop, known, route),
+        **await _foreseen(shop, service, known, opened.rollout.plan),
     }
+
+
+async def _foreseen(shop: Workshop, service: Service, known: ServiceState, steps: plans.Plan) -> dict[str, object]:
+    """What each step can tell by today's traffic; `traffic` is null where that is not known, `forecast` then empty."""
+    shared = any(0 < stage.share < WHOLE for stage in plans.stages(steps))
+    if service.analysis is None or known.live is None or known.route is None or not shared:
+        return {"traffic": None, "forecast": []}
+    traffic, why = await _today(shop, known)
+    if traffic is None:
+        return {"traffic": None, "forecast": [], "unforeseen": why}
+    forecast = forecast_of(steps, service.analysis, traffic)
+    return {"traffic": _fields(traffic), "forecast": [_step_json(step) for step in forecast]}
+
+
+async def _today(shop: Workshop, known: ServiceState) -> tuple[Traffic | None, str]:
+    """Of the last half hour, or why it is not known."""
+    assert known.live is not None and known.route is not None
+    if known.settings is None or known.settings.access_log is Logged.OFF:
+        return None, "nginx writes no log of requests (proxy.log: off)"
+    now, ticks, more = shop.clock.wall(), list[Tick](), True
+    try:
+        position = await shop.access_log.since(now - BEFORE)
+        while more:
+            reading = await shop.access_log.read(position, known.route)
+            ticks += [tick for tick in reading.ticks if tick.at >= now - BEFORE]
+            position, more = reading.position, reading.more
+    except StateUnusable as error:
+        return None, str(error)
+    finally:
+        shop.access_log.close()
+    traffic = traffic_of(ticks, known.live.colour, now)
+    return traffic, "" if traffic else f"nginx's log has no request for {known.service} in the last 30 minutes"
+
+
+def _step_json(step: StepForecast) -> dict[str, object]:
+    """A share is a part of 1, as every rate here."""
+    return {**_fields(step), "share": step.share / WHOLE, "inconclusive": step.inconclusive, "sentence": str(step)}
+
+
+def _fields(record: Record) -> dict[str, object]:
+    return {name: getattr(record, name) for name in record.fields()}
 
 
 def _before(known: ServiceState) -> list[str]:
@@ -218,8 +323,21 @@ def _plan_lines(one: dict[str, object]) -> list[object]:
         f"  steps: {', '.join(one['steps'])}",
     ]
     if not one["nginx"]:
-        return [*text, "  nginx: no reload, it knows all of it already"]
-    return [*text, "  nginx: one new generation", *(f"    {line}" for line in str(one["nginx"]).splitlines())]
+        text.append("  nginx: no reload, it knows all of it already")
+    else:
+        text += ["  nginx: one new generation", *(f"    {line}" for line in str(one["nginx"]).splitlines())]
+    return [*text, *_forecast_lines(one)]
+
+
+def _forecast_lines(one: dict[str, object]) -> list[object]:
+    traffic, forecast = one["traffic"], one["forecast"]
+    if "unforeseen" in one:
+        return [f"  forecast: none; {one['unforeseen']}"]
+    if not isinstance(traffic, dict) or not isinstance(forecast, list):
+        return []
+    seen = f"{figure(traffic['per_second'])} req/s, {percent(traffic['usual'])} bad"
+    said = f"  forecast, by the last {duration(traffic['seconds'])} of nginx's log ({seen}):"
+    return [said, *(f"    {step['sentence']}" for step in forecast)]
 
 
 @click.command()

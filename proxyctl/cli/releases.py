@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from difflib import get_close_matches
 from typing import NamedTuple
 
 import click
 
 from proxyctl.cli.options import (
+    F,
     Output,
     ProjectOptions,
     actor,
@@ -20,7 +22,7 @@ from proxyctl.cli.options import (
     say,
 )
 from proxyctl.cli.progress import follow
-from proxyctl.cli.traffic import known_service
+from proxyctl.cli.traffic import known_service, refuse_while_frozen
 from proxyctl.config.load import config_digest
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Release, Service, ServiceName, Topology
@@ -40,12 +42,18 @@ class Asked(NamedTuple):
     plan_of: Callable[[Service, ServiceState], Plan]
     reason: str
     output: Output
+    outside_windows: bool = False
+
+
+def outside_windows_option(command: F) -> F:
+    return click.option("--outside-windows", is_flag=True, help="Also when the file's windows say not now.")(command)
 
 
 @click.command()
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
 @click.option("--image", metavar="REF", help="This image instead of the file's; for one service.")
 @click.option("--supersede", is_flag=True, help="End a rollout that runs, on its safe side, first.")
+@outside_windows_option
 @reason_option
 @project_options
 @output_options
@@ -53,6 +61,7 @@ def deploy(
     services: Sequence[str],
     image: str | None,
     supersede: bool,
+    outside_windows: bool,
     reason: str,
     project: ProjectOptions,
     output: Output,
@@ -67,17 +76,25 @@ def deploy(
       proxyctl deploy
       proxyctl deploy web --image shop/web:1.5
     """
-    asked = Asked(Kind.DEPLOY, by_strategy, reason, output)
+    asked = Asked(Kind.DEPLOY, by_strategy, reason, output, outside_windows)
     asyncio.run(_roll_out(project, asked, services, image, supersede))
 
 
 @click.command()
 @click.argument("service")
 @click.option("--image", metavar="REF", help="This image instead of the file's.")
+@outside_windows_option
 @reason_option
 @project_options
 @output_options
-def stage(service: str, image: str | None, reason: str, project: ProjectOptions, output: Output) -> None:
+def stage(
+    service: str,
+    image: str | None,
+    outside_windows: bool,
+    reason: str,
+    project: ProjectOptions,
+    output: Output,
+) -> None:
     """Start and gate a release; it gets no traffic until `switch` or `weight`.
 
     \b
@@ -86,7 +103,7 @@ def stage(service: str, image: str | None, reason: str, project: ProjectOptions,
       proxyctl weight web 5
       proxyctl switch web
     """
-    asked = Asked(Kind.STAGE, lambda service, known: plan.hold(), reason, output)
+    asked = Asked(Kind.STAGE, lambda service, known: plan.hold(), reason, output, outside_windows)
     asyncio.run(_roll_out(project, asked, [service], image, supersede=False))
 
 
@@ -98,13 +115,14 @@ def stage(service: str, image: str | None, reason: str, project: ProjectOptions,
 def retry(service: str, reason: str, project: ProjectOptions, output: Output) -> None:
     """Start the last release again that was not promoted: same image, same definition, as if deployed anew.
 
-    
+    \b
     Example:
       proxyctl retry web --reason "the database was down"
     """
 
     async def work() -> None:
         async with workshop(*project) as shop:
+            refuse_while_frozen(shop)
             known = await _mended(shop, known_service(shop, service))
             await _proxy_runs(shop)
             done = await _open_and_follow(shop, Asked(Kind.DEPLOY, by_strategy, reason, output), orders.retry(known))
@@ -123,12 +141,26 @@ async def _roll_out(
 ) -> None:
     async with workshop(*project) as shop:
         chosen = chosen_services(shop, names, image)
+        refuse_while_frozen(shop)
+        if not asked.outside_windows:
+            _refuse_outside_windows(shop)
         if supersede:
+            chosen = [service for service in chosen if not await _is_rolled_out_already(shop, asked, service)]
             for service in chosen:
                 await _supersede(shop, service.name, asked.reason)
         done = await deploy_each(shop, asked, chosen)
         if asked.output.as_json:
             print_json([_result(known) for known in done])
+
+
+def _refuse_outside_windows(shop: Workshop) -> None:
+    now, windows = datetime.fromtimestamp(shop.clock.wall()), shop.config.windows
+    if windows and not any(now in window for window in windows):
+        raise Conflict(
+            f"it is {now:%a %H:%M}, and releases are started in the windows {'; '.join(map(str, windows))}",
+            serving="traffic stays as it is",
+            next_step="wait for one of them, or repeat it with --outside-windows",
+        )
 
 
 async def deploy_each(shop: Workshop, asked: Asked, services: Sequence[Service]) -> list[ServiceState]:
@@ -161,6 +193,26 @@ def chosen_services(shop: Workshop, names: Sequence[str], image: str | None) -> 
     return [chosen[0].replace(container=chosen[0].container.replace(image=image))]
 
 
+async def _is_rolled_out_already(shop: Workshop, asked: Asked, service: Service) -> bool:
+    """Whether the rollout that runs is of this very release. Its image is here from now on: what runs is ended for
+    nothing that could not be pulled."""
+    known = shop.store.load(service.name)
+    running = known.arriving or known.candidate if known.rollout is not None else None
+    if running is None:
+        return False
+    wanted = await _release(shop, asked, service, known)
+    same = (wanted.digest, wanted.config_digest) == (running.release.digest, running.release.config_digest)
+    if same:
+        say(f"{running.release.id} is this very release, and is being rolled out: it goes on", asked.output.quiet)
+    return same
+
+
+async def _release(shop: Workshop, asked: Asked, service: Service, known: ServiceState) -> Release:
+    return await shop.opening.release(
+        service, known, shop.clock.wall(), config_digest(service), lambda line: say(f"  {line}", asked.output.quiet)
+    )
+
+
 async def _supersede(shop: Workshop, service: ServiceName, reason: str) -> None:
     """End what runs, on its safe side; nothing running is fine."""
     if shop.store.load(service).rollout is None:
@@ -175,12 +227,10 @@ async def _supersede(shop: Workshop, service: ServiceName, reason: str) -> None:
 async def _one(shop: Workshop, asked: Asked, service: Service) -> ServiceState:
     known = await _mended(shop, service.name)
     await _proxy_runs(shop)
-    quiet = asked.output.quiet
-    release = await shop.opening.release(
-        service, known, shop.clock.wall(), config_digest(service), lambda line: say(f"  {line}", quiet)
-    )
+    release = await _release(shop, asked, service, known)
     if asked.kind is Kind.DEPLOY and known.standby is not None:
-        say(f"{service.name}: {known.standby.release.id} leaves the standby: no warm rollback until promotion", quiet)
+        leaves = f"{service.name}: {known.standby.release.id} leaves the standby: no warm rollback until promotion"
+        say(leaves, asked.output.quiet)
     return await _open_and_follow(shop, asked, release)
 
 
@@ -244,7 +294,7 @@ async def _proxy_runs(shop: Workshop) -> None:
         await shop.proxy.start()
 
 
-def start_retained(project: ProjectOptions, service: str, to: str, reason: str, output: Output) -> None:
+def start_retained(project: ProjectOptions, service: str, to: str, steps: Plan, reason: str, output: Output) -> None:
     """`rollback --to` a release that is not warm: started from its journaled definition, and gated."""
 
     async def work() -> None:
@@ -255,7 +305,7 @@ def start_retained(project: ProjectOptions, service: str, to: str, reason: str, 
             if not isinstance(target, Release):
                 raise Conflict(f"{to} is warm already", next_step=f"proxyctl rollback {service}")
             await shop.runtime.require_image(target)  # while the standby still stands
-            asked = Asked(Kind.ROLLBACK, lambda service, known: plan.at_once(), reason, output)
+            asked = Asked(Kind.ROLLBACK, lambda service, known: steps, reason, output)
             done = await _open_and_follow(shop, asked, target)
             if output.as_json:
                 print_json(_result(done))

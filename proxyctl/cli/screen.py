@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from math import log
 from typing import TYPE_CHECKING, Protocol
 
 from proxyctl.cli.options import say
 from proxyctl.domain import events as ev
+from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Colour
-from proxyctl.domain.state import Phase, Placement, ServiceState
+from proxyctl.domain.state import Phase, Placement, Rollout, ServiceState
 from proxyctl.domain.ticks import Drained, Judged, Probed, Tick, Waiting, Watched
 from proxyctl.engine.history import intent, sentence
 from proxyctl.ports import Entry
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 BAR = 30
 DRAW_EVERY = 0.1
 FULL, EMPTY = "█", "░"
+SPARK = 20  # readings
+SPARKS, SPARKS_ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 
 
 class Screen(Protocol):
@@ -91,6 +96,7 @@ class Picture(Lines):
         self._probes: dict[str, Probed] = {}
         self._now: Watched | Drained | Waiting | None = None
         self._judged: Judged | None = None
+        self._grown = deque[float](maxlen=SPARK)
         self._gate_opened: float | None = None
 
     def line(self, entry: Entry) -> None:
@@ -109,6 +115,7 @@ class Picture(Lines):
             self._probes[tick.replica] = tick
         elif isinstance(tick, Judged):
             self._judged = tick
+            self._grown.append(log(max(tick.evidence, 1.0)) / log(tick.needed))
         else:
             self._now = tick
 
@@ -139,10 +146,12 @@ class Picture(Lines):
         if known.candidate and self._gate_opened is not None:
             elapsed = time.monotonic() - self._gate_opened
             yield self._clock_row("gate", elapsed, known.candidate.release.service.health.deadline)
+        if known.rollout is not None and len(known.rollout.plan) > 1:
+            yield self._steps_row(known.rollout)
         if self._now is not None:
-            yield self._now_row(self._now)
+            yield self._now_row(self._now, known)
         if self._judged is not None:
-            yield Text(f"  analysis        {self._judged.sentence}")
+            yield from self._judged_rows(self._judged)
 
     def _release_rows(self, known: ServiceState, placed: Placement) -> Iterator[Text]:
         from rich.text import Text
@@ -157,14 +166,41 @@ class Picture(Lines):
             if probe := self._probes.get(replica.name):
                 yield Text.assemble(f"        {replica.name:26} {replica.address:22} ", _verdict(probe, known.phase))
 
-    def _now_row(self, now: Watched | Drained | Waiting) -> Text:
+    def _steps_row(self, rollout: Rollout) -> Text:
+        """What is done, what is being done, what comes."""
+        from rich.text import Text
+
+        row = Text("  ")
+        for at, step in enumerate(rollout.plan):
+            style = "dim" if at < rollout.cursor else "bold" if at == rollout.cursor else ""
+            row.append(plan.words(step), style).append("" if at + 1 == len(rollout.plan) else " > ", "dim")
+        return row
+
+    def _judged_rows(self, judged: Judged) -> Iterator[Text]:
+        """How far the evidence against the candidate has grown toward its limit, and the verdict in words."""
+        from rich.text import Text
+
+        grown = log(max(judged.evidence, 1.0)) / log(judged.needed)
+        bar = self._bar(min(grown, 1.0), "red" if grown > 0.5 else "yellow")
+        counts = f"{judged.candidate_bad} bad of {judged.candidate_requests:,}"
+        beside = f"live {judged.live_bad} of {judged.live_requests:,}"
+        yield Text.assemble(f"  {'evidence':14}  ", *bar, f"  {self._spark()}  candidate {counts}, {beside}")
+        yield Text(f"  {'analysis':14}  {judged.sentence}")
+
+    def _spark(self) -> str:
+        """The evidence of the last readings, each against the limit."""
+        levels = SPARKS_ASCII if self._console.options.ascii_only else SPARKS
+        return "".join(levels[min(int(grown * len(levels)), len(levels) - 1)] for grown in self._grown)
+
+    def _now_row(self, now: Watched | Drained | Waiting, known: ServiceState) -> Text:
         from rich.text import Text
 
         match now:
             case Watched(elapsed=elapsed, window=window) if window:
-                return self._clock_row("bake", elapsed, window)
+                return self._clock_row("bake" if known.phase is Phase.BAKING else "step", elapsed, window)
             case Watched(elapsed=elapsed):
-                return Text(f"  watching for {elapsed:.0f} s, until told: switch, weight or abort")
+                told = ", until told: " + ", ".join(orders.choices(known)) if orders.choices(known) else ""
+                return Text(f"  watching for {elapsed:.0f} s{told}")
             case Drained(replica=replica, connections=connections, left=left):
                 seen = "unseen" if connections < 0 else str(connections)
                 return Text(f"  draining {replica}: open connections {seen}, at most {left:.0f} s more")

@@ -8,7 +8,9 @@ import sys
 import click
 
 from proxyctl.cli.options import ProjectOptions, json_option, leaving_quietly, print_json, project_options
+from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Colour
+from proxyctl.domain.state import Phase
 from proxyctl.engine import status as shape
 from proxyctl.engine.status import ProjectView, ServiceView, project_view
 from proxyctl.engine.traffic import moment
@@ -73,6 +75,8 @@ def lines(view: ProjectView, shop: Workshop) -> list[str]:
     seen = "" if proxy.observed == proxy.generation else f" (answers: {proxy.observed or 'nothing'})"
     text = [f"project {view.project}   nginx {proxy.version} {proxy.state}, {generation}{seen}{draining}"]
     text += certificate_lines(proxy, shop.clock.wall())
+    if frozen := shop.freeze.read():
+        text.append(f"  FROZEN by {frozen.actor}{': ' + frozen.reason if frozen.reason else ''}; proxyctl thaw ends it")
     if not view.services:
         text += ["", "no service was deployed yet: proxyctl deploy"]
     for service in view.services:
@@ -96,6 +100,7 @@ def _left(days: float) -> str:
 def _service_lines(view: ServiceView, shop: Workshop) -> list[str]:
     state = view.state
     text = [f"{state.service}   {state.phase}{_about_rollout(view)}{_about_standby(view, shop)}"]
+    text += _step_lines(view, shop)
     for release in view.releases:
         placed = release.placed
         share = f"{view.split.percent(placed.colour) if view.split else 0.0:6.2f} %"
@@ -110,6 +115,21 @@ def _service_lines(view: ServiceView, shop: Workshop) -> list[str]:
     text += [f"  drift: {drift}" for drift in view.drift]
     if any("nobody drives" in drift for drift in view.drift):
         text.append(f"  next: proxyctl recover {state.service}")
+    return text
+
+
+def _step_lines(view: ServiceView, shop: Workshop) -> list[str]:
+    """Where the rollout is in its plan, what is said of it, and what a person may say."""
+    rollout = view.state.rollout
+    if rollout is None or rollout.step is None:
+        return []
+    waited = rollout.spent + (rollout.since.elapsed(moment(shop.clock)) if rollout.since else 0.0)
+    since = f", {waited:.0f} s of it" if waited else ""
+    text = [f"  step {rollout.cursor + 1} of {len(rollout.plan)}: {plan.words(rollout.step)}{since}"]
+    text += [f"  held: {rollout.why}"] if rollout.why and view.state.phase is Phase.HELD else []
+    text += [f"  analysis: {view.said}"] if view.said else []
+    if choices := orders.choices(view.state):
+        text.append("  next: " + " or ".join(f"proxyctl {choice} {view.state.service}" for choice in choices))
     return text
 
 

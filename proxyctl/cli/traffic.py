@@ -31,6 +31,7 @@ from proxyctl.engine.traffic import moment
 from proxyctl.errors import Conflict, Degraded, GateFailed, Locked, ProxyctlError, RolloutFailed
 from proxyctl.wiring import Workshop, workshop
 
+WAYS_BACK = ("abort", "rollback", "pause", "deny")
 SWITCHABLE = (Phase.SHIFTING, Phase.PAUSED, Phase.HELD)
 T = TypeVar("T")
 
@@ -98,28 +99,30 @@ def weight(service: str, percent: int, reason: str, project: ProjectOptions, out
 @click.command()
 @click.argument("service")
 @click.option("--to", metavar="RELEASE|blue|green", help="A retained release, started and gated again.")
+@click.option("--gradual", is_flag=True, help="By 10, 25 and 50 %, 30 s each: for a release whose caches are cold.")
 @reason_option
 @project_options
 @output_options
-def rollback(service: str, to: str | None, reason: str, project: ProjectOptions, output: Output) -> None:
+def rollback(service: str, to: str | None, gradual: bool, reason: str, project: ProjectOptions, output: Output) -> None:
     """Back to the standby, instantly; while a rollout runs, back to the live release.
 
     \b
     Example:
       proxyctl rollback web
-      proxyctl rollback web --to web-3
+      proxyctl rollback web --to web-3 --gradual
     """
+    steps = plan.gradual() if gradual else plan.at_once()
 
     def order(known: ServiceState, signed: Signed) -> ev.Event:
         if known.rollout is not None:
             return orders.abort(known, Outcome.ROLLED_BACK, signed)
         target = orders.warm(known) if to is None else orders.named(known, to)
-        return _open_at(known, Kind.ROLLBACK, target, plan.at_once(), signed)
+        return _open_at(known, Kind.ROLLBACK, target, steps, signed)
 
     if to is not None and isinstance(orders.named(_looked_at(project, service), to), Release):
         from proxyctl.cli.releases import start_retained
 
-        start_retained(project, service, to, reason, output)
+        start_retained(project, service, to, steps, reason, output)
         return
     steer(project, service, "rollback", reason, order, output)
 
@@ -214,6 +217,8 @@ def steer(
     output: Output,
 ) -> None:
     async def work(shop: Workshop) -> ServiceState:
+        if verb not in WAYS_BACK:
+            refuse_while_frozen(shop)
         signed = Signed(actor=actor(), reason=reason, wall=shop.clock.wall(), now=moment(shop.clock))
         name = known_service(shop, service)
         before = shop.store.last_seq()
@@ -240,6 +245,16 @@ def _with_workshop(project: ProjectOptions, work: Callable[[Workshop], Awaitable
             return await work(shop)
 
     return asyncio.run(run())
+
+
+def refuse_while_frozen(shop: Workshop) -> None:
+    """No release gets more traffic. Raises Conflict."""
+    if frozen := shop.freeze.read():
+        raise Conflict(
+            f"project {shop.name} is frozen by {frozen.actor}{': ' + frozen.reason if frozen.reason else ''}",
+            serving="traffic stays as it is",
+            next_step="proxyctl thaw, when it may go on; abort and rollback work all the same",
+        )
 
 
 def known_service(shop: Workshop, service: str) -> ServiceName:

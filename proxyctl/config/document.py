@@ -2,7 +2,7 @@
 
 The events of libyaml are composed here instead of by PyYAML, because its loaders take the last of two equal keys, run
 out of stack at a few hundred brackets, expand alias bombs and read `yes`, `010` and `1:30` as YAML 1.1 does. Start at
-parse(); place_of() finds a line and column again.
+parse(), or at documents() where a file may hold several; place_of() finds a line and column again.
 """
 
 from __future__ import annotations
@@ -80,6 +80,19 @@ def parse(path: Path) -> Document:
     return Document(path=path, root=root, problems=tuple(composer.problems))
 
 
+def documents(path: Path) -> Iterator[Document]:
+    """Each document of the file that is not empty. Raises Unreadable, when it comes to it."""
+    composer = _Composer(path, text_of(path))
+    for root in composer.documents():
+        if not isinstance(root, Mapping) and value_of(root) is not None:
+            raise Unreadable(
+                Problem(path, root.place, "", "the document is not a mapping; write keys such as kind: Rollout")
+            )
+        problems, composer.problems = tuple(composer.problems), []
+        if isinstance(root, Mapping):
+            yield Document(path=path, root=root, problems=problems)
+
+
 def value_of(node: Node) -> Value:
     """The tree as plain values; doubtful text stays Doubtful."""
     match node:
@@ -153,6 +166,14 @@ class _Composer:
         if not isinstance(following, events.StreamEndEvent):
             raise self._fatal(_place(following), "a second document; keep one document in a file")
         return root
+
+    def documents(self) -> Iterator[Node]:
+        """Anchors are those of one document."""
+        next(self._events)  # stream start
+        while isinstance(next(self._events), events.DocumentStartEvent):
+            self._anchors.clear()
+            yield self._node(next(self._events), ())
+            next(self._events)  # document end
 
     def _node(self, event: events.Event, trail: Location) -> Node:
         if isinstance(event, events.AliasEvent):

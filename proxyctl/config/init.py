@@ -47,6 +47,12 @@ def commented_file(project: str, compose: Path | None = None) -> str:
     return head + _PROXY + (services or _EXAMPLE) + (_left(compose, found) if compose is not None else "")
 
 
+def file_of(project: str, services: str) -> str:
+    """A file with these services, in YAML as it stands below `services`. Raises ConfigRejected as commented_file()."""
+    _refuse_name(project)
+    return _HEAD.format(project=project) + _PROXY + services
+
+
 def _refuse_name(project: str) -> None:
     try:
         grammar.name(project)

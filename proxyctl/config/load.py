@@ -23,6 +23,7 @@ from proxyctl.config.compose import Inherited, inherited
 from proxyctl.config.definition import Definition, defined
 from proxyctl.config.document import Document, parse, value_of
 from proxyctl.config.doubts import doubts
+from proxyctl.config.places import HOOKS
 from proxyctl.config.problems import Problem, displayed, shown
 from proxyctl.config.rules import held
 from proxyctl.config.schema import ProjectFile
@@ -30,6 +31,8 @@ from proxyctl.config.shape import Findings, shaped
 from proxyctl.config.source import Unreadable, bytes_of
 from proxyctl.domain.codec import encode
 from proxyctl.domain.model import ProxySettings, Service
+from proxyctl.domain.steps import Hook
+from proxyctl.domain.windows import Window
 from proxyctl.errors import ConfigRejected
 
 
@@ -41,6 +44,7 @@ class Project:
     path: Path  # of the file, absolute
     settings: ProxySettings
     services: tuple[Service, ...]  # in the order of the file
+    windows: tuple[Window, ...] = ()  # when releases may be started; none: always
     warnings: tuple[str, ...] = ()  # one line each, as problems are
 
 
@@ -81,6 +85,7 @@ class _Loading:
         definitions = dict(self._definitions(from_compose))
         held(self._file, definitions, self._findings)
         templates_digest = self._templates_digest()
+        self._hooks_are_there()
         self._refuse(from_compose.findings)
         return Project(
             project=str(self._file.project),
@@ -89,6 +94,7 @@ class _Loading:
             services=tuple(
                 service_of(name, file, definitions[name], self._folder) for name, file in self._file.services.items()
             ),
+            windows=self._file.windows or (),
             warnings=tuple(
                 str(warning) for warning in (*from_compose.warnings, *doubts(self._file, definitions, self._document))
             ),
@@ -117,6 +123,14 @@ class _Loading:
             except Unreadable as error:
                 self._findings.value(("proxy", "templates"), f"{displayed(path)} {error.problem.wrong}")
         return f"sha256:{digest.hexdigest()}"
+
+    def _hooks_are_there(self) -> None:
+        for name, service in self._file.services.items():
+            for step in service.strategy.steps:
+                path = self._folder / HOOKS / step.name if isinstance(step, Hook) else None
+                if path is not None and not os.access(path, os.X_OK):
+                    wrong = f"there is no executable {displayed(path)}; make it, and chmod +x it"
+                    self._findings.value(("services", name, "strategy"), wrong)
 
     def _definitions(self, from_compose: Inherited) -> Iterator[tuple[str, Definition]]:
         """Of each service whose Compose part, if it has one, is right."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from proxyctl.errors import UsageError
 
 FILE = "proxyctl.yml"
+HOOKS = ".proxyctl/hooks"  # the folder of the user's hooks, beside the file
 NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]", re.ASCII)
 RESERVED = ("current", "default", "proxyctl")
 

@@ -14,6 +14,8 @@ from proxyctl.config import fields, grammar
 from proxyctl.config.container import ContainerFile
 from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, counted, forms, lasting, one_of, sized, written
 from proxyctl.config.strategy import AnyStrategy
+from proxyctl.config.windows import window
+from proxyctl.domain.windows import Window
 
 LATER = ("accessories", "jobs", "needs")  # keys of a later version, refused in words
 ALLOWED = ("shared-volumes", "database", "swarm")
@@ -273,12 +275,18 @@ class ProxyFile(Strict):
     log_size: fields.Size = written("100m", "A log of nginx begins anew when it is larger; five old ones are kept.")
 
 
+_Window = Annotated[Window, Read(window, {"type": "string", "examples": ["Mon-Fri 09:00-16:30"]})]
+
+
 class ProjectFile(Strict):
     """One `proxyctl.yml`."""
 
     project: fields.Name | None = written(None, "Names containers, networks and the state folder.")
     compose: fields.File | None = written(None, "A Compose file whose services are inherited by name.")
     proxy: ProxyFile = ProxyFile()
+    windows: Annotated[tuple[_Window, ...], Field(min_length=1, max_length=64)] | None = written(
+        None, "When releases may be started, in the host's time; else always."
+    )
     services: Annotated[dict[fields.Name, ServiceFile], Field(max_length=MOST_SERVICES)] = written({})
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from proxyctl.domain import explain
 from proxyctl.domain.criteria import Criteria, OnInconclusive
-from proxyctl.domain.evidence import SLOW, Comparison, Count, Evidence, Sides, usual_rate
+from proxyctl.domain.evidence import SLOW, TIMED, Comparison, Count, Evidence, Sides, usual_rate
 from proxyctl.domain.record import Record
 from proxyctl.domain.sequential import (
     log_proof,
@@ -59,9 +59,9 @@ class Step(Record):
         """How long it lasts at least."""
         return settings.bake
 
-    def margins(self, settings: Criteria, usual: float) -> tuple[float | None, float | None]:
+    def margins(self, settings: Criteria, usual: float, usually_slow: float) -> tuple[float | None, float | None]:
         """Of errors and of slow answers: what is to be proven before the next step."""
-        return margin(settings, self, usual), slow_margin(self)
+        return margin(settings, self, usual), slow_margin(self, usually_slow)
 
 
 class Bake(Step):
@@ -72,7 +72,7 @@ class Bake(Step):
     def bake(self, settings: Criteria) -> Seconds:
         return self.window
 
-    def margins(self, settings: Criteria, usual: float) -> tuple[None, None]:
+    def margins(self, settings: Criteria, usual: float, usually_slow: float) -> tuple[None, None]:
         return None, None
 
 
@@ -148,7 +148,7 @@ def judge(evidence: Evidence, settings: Criteria, step: Step, now: float) -> Ver
         step=step,
         now=now,
         alpha=alpha,
-        findings=_findings(evidence, settings, alpha, *step.margins(settings, usual), usual),
+        findings=_findings(evidence, settings, alpha, *step.margins(settings, usual, _usually_slow(evidence)), usual),
         usual=usual,
         recent=reduce(add, evidence.recent, Sides()),
     )
@@ -264,9 +264,15 @@ def margin(settings: Criteria, step: Step, usual: float) -> float:
     return wanted if settings.max_error_rate is None else min(wanted, settings.max_error_rate)
 
 
-def slow_margin(step: Step) -> float:
-    """The same for slow answers: of the live release's, one in twenty is slow."""
-    return max(_blast_margin(step), USUAL_TIMES * SLOW)
+def slow_margin(step: Step, usually_slow: float = SLOW) -> float:
+    """The same for slow answers: of the live release's, one in twenty is slow, or more since the machine is busier."""
+    return max(_blast_margin(step), min(USUAL_TIMES * usually_slow, WIDEST))
+
+
+def _usually_slow(evidence: Evidence) -> float:
+    """The live release's rate of slow answers in this step."""
+    live = evidence.latency.step.counts.live
+    return max(SLOW, live.rate if live.requests > TIMED else 0.0)
 
 
 def _blast_margin(step: Step) -> float:

@@ -1,22 +1,25 @@
 """What a canary can tell at a given traffic: how long every step will take, and what it can catch. Pure.
 
-Start at forecast(). The figures are of the same tests that will judge; nothing here is simulated.
+Start at forecast_of(). The figures are of the same tests that will judge; nothing here is simulated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from math import ceil, comb, log
 from typing import Final
 
 from proxyctl.domain.analysis import ERRORS_SHARE, FEWEST, MATERIAL, Step, margin, slow_margin
 from proxyctl.domain.criteria import Criteria
-from proxyctl.domain.evidence import SLOW
+from proxyctl.domain.evidence import SLOW, Count
 from proxyctl.domain.explain import duration, figure, percent
+from proxyctl.domain.model import Colour
+from proxyctl.domain.plan import Plan, stages
 from proxyctl.domain.record import Record
 from proxyctl.domain.sequential import clopper_pearson_upper, log_ratios, mixture, requests_to_pass
 from proxyctl.domain.split import WHOLE
+from proxyctl.domain.tally import TICK, Tally, Tick
 from proxyctl.domain.units import Seconds
 
 POWER: Final = 0.8  # the chance to catch what is said to be caught
@@ -32,14 +35,58 @@ class StepForecast(Record):
     passes: float  # the chance that a good candidate passes before the deadline
     catches: float | None  # a candidate with this rate of errors is rolled back before the deadline, 4 times in 5
     deadline: Seconds
+    timed: bool = False  # it ends by the clock, at the deadline, whatever was proven
 
     @property
     def inconclusive(self) -> bool:
         """A good candidate will rather be stopped by the deadline than pass."""
-        return self.passes < 0.5
+        return self.passes < 0.5 and not self.timed
 
     def __str__(self) -> str:
         return "; ".join(_parts(self))
+
+
+class Traffic(Record):
+    """Of one service, today."""
+
+    per_second: float
+    usual: float  # its live release's rate of bad answers
+    seconds: Seconds  # of the log that this is known from
+
+
+def traffic_of(ticks: Iterable[Tick], live: Colour, now: float) -> Traffic | None:
+    """What these ticks say until now, unix time; None: they have no request. What was sampled is counted for all."""
+    known = [(tick.at, _asked(tick), tick.blue if live is Colour.BLUE else tick.green) for tick in ticks]
+    requests = sum(asked for _, asked, _ in known)
+    if not requests:
+        return None
+    until = max(known[-1][0], now - 2 * TICK) + TICK  # the tick that is open has not been told yet
+    seconds = until - known[0][0]
+    errors = sum((_errors(tally) for *_, tally in known), Count())
+    return Traffic(per_second=requests / seconds, usual=errors.rate, seconds=seconds)
+
+
+def _asked(tick: Tick) -> float:
+    return (tick.blue.requests + tick.green.requests) / tick.sampled
+
+
+def _errors(tally: Tally) -> Count:
+    return Count(requests=tally.requests, bad=tally.bad)
+
+
+def forecast_of(plan: Plan, settings: Criteria, today: Traffic) -> tuple[StepForecast, ...]:
+    """Of every step of a plan in which both releases have traffic."""
+    shared = [stage for stage in stages(plan) if 0 < stage.share < WHOLE]
+    steps = forecast(settings, tuple(stage.share for stage in shared), today.per_second, today.usual)
+    return tuple(
+        step if stage.analysed else _by_the_clock(settings, step, stage.window, len(steps), today.usual)
+        for stage, step in zip(shared, steps, strict=True)
+    )
+
+
+def _by_the_clock(settings: Criteria, step: StepForecast, window: Seconds, planned: int, usual: float) -> StepForecast:
+    caught = catches(settings, int(step.per_second * window), step.share / WHOLE, planned, usual)
+    return step.replace(seconds=window, passes=1.0, catches=caught, deadline=window, timed=True)
 
 
 def forecast(settings: Criteria, shares: tuple[int, ...], per_second: float, usual: float) -> tuple[StepForecast, ...]:
@@ -162,7 +209,9 @@ def _needed(alpha: float, planned: int) -> float:
 def _parts(step: StepForecast) -> Iterator[str]:
     goal = f"to prove less than {percent(step.margin)} bad"
     name = f"step {step.number} at {step.share / 100:g} % ({figure(step.per_second)} req/s)"
-    if not step.per_second:
+    if step.timed:
+        yield f"{name} lasts {duration(step.deadline)}, whatever is proven"
+    elif not step.per_second:
         yield f"{name} has nothing to be judged by"
     elif step.seconds is None or step.requests is None:
         yield f"{name} cannot pass: the live release is no better than {percent(step.margin)} bad"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from proxyctl.domain.model import Service
+from proxyctl.domain.record import Record
 from proxyctl.domain.split import WHOLE
 from proxyctl.domain.steps import Analysis, Approval, Bake, Hook, Pause, Step, Weight
 from proxyctl.domain.units import Seconds, lasting
@@ -31,6 +34,11 @@ def at_once() -> Plan:
     return (Weight(share=WHOLE),)
 
 
+def gradual() -> Plan:
+    """The way back to a release that is cold: its caches fill while it has little traffic."""
+    return (*(Weight(share=share, dwell=30.0) for share in (1000, 2500, 5000)), *at_once())
+
+
 def hold() -> Plan:
     """Gated and warm, no traffic until told."""
     return (Pause(),)
@@ -51,6 +59,56 @@ def _beyond(share: int, plan: Plan) -> Plan:
 
 def _bake(window: Seconds) -> Plan:
     return (Bake(window=window),) if window else ()
+
+
+def tested(plan: Plan) -> int:
+    """How many of its steps have traffic of their own to be judged by."""
+    return max(1, sum(isinstance(step, Weight) and 0 < step.share < WHOLE for step in plan))
+
+
+def next_share(plan: Plan, cursor: int) -> int | None:
+    """What the candidate gets after this step; None: there is no more to get."""
+    return next((step.share for step in plan[cursor + 1 :] if isinstance(step, Weight)), None)
+
+
+class Stage(Record):
+    """One stay at a share: from a move of traffic to the next."""
+
+    share: int  # of the candidate, hundredths of a percent
+    next_share: int | None
+    window: Seconds  # at least, by the clock
+    analysed: bool = False  # and then until the analysis passes
+    bakes: bool = False
+
+
+def stages(plan: Plan) -> Iterator[Stage]:
+    """Every stay that lasts. A person, and a hook, are taken to answer at once."""
+    share = 0
+    for number, step in enumerate(plan):
+        match step:
+            case Weight(share=share):
+                waits = _waits(plan[number:])
+                window, analysed = sum(wait or 0.0 for wait in waits), None in waits
+                if window or analysed:
+                    yield Stage(share=share, next_share=next_share(plan, number), window=window, analysed=analysed)
+            case Bake(window=window):
+                yield Stage(share=share, next_share=None, window=window, bakes=True)
+
+
+def _waits(plan: Plan) -> list[Seconds | None]:
+    """How long it stays at the share of its first step, part by part; None: until the analysis passes."""
+    waits = list[Seconds | None]()
+    for number, step in enumerate(plan):
+        match step:
+            case Weight(dwell=dwell) if number == 0:
+                waits.append(dwell)
+            case Weight() | Bake():
+                break
+            case Analysis():
+                waits.append(None)
+            case Pause(window=window):
+                waits.append(window or 0.0)
+    return waits
 
 
 def words(step: Step) -> str:

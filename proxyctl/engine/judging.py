@@ -7,6 +7,7 @@ in one commit: a driver killed anywhere leaves evidence that is neither lost nor
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from functools import reduce
 
 from proxyctl.domain import commands as do
@@ -15,18 +16,18 @@ from proxyctl.domain.analysis import Bake, Step, judge
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import Evidence
 from proxyctl.domain.model import Colour, Logged, Route, Seconds
+from proxyctl.domain.plan import next_share, tested
 from proxyctl.domain.progress import Progress
 from proxyctl.domain.source import Heard, Measured
-from proxyctl.domain.split import WHOLE
 from proxyctl.domain.state import Phase, Rollout, ServiceState
 from proxyctl.domain.steps import Bake as BakeStep
-from proxyctl.domain.steps import Weight
 from proxyctl.domain.tally import TICK, Position, Tick
 from proxyctl.domain.ticks import Judged
 from proxyctl.domain.verdict import Verdict
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.measuring import Measuring
 from proxyctl.engine.traffic import moment
+from proxyctl.errors import StateUnusable
 from proxyctl.ports import AccessLog, Clock, Measurer, Store, Subject
 
 READ_EVERY: Seconds = 1.0
@@ -55,7 +56,7 @@ class Judging:
             return
         measuring = self._measuring(case)
         async with measuring.going_on(self._elapsed(case)):
-            progress = await self._begun(case)
+            progress = await self._begun_in_time(case)
             while True:
                 progress, verdict, more = await self._look(case, progress, measuring)
                 yield verdict
@@ -88,6 +89,13 @@ class Judging:
         )
         return kept.measured if kept is not None and same and not case.held else ()
 
+    async def _begun_in_time(self, case: _Case) -> Progress:
+        """A log that cannot be read is waited for: it is no reason to go back."""
+        while True:
+            with suppress(StateUnusable):
+                return await self._begun(case)
+            await self._clock.sleep(READ_EVERY)
+
     async def _begun(self, case: _Case) -> Progress:
         """The evidence as it was kept, in the step that goes on now."""
         kept = self._store.kept(case.state.service)
@@ -110,29 +118,31 @@ class Judging:
             for tick in reading.ticks:
                 (past if tick.at + TICK <= began else since).append(tick)
             position, more = reading.position, reading.more
-        evidence = gathered.begin(case.weights, began, gathered.baseline_of(past, case.live))
+        evidence = gathered.begin(tested(case.rollout.plan), began, gathered.baseline_of(past, case.live))
         if case.bakes:
             evidence = gathered.bake(evidence, began)
         return case.progress(self._elapsed(case), position, _observed(evidence, since, case.colour))
 
     async def _look(self, case: _Case, progress: Progress, measuring: Measuring) -> tuple[Progress, Verdict, bool]:
         assert progress.position is not None and progress.evidence is not None
-        reading = await self._log.read(progress.position, case.route)
-        evidence = _observed(progress.evidence, reading.ticks, case.colour)
+        position, ticks, more = progress.position, tuple[Tick, ...](), False
+        with suppress(StateUnusable):  # a log that cannot be read is a silent one
+            reading = await self._log.read(position, case.route)
+            position, ticks, more = reading.position, reading.ticks, reading.more
+        evidence = _observed(progress.evidence, ticks, case.colour)
         heard, measured = measuring.heard, () if case.held else measuring.measured
         verdict = case.judged(evidence, heard, self._clock.wall(), self._elapsed(case))
-        if reading.ticks or measured != progress.measured or self._elapsed(case) - progress.spent >= TICK:
-            spent = self._elapsed(case)
+        if ticks or measured != progress.measured or self._elapsed(case) - progress.spent >= TICK:
             progress = progress.replace(
-                spent=spent,
-                position=reading.position,
+                spent=self._elapsed(case),
+                position=position,
                 evidence=evidence,
                 measured=measured,
                 said=verdict.sentence,
             )
             self._store.keep(case.state.service, progress, self._fence)
         self._bus.tell(_told(verdict))
-        return progress.replace(position=reading.position, evidence=evidence), verdict, reading.more
+        return progress.replace(position=position, evidence=evidence), verdict, more
 
     def _elapsed(self, case: _Case) -> Seconds:
         since = case.wait.since
@@ -163,11 +173,6 @@ class _Case:
         assert self.state.route is not None
         return self.state.route
 
-    @property
-    def weights(self) -> int:
-        """Steps that have traffic of their own to be judged by."""
-        return max(1, sum(isinstance(step, Weight) and 0 < step.share < WHOLE for step in self.rollout.plan))
-
     def subject(self, project: str) -> Subject:
         assert self.state.candidate is not None
         return Subject(
@@ -197,14 +202,10 @@ class _Case:
             case BakeStep(window=window):
                 step: Step = Bake(share=self.share, window=window, stopped=stopped)
             case _:
-                step = Step(share=self.share, next_share=self._next_share, stopped=stopped)
+                after = next_share(self.rollout.plan, self.rollout.cursor)
+                step = Step(share=self.share, next_share=after, stopped=stopped)
         step = step.replace(failure=heard.failure, output=heard.output, unready=heard.unready, told=heard.told)
         return judge(evidence, self.criteria, step, now)
-
-    @property
-    def _next_share(self) -> int | None:
-        after = self.rollout.plan[self.rollout.cursor + 1 :]
-        return next((step.share for step in after if isinstance(step, Weight)), None)
 
 
 def _criteria(state: ServiceState) -> Criteria | None:

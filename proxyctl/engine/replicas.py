@@ -18,7 +18,7 @@ from proxyctl.engine.runner import Facts, Hands
 from proxyctl.engine.traffic import placement, restarts
 from proxyctl.engine.watch import Watch
 from proxyctl.errors import Unavailable
-from proxyctl.ports import AccessLog, Clock, Locks, Measurer, Prober, Proxy, Runtime, Store
+from proxyctl.ports import AccessLog, Clock, Hooks, Locks, Measurer, Prober, Proxy, Runtime, Store
 
 LOOK_EVERY: Seconds = 0.25
 UNSEEN = -1
@@ -37,8 +37,9 @@ class ReplicaHands:
         clock: Clock,
         bus: Bus,
         fence: int,
+        hooks: Hooks,
+        measurer: Measurer,
         log: AccessLog | None = None,
-        measurer: Measurer | None = None,
     ) -> None:
         self._project = project
         self._runtime = runtime
@@ -48,9 +49,10 @@ class ReplicaHands:
         self._clock = clock
         self._bus = bus
         self._fence = fence
+        self._hooks = hooks
         self._gate = Gate(runtime=runtime, prober=prober, proxy=proxy, clock=clock, bus=bus)
         judging = None
-        if log is not None and measurer is not None:
+        if log is not None:
             judging = Judging(
                 project=project, store=store, log=log, measurer=measurer, clock=clock, bus=bus, fence=fence
             )
@@ -64,6 +66,7 @@ class ReplicaHands:
             do.Regate: self._gate.again,
             do.Watch: self._watch.candidate,
             do.Analyse: self._watch.candidate,
+            do.RunHook: self._run_hook,
             do.AdoptPolicy: self._adopt_policy,
             do.Retire: self._retire,
         }
@@ -95,6 +98,14 @@ class ReplicaHands:
             if isinstance(outcome, BaseException):
                 raise outcome
         return [ev.ReplicasStarted(replicas=tuple(started)), *await restarts(self._runtime, state.live)]
+
+    async def _run_hook(self, state: ServiceState, command: do.RunHook) -> Facts:
+        """The candidate is watched meanwhile."""
+        return await self._watch.during(self._hooked(state, command.name), _candidate(state))
+
+    async def _hooked(self, state: ServiceState, name: str) -> Facts:
+        await self._hooks.run(name, hook_variables(self._project, state))
+        return [ev.StepPassed(reason=f"hook {name}")]
 
     async def _adopt_policy(self, state: ServiceState, command: do.AdoptPolicy) -> Facts:
         placed = placement(state, command.colour)
@@ -156,3 +167,29 @@ class ReplicaHands:
 
 def known_route(state: ServiceState) -> Route | None:
     return state.intent.route if isinstance(state.intent, do.Publish) else state.route
+
+
+def _candidate(state: ServiceState) -> Placement:
+    assert state.rollout is not None
+    return placement(state, state.rollout.colour)
+
+
+def hook_variables(project: str, state: ServiceState) -> dict[str, str]:
+    """What a hook is told of the rollout, in its environment."""
+    rollout, placed = state.rollout, _candidate(state)
+    assert rollout is not None
+    told = {
+        "PROJECT": project,
+        "SERVICE": state.service,
+        "COMMAND": rollout.kind.value,
+        "ROLLOUT": rollout.id,
+        "RELEASE": rollout.release,
+        "REPLACES": rollout.replaces or "",
+        "IMAGE": placed.release.image,
+        "COLOUR": rollout.colour.value,
+        "WEIGHT": f"{state.split.percent(rollout.colour):g}" if state.split else "0",
+        "REPLICAS": " ".join(replica.address for replica in placed.replicas),
+        "ACTOR": rollout.actor,
+        "REASON": rollout.reason,
+    }
+    return {f"PROXYCTL_{name}": value for name, value in told.items()}

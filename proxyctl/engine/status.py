@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from proxyctl.domain import plan
-from proxyctl.domain.model import Colour, Replica
+from proxyctl.domain import orders, plan
+from proxyctl.domain.model import Colour, Replica, ServiceName
 from proxyctl.domain.record import Record
 from proxyctl.domain.rollout import same_traffic
 from proxyctl.domain.split import Split
@@ -37,6 +37,7 @@ class ServiceView(Record):
     releases: tuple[ReleaseView, ...]
     driver: Holder | None
     drift: tuple[str, ...]
+    said: str = ""  # of the candidate, by the log, last
 
 
 class ProjectView(Record):
@@ -73,11 +74,18 @@ async def project_view(
     project: str, store: Store, splits: Splits, inspector: Inspector, locks: Locks, proxy: ProxyStatus, only: str = ""
 ) -> ProjectView:
     views = [
-        await service_view(store.load(name), splits, inspector, locks.holder(name))
+        (await service_view(store.load(name), splits, inspector, locks.holder(name))).replace(said=_said(store, name))
         for name in store.services()
         if only in ("", name)
     ]
     return ProjectView(project=project, proxy=proxy, services=tuple(views))
+
+
+def _said(store: Store, service: ServiceName) -> str:
+    """What the log said last in the rollout that runs."""
+    rollout = store.load(service).rollout
+    kept = store.kept(service) if rollout is not None else None
+    return kept.said if kept is not None and rollout is not None and kept.rollout == rollout.id else ""
 
 
 async def _inspected(state: ServiceState, inspector: Inspector) -> dict[str, ReplicaState] | None:
@@ -160,7 +168,7 @@ def _service_json(view: ServiceView) -> dict[str, Any]:
         "cover": state.cover,
         "preview": state.preview.value if state.preview else None,
         "releases": [_release_json(release) for release in view.releases],
-        "rollout": _rollout_json(state),
+        "rollout": _rollout_json(state, view.said),
         "trouble": state.trouble,
         "drift": list(view.drift),
     }
@@ -180,7 +188,7 @@ def _release_json(view: ReleaseView) -> dict[str, Any]:
     }
 
 
-def _rollout_json(state: ServiceState) -> dict[str, Any] | None:
+def _rollout_json(state: ServiceState, said: str) -> dict[str, Any] | None:
     rollout = state.rollout
     if rollout is None:
         return None
@@ -191,6 +199,9 @@ def _rollout_json(state: ServiceState) -> dict[str, Any] | None:
         "replaces": rollout.replaces,
         "step": rollout.cursor,
         "steps": [plan.words(step) for step in rollout.plan],
+        "paused": rollout.paused,
+        "analysis": said,
+        "choices": list(orders.choices(state)),
         "verdict": rollout.outcome.value if rollout.outcome else None,
         "reason": rollout.why or rollout.reason,
         "actor": rollout.actor,

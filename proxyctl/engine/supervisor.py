@@ -21,6 +21,7 @@ from proxyctl.errors import DockerUnavailable, Locked, Unavailable
 from proxyctl.ports import Clock, Inspector, Life, Lock, Locks, Splits, Store
 
 LOOK_EVERY: Seconds = 0.5
+COMES_BACK_WITHIN: Seconds = 5.0  # a restart has a moment in which the container does not run
 LOOKS_ONLY = 0  # the fence of hands that write nothing
 MakeHands = Callable[[int], Hands]
 
@@ -100,13 +101,17 @@ class Supervisor:
         placed = placement(state, stand.colour)
         if not placed.gated:
             return None
-        try:
-            seen = await self._inspector.inspect([replica.name for replica in placed.replicas])
-        except DockerUnavailable:
-            return None
-        if all(replica.life is Life.RUNNING for replica in seen):
-            return next(iter(restarted(placed, seen)), None)
-        return ev.StandbyLost(reason=", ".join(filter(None, map(changed, placed.replicas, seen))))
+        patient_until = self._clock.now() + COMES_BACK_WITHIN
+        while True:
+            try:
+                seen = await self._inspector.inspect([replica.name for replica in placed.replicas])
+            except DockerUnavailable:
+                return None
+            if all(replica.life is Life.RUNNING for replica in seen):
+                return next(iter(restarted(placed, seen)), None)
+            if self._clock.now() >= patient_until:
+                return ev.StandbyLost(reason=", ".join(filter(None, map(changed, placed.replicas, seen))))
+            await self._clock.sleep(LOOK_EVERY)
 
     async def _vet(self, state: ServiceState, vet: do.Vet) -> ev.Event | None:
         """The verdict; None when the state moved on, or while the engine does not say."""

@@ -7,7 +7,9 @@ a row.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import aclosing, suppress
+from typing import Any
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
@@ -60,9 +62,12 @@ class Watch:
         """How the wait ended, or CandidateFailed when the candidate got sick before."""
         if wait.since is not None and wait.since.boot != self._clock.boot:
             return [self._clock_lost(state, wait)]
-        placed = placement(state, wait.colour)
+        return await self.during(self._end(state, wait), placement(state, wait.colour))
+
+    async def during(self, work: Coroutine[Any, Any, Facts], placed: Placement) -> Facts:
+        """The facts of this work, or CandidateFailed when this release got sick before its end."""
         eyes = [self._containers(placed), *(self._probes(placed, replica) for replica in placed.replicas)]
-        tasks = [asyncio.ensure_future(eye) for eye in (self._end(state, wait), *eyes)]
+        tasks = [asyncio.ensure_future(eye) for eye in (work, *eyes)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return next(facts for task in done if (facts := task.result()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -42,6 +43,29 @@ async def test_a_good_canary_proves_itself_and_says_by_what(shop: Shop) -> None:
     assert not load.failed(), load.failed()[:3]
     for words in ("passed at 20 %: less than", "passed at 50 %: less than", "proven by 0 bad of"):
         assert words in deploy.err, deploy.err
+
+
+async def test_a_plan_says_by_todays_traffic_what_each_step_can_tell(shop: Shop) -> None:
+    told = await shop.type("plan", "web", "--image", TWO)
+    assert "forecast: none; nginx's log has no request for web in the last 30 minutes" in told.out, told.out
+    async with people(shop) as load:
+        await asyncio.sleep(20)
+        planned = await shop.type("plan", "web", "--image", TWO, "--json")
+        told = await shop.type("plan", "web", "--image", TWO)
+    (plan,) = json.loads(planned.out)
+    assert plan["traffic"]["per_second"] == pytest.approx(len(load.outcomes) / 22, rel=0.4)
+    assert plan["traffic"]["usual"] == 0.0
+    assert [(step["number"], step["share"], step["inconclusive"]) for step in plan["forecast"]] == [
+        (1, 0.2, False),
+        (2, 0.5, False),
+    ]
+    assert plan["forecast"][0]["seconds"] == 6.0, "its bake: there is traffic enough"
+    for words in ("forecast, by the last ", "step 1 at 20 % (", "step 2 at 50 % (", "% bad in 90 s, 4 times in 5"):
+        assert words in told.out, told.out
+    assert [r["id"] for r in (await shop.web())["releases"]] == ["web-1"]
+    log = shop.scene.folder / "state/public/logs/access.log"
+    simulated = await shop.type("simulate", "web", "--log", str(log))
+    assert re.search(r"is too short: it has \d\d s", simulated.err), "its lines are read, and counted by their time"
 
 
 async def test_a_bad_one_is_taken_back_with_the_numbers_that_say_why(shop: Shop) -> None:

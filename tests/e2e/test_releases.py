@@ -84,7 +84,7 @@ async def test_a_rollout_that_waits_refuses_another_one_and_is_superseded_when_t
     refused = await shop.type("deploy", "web")
     assert refused.code == 4
     assert "web-r2" in refused.err
-    assert (await shop.type("deploy", "web", "--image", TWO, "--supersede")).code == 0
+    assert (await shop.type("deploy", "web", "--image", THREE, "--supersede")).code == 0
     told = json.loads((await shop.type("history", "web", "--json")).out)
     assert [(t["id"], t["outcome"]) for t in told] == [
         ("web-r1", "promoted"),

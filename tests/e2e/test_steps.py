@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import pytest
 
+from proxyctl.domain.windows import DAYS
 from tests.e2e.shop import SICK, TWO, Shop, open_shop
 
 pytestmark = pytest.mark.docker
@@ -129,3 +132,58 @@ async def test_a_release_that_was_refused_is_tried_again(shop: Shop) -> None:
     await shop.at_rest()
     nothing = await shop.type("retry", "web")
     assert nothing.code == 4 and "no release to try again" in nothing.err
+
+
+async def test_a_freeze_keeps_new_releases_away_and_no_way_back_is_closed(shop: Shop) -> None:
+    assert (await shop.type("deploy", "web", "--image", TWO)).code == 8
+    frozen = await shop.type("freeze", "--reason", "black friday")
+    assert frozen.code == 0, frozen.err
+    assert "FROZEN by" in (await shop.type("status")).out
+    for words in (["approve", "web"], ["promote", "web"], ["weight", "web", "30"], ["deploy", "web"], ["retry", "web"]):
+        refused = await shop.type(*words)
+        assert refused.code == 4 and "is frozen by" in refused.err and "proxyctl thaw" in refused.err, refused.err
+    assert (await shop.type("abort", "web")).code == 0
+    await shop.at_rest()
+    assert (await shop.type("thaw")).code == 0
+
+
+async def test_superseding_takes_the_candidate_back_first_but_never_for_itself(shop: Shop) -> None:
+    assert (await shop.type("deploy", "web", "--image", TWO)).code == 8
+    same = await shop.type("deploy", "web", "--image", TWO, "--supersede")
+    assert same.code == 0 and "is this very release" in same.err, same.err
+    assert share(await shop.web()) == 25.0
+    missing = await shop.type("deploy", "web", "--image", "proxyctl-demo:none", "--supersede")
+    assert missing.code == 6, missing.err
+    assert share(await shop.web()) == 25.0, "nothing was ended for an image that is not there"
+    assert (await shop.type("deploy", "web", "--image", "proxyctl-demo:3", "--supersede")).code == 8
+    web = await shop.web()
+    assert {r["id"] for r in web["releases"]} == {"web-1", "web-3"} and share(web) == 25.0
+    outcomes = json.loads((await shop.type("history", "web", "--json")).out)
+    assert "superseded" in [rollout["outcome"] for rollout in outcomes]
+    assert (await shop.type("abort", "web")).code == 0
+    await shop.at_rest()
+
+
+async def test_a_hook_of_the_plan_runs_and_its_no_takes_the_candidate_back(shop: Shop) -> None:
+    hooks = shop.scene.folder / ".proxyctl" / "hooks"
+    hooks.mkdir(parents=True)
+    (hooks / "smoke").write_text('#!/bin/sh\necho "at $PROXYCTL_WEIGHT %"\n[ "$PROXYCTL_IMAGE" = proxyctl-demo:2 ]\n')
+    shop.write(STEPS, "[{weight: 5}, {hook: smoke}]".replace("{weight: 5}", "{weight: 5, for: 1s}"))
+    unmade = await shop.type("check")
+    assert unmade.code == 3 and "chmod +x it" in unmade.err, unmade.err
+    (hooks / "smoke").chmod(0o755)
+    assert (await shop.type("deploy", "web", "--image", TWO)).code == 0
+    refused = await shop.type("deploy", "web", "--image", "proxyctl-demo:3")
+    assert refused.code == 5 and "hook smoke ended with code 1: at 5 %" in refused.err, refused.err
+    await shop.at_rest()
+
+
+async def test_outside_its_windows_a_release_is_started_only_when_that_is_said(shop: Shop) -> None:
+    tomorrow = DAYS[(datetime.now().weekday() + 1) % 7]
+    shop.file.write_text(shop.file.read_text() + f"windows: ['{tomorrow} 00:00-24:00']\n")
+    refused = await shop.type("deploy", "web", "--image", TWO)
+    assert refused.code == 4 and f"{tomorrow} 00:00-24:00" in refused.err, refused.err
+    assert "--outside-windows" in refused.err
+    assert (await shop.type("deploy", "web", "--image", TWO, "--outside-windows")).code == 8
+    assert (await shop.type("abort", "web")).code == 0
+    await shop.at_rest()

@@ -94,7 +94,7 @@ def an_image_of_its_own() -> Iterator[str]:
     """Nobody else holds it, so that it can be removed."""
     with closing(docker.from_env()) as engine:
         name = f"proxyctl-prove:{uuid.uuid4().hex[:8]}"
-        engine.images.build(fileobj=BytesIO(f"FROM {ONE}\nLABEL its.own={name}\n".encode()), tag=name)
+        engine.images.build(fileobj=BytesIO(f"FROM {ONE}\nLABEL its.own={name}\n".encode()), tag=name, rm=True)
         try:
             yield name
         finally:

@@ -271,7 +271,8 @@ def test_a_slow_candidate_goes_back() -> None:
 
 def test_both_metrics_must_pass() -> None:
     assert at_once(seen(a_tally(50), a_tally(950, 5, slow=40)), Criteria()).decision is Decision.ADVANCE
-    slower = at_once(seen(a_tally(50, slow=6), a_tally(950, 5, slow=80)), Criteria())
+    few = seen(a_tally(50, slow=6), a_tally(950, 5, slow=80), ticks=3)
+    slower = at_once(few, Criteria(bake=1.0))
     assert slower.decision is Decision.WAIT
     assert "slow" in slower.sentence
 
@@ -376,3 +377,11 @@ def test_a_verdict_is_json_and_back(evidence: Evidence) -> None:
     assert decode(Verdict, said) == verdict
     assert said["sentence"] == verdict.sentence
     assert decode(Criteria, json.loads(json.dumps(encode(Criteria(max_error_rate=0.01))))).max_error_rate == 0.01
+
+
+def test_where_the_live_release_got_slower_too_a_candidate_need_not_be_faster() -> None:
+    busier = seen(a_tally(100, slow=17), a_tally(1900, slow=320))
+    verdict = at_once(busier, settings=Criteria())
+    assert reached(verdict) == (Decision.ADVANCE, Reason.PROVEN)
+    slower = seen(a_tally(100, slow=17), a_tally(1900, slow=60))
+    assert at_once(slower, settings=Criteria()).decision is Decision.ROLLBACK

@@ -8,8 +8,22 @@ import pytest
 from bench.simulated import ONE_STEP, USUAL, Traffic, rolled_back_after, ticks
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import begin
-from proxyctl.domain.forecast import POWER, catches, chance_to_pass, forecast, requests_needed
+from proxyctl.domain.forecast import (
+    POWER,
+    catches,
+    chance_to_pass,
+    forecast,
+    forecast_of,
+    requests_needed,
+    traffic_of,
+)
+from proxyctl.domain.forecast import (
+    Traffic as Today,
+)
+from proxyctl.domain.model import Colour
 from proxyctl.domain.sequential import passes, requests_to_pass
+from proxyctl.domain.steps import Analysis, Bake, Pause, Weight
+from proxyctl.domain.tally import Tally, Tick
 
 PLAN = (500, 2500, 5000, 9800)
 ERRORS_ONLY = Criteria(latency=False)
@@ -103,3 +117,40 @@ def test_a_service_that_nobody_asks_has_nothing_to_be_judged_by() -> None:
         "step 1 at 5 % (0 req/s) has nothing to be judged by; deadline is 10 min: will end inconclusive; "
         "catches nothing in 10 min"
     )
+
+
+# --- of a plan, by today's traffic --------------------------------------------------------------------------------
+
+
+def test_todays_traffic_is_all_requests_and_the_live_releases_rate_of_bad_ones() -> None:
+    log = [
+        Tick(at=0.0, blue=Tally(requests=90, bad=9), green=Tally(requests=10, bad=10)),
+        Tick(at=5.0, blue=Tally(requests=45, bad=0), green=Tally(requests=5), sampled=0.5),
+    ]
+    known = traffic_of(log, Colour.BLUE, now=12.0)
+    assert known == Today(per_second=20.0, usual=9 / 135, seconds=10.0)
+    later = traffic_of(log, Colour.BLUE, now=105.0)
+    assert later is not None
+    assert later.per_second == 2.0, "the silence since counts"
+
+
+def test_without_a_request_there_is_no_traffic_to_go_by() -> None:
+    assert traffic_of([], Colour.BLUE, now=12.0) is None
+    assert traffic_of([Tick(at=0.0, blue=Tally(), green=Tally())], Colour.BLUE, now=12.0) is None
+
+
+def test_a_step_that_ends_by_the_clock_is_never_inconclusive_and_catches_what_its_time_allows() -> None:
+    plan = (
+        Weight(share=500, dwell=60.0),
+        Pause(window=60.0),
+        Weight(share=2500),
+        Analysis(),
+        Weight(share=10_000),
+        Bake(window=60.0),
+    )
+    timed, judged = forecast_of(plan, ERRORS_ONLY, Today(per_second=20.0, usual=USUAL, seconds=1800.0))
+    assert (timed.share, timed.deadline, timed.timed, timed.inconclusive) == (500, 120.0, True, False)
+    assert "lasts 2 min, whatever is proven" in str(timed)
+    assert timed.catches == catches(ERRORS_ONLY, 120, 0.05, 2, USUAL)
+    assert (judged.share, judged.deadline, judged.timed) == (2500, ERRORS_ONLY.deadline, False)
+    assert judged == forecast(ERRORS_ONLY, (500, 2500), 20.0, USUAL)[1]

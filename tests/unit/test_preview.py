@@ -56,9 +56,15 @@ async def test_a_service_without_rules_has_no_move_for_them() -> None:
 
 async def test_a_hook_before_the_first_weight_finds_the_preview_up() -> None:
     arena = await a_live_release(**BY_HEADER)
-    state = await arena.deploy("app:2", Kind.DEPLOY, (Hook(name="smoke"), Weight(share=500)))
-    assert decide(state) == do.RunHook(name="smoke")
-    assert state.preview is GREEN
+    up: list[Colour | None] = []
+
+    def look(command: do.Command) -> None:
+        if isinstance(command, do.RunHook):
+            up.append(arena.world.flags[WEB].preview)
+
+    arena.before_effect = look
+    await arena.deploy("app:2", Kind.DEPLOY, (Hook(name="smoke"), Weight(share=500)))
+    assert up == [GREEN]
 
 
 async def test_the_preview_goes_with_the_move_that_gives_the_candidate_all_traffic() -> None:

@@ -24,11 +24,13 @@ MOST_BLOCKS = 16  # in one reading, so that its ticks can be kept before it goes
 
 
 class NginxAccessLog:
-    """Implements `AccessLog`, in a thread."""
+    """Implements `AccessLog`, in a thread. Clients are told apart by a `salt`: the project's own, unless one is given
+    by somebody who may not, or need not, make that."""
 
-    def __init__(self, places: Places, project: str) -> None:
+    def __init__(self, places: Places, project: str, salt: bytes | None = None) -> None:
         self._places = places
         self._project = project
+        self._own_salt = salt
         self._following: _Following | None = None
         self._reading = Lock()  # a reading that nobody waits for any more may still run
 
@@ -59,6 +61,8 @@ class NginxAccessLog:
 
     @cached_property
     def _salt(self) -> bytes:
+        if self._own_salt is not None:
+            return self._own_salt
         put_once(self._places.salt, secrets.token_hex(16))
         return self._places.salt.read_bytes()
 

@@ -115,6 +115,13 @@ class Ticks:
         return open_.tick()
 
 
+def tick_of(lines: Sequence[bytes], charge: Charge) -> Tick:
+    """All these as one tick, at the time of the first."""
+    tick = _OpenTick(time_of(lines[0][TIME]) or 0.0, len(DIGITS), charge)
+    tick.count(lines)
+    return tick.tick()
+
+
 class _OpenTick:
     def __init__(self, first: float, share: int, charge: Charge) -> None:
         self.seen = self.unreadable = 0
@@ -122,6 +129,7 @@ class _OpenTick:
         self._share = share
         self._charge = charge
         self._sides = {colour: _Side() for colour in Colour}
+        self._first_bad: dict[str, tuple[bytes, Colour]] = {}  # of each client
 
     def __contains__(self, time: float) -> bool:
         return self._at - LATEST <= time < self._at + TICK
@@ -149,10 +157,21 @@ class _OpenTick:
             if colour := self._charge.colours.get(address):
                 self._sides[colour].count(route, len(requests), times)
                 if status.startswith(b"5"):
-                    self._sides[colour].count_bad(route, requests, self._charge.salt)
+                    self._count_bad(colour, route, requests)
+
+    def _count_bad(self, colour: Colour, route: bytes, requests: list[list[bytes]]) -> None:
+        """Of a client's bad answers one counts, by the lot that its random id is, for whichever colour gave it: else a
+        client that fails everywhere would count for both, and often for the one with few requests."""
+        clients = [_hashed(fields[CLIENT], self._charge.salt) for fields in requests]
+        self._sides[colour].count_bad(route, requests, clients)
+        for client, fields in zip(clients, requests, strict=True):
+            known = self._first_bad.get(client)
+            if known is None or fields[ID] < known[0]:
+                self._first_bad[client] = fields[ID], colour
 
     def tick(self) -> Tick:
-        tallies = {colour: side.tally() for colour, side in self._sides.items()}
+        bad = Counter(colour for _, colour in self._first_bad.values())
+        tallies = {colour: side.tally(bad[colour]) for colour, side in self._sides.items()}
         sampled = self._share / len(DIGITS)
         return Tick(at=self._at, blue=tallies[Colour.BLUE], green=tallies[Colour.GREEN], sampled=sampled)
 
@@ -194,9 +213,9 @@ class _Side:
     def count(self, route: bytes, requests: int, times: Sequence[bytes]) -> None:
         self._route(route).count(requests, times)
 
-    def count_bad(self, route: bytes, requests: list[list[bytes]], salt: bytes) -> None:
+    def count_bad(self, route: bytes, requests: list[list[bytes]], clients: list[str]) -> None:
         self._route(route).bad += len(requests)
-        self._clients.update(_hashed(fields[CLIENT], salt) for fields in requests)
+        self._clients.update(clients)
         missing = SAMPLES_TOLD - len(self._samples)
         self._samples += [_text(fields[ID]) for fields in requests[:missing]]
 
@@ -204,10 +223,10 @@ class _Side:
         full = len(self._routes) >= ROUTES_KNOWN and name not in self._routes
         return self._routes.setdefault(OTHER.encode() if full else name, _Route())
 
-    def tally(self) -> Tally:
+    def tally(self, bad: int) -> Tally:
         return Tally(
             requests=sum(route.requests for route in self._routes.values()),
-            bad=len(self._clients),
+            bad=bad,
             bad_attempts=sum(route.bad for route in self._routes.values()),
             clients=tuple(sorted(self._clients)[:CLIENTS_TOLD]),
             samples=tuple(self._samples),

@@ -279,8 +279,9 @@ class _Reading:
         for name, at in self._targets.items():
             if name not in self._declared:
                 self._refuse(at, "proxy_pass", f"{name} is not an upstream of this configuration")
+        reachable = self._declared & (self._reached | self._unasked)
         for name in self._pools:
-            if name not in self._declared or name not in self._reached | self._unasked:
+            if name not in reachable:
                 self._miss("upstream", f"no request can reach {name}")
         if not self._controls:
             self._miss("server", "the control server is missing; control.conf.j2 makes it")

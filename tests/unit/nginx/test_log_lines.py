@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
 
@@ -103,6 +104,18 @@ def test_a_client_is_bad_once_in_a_tick_and_told_as_a_hash() -> None:
     assert not [client for client in green.clients if "192" in client]
     _, again = told(line(address=GREEN, status="503", client="192.0.2.2 07"))
     assert set(again.clients) < set(green.clients), "the same client has the same hash in every tick"
+
+
+def test_a_client_that_fails_on_both_colours_counts_for_one_of_them_as_often_as_it_was_there() -> None:
+    """Else those who fail everywhere would make a good candidate look as bad as a live one with far more requests."""
+    counted = Counter[str]()
+    for number in range(400):
+        ids = [blake2b(f"{number}/{request}".encode(), digest_size=16).hexdigest() for request in range(20)]
+        of_both = [line(address=GREEN if at == 0 else BLUE, status="500", id_=id_) for at, id_ in enumerate(ids)]
+        blue, green = told(*of_both)
+        assert blue.bad + green.bad == 1
+        counted["green"] += green.bad
+    assert 5 <= counted["green"] <= 40, "about one in twenty"
 
 
 def test_of_many_bad_clients_all_are_counted_and_64_are_told() -> None:

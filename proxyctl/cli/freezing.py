@@ -1,0 +1,85 @@
+"""freeze, thaw: nothing new gets traffic, for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import click
+
+from proxyctl.cli.options import (
+    Output,
+    ProjectOptions,
+    actor,
+    output_options,
+    print_json,
+    project_options,
+    reason_option,
+    say,
+)
+from proxyctl.ports import Frozen
+from proxyctl.wiring import Workshop, workshop
+
+
+@click.command()
+@reason_option
+@project_options
+@output_options
+def freeze(reason: str, project: ProjectOptions, output: Output) -> None:
+    """No release gets traffic that it does not have, until `thaw`: an incident, a holiday, a sale.
+
+    abort, rollback, pause and deny work all the same, and so does taking back what fails. A rollout that runs goes on:
+    pause it too if that is meant.
+
+    \b
+    Example:
+      proxyctl freeze --reason "black friday"
+    """
+    _with(project, lambda shop: _freeze(shop, reason, output))
+
+
+@click.command()
+@project_options
+@output_options
+def thaw(project: ProjectOptions, output: Output) -> None:
+    """End a freeze.
+
+    \b
+    Example:
+      proxyctl thaw
+    """
+    _with(project, lambda shop: _thaw(shop, output))
+
+
+def _with(project: ProjectOptions, work: Callable[[Workshop], None]) -> None:
+    async def run() -> None:
+        async with workshop(*project) as shop:
+            work(shop)
+
+    asyncio.run(run())
+
+
+def _freeze(shop: Workshop, reason: str, output: Output) -> None:
+    frozen = Frozen(actor=actor(), reason=reason, since=shop.clock.wall())
+    _told(shop.freeze.put(frozen), f"{shop.name} is frozen", output)
+
+
+def _thaw(shop: Workshop, output: Output) -> None:
+    was = shop.freeze.lift()
+    if was is None:
+        say(f"{shop.name} is not frozen", output.quiet)
+    else:
+        _told(was, f"{shop.name} is not frozen any more; it was", output)
+
+
+def _told(frozen: Frozen, what: str, output: Output) -> None:
+    if output.as_json:
+        print_json({"actor": frozen.actor, "reason": frozen.reason, "since": frozen.since})
+    else:
+        say(f"{what}, {in_words(frozen)}", output.quiet)
+
+
+def in_words(frozen: Frozen) -> str:
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(frozen.since))
+    return f"by {frozen.actor} since {since}{': ' + frozen.reason if frozen.reason else ''}"
