@@ -402,7 +402,7 @@ class Reading(Record):
     newest: float  # the latest time in the log so far, unix time; 0.0 before the first line
     more: bool  # there is more to read at once
     unreadable: int  # lines in these ticks that nginx did not write as we told it
-    gaps: int  # times that lines were gone before they were read: deleted, compressed or cut
+    gaps: int  # until these ticks ended, times that lines were gone before they were read: deleted, compressed or cut
 
 
 class AccessLog(Protocol):

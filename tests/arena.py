@@ -23,6 +23,7 @@ from proxyctl.adapters.memory import (
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import (
     Colour,
     Container,
@@ -34,7 +35,6 @@ from proxyctl.domain.model import (
     ServiceName,
 )
 from proxyctl.domain.orders import Signed
-from proxyctl.domain.rollout import decide
 from proxyctl.domain.state import Kind, ServiceState
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.releases import Opening

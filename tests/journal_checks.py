@@ -8,8 +8,8 @@ from typing import Any, Final
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain.model import Colour, Role, ServiceName
-from proxyctl.domain.rollout import UnlawfulEvent, advance
-from proxyctl.domain.state import Placement, ServiceState
+from proxyctl.domain.rollout import advance
+from proxyctl.domain.state import Placement, ServiceState, UnlawfulState
 from proxyctl.ports import Entry
 
 Journal = Sequence[Entry]
@@ -49,7 +49,7 @@ def states_of(journal: Journal) -> dict[ServiceName, ServiceState]:
 def unlawful_entries(journal: Journal) -> Iterator[str]:
     try:
         states_of(journal)
-    except UnlawfulEvent as error:
+    except UnlawfulState as error:
         yield f"the journal holds what no table lists: {error}"
 
 

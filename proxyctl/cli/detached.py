@@ -9,8 +9,8 @@ import click
 
 from proxyctl.cli.options import ProjectOptions, project_options
 from proxyctl.domain import commands as do
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import ServiceName
-from proxyctl.domain.rollout import decide
 from proxyctl.wiring import workshop
 
 

@@ -21,10 +21,10 @@ from proxyctl.cli.options import (
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour, Release, Seconds, ServiceName
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.rollout import decide
 from proxyctl.domain.split import hundredths
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
 from proxyctl.engine.traffic import moment

@@ -112,9 +112,6 @@ def _of_the_log(file: ProjectFile) -> Iterator[Breach]:
         if service.strategy.analysis and any(map(strategy.needs_analysis, service.strategy.steps)):
             wrong = "its steps wait for the analysis, and proxy.log is off; give every weight a for, or have a log"
             yield Breach(("services", name, "strategy"), wrong)
-        if service.strategy.analysis and service.strategy.analysis.sources:
-            wrong = "sources are asked beside the log, and proxy.log is off; write on or rollouts, or remove them"
-            yield Breach(("services", name, "strategy"), wrong)
 
 
 def _of_trust(file: ProjectFile) -> Iterator[Breach]:

@@ -1,12 +1,13 @@
 """Judge a candidate by what the log says of it. Pure: no I/O, no clock. Start at judge().
 
-At every tick the rules of STEP or BAKE are asked in their order, and the first that has something to say decides.
+At every tick the rules of the step are asked in their order, and the first that has something to say decides.
 docs/analysis.md is this page in words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from functools import reduce
 from math import exp, inf, log
 from operator import add
@@ -43,37 +44,44 @@ CHANCE: Final = 0.01  # that a minute which looks like an outage is none
 SILENCE: Final[Seconds] = 3 * TICK
 
 
+class Until(StrEnum):
+    """What ends the wait of a candidate that nothing speaks against."""
+
+    PROOF = "proof"  # it is good enough for the next step
+    CLOCK = "clock"
+    PERSON = "person"
+
+
 class Step(Record):
     """Where a rollout stands, and what is known elsewhere."""
 
     share: int  # of the candidate, hundredths of a percent
     next_share: int | None = None  # after this step; None: it is the last
+    until: Until = Until.PROOF
+    window: Seconds = 0.0  # until the clock ends it
     failure: str = ""  # a hard signal: what happened
     unready: str = ""  # why it may not go on, though that is no reason to go back
     told: tuple[str, ...] = ()  # what sources said that decide nothing now
     output: str = ""  # of the command whose exit code is the hard signal
+    logged: bool = True  # else only sources tell of it: it has no traffic, or nginx writes no log
     elsewhere: str = ""  # why others are thought to suffer too
     stopped: Seconds = 0.0  # of the time since it began, it did not wait: paused, or the machine was off
 
     def bake(self, settings: Criteria) -> Seconds:
         """How long it lasts at least."""
-        return settings.bake
+        return settings.bake if self.until is Until.PROOF else self.window
 
     def margins(self, settings: Criteria, usual: float, usually_slow: float) -> tuple[float | None, float | None]:
         """Of errors and of slow answers: what is to be proven before the next step."""
+        if self.until is not Until.PROOF:
+            return None, None
         return margin(settings, self, usual), slow_margin(self, usually_slow)
 
 
 class Bake(Step):
     """The candidate has all traffic but a holdback, which may be none. Its evidence was begun by evidence.bake()."""
 
-    window: Seconds
-
-    def bake(self, settings: Criteria) -> Seconds:
-        return self.window
-
-    def margins(self, settings: Criteria, usual: float, usually_slow: float) -> tuple[None, None]:
-        return None, None
+    until: Until = Until.CLOCK
 
 
 class Case(Record):
@@ -98,19 +106,22 @@ class Case(Record):
 
     @property
     def past_deadline(self) -> bool:
-        """That of a bake begins when its window is over."""
-        window = self.step.window if isinstance(self.step, Bake) else 0.0
-        return self.elapsed >= window + self.settings.deadline
+        """It begins when the window is over."""
+        return self.elapsed >= self.step.window + self.settings.deadline
 
     @property
     def silence(self) -> Seconds:
         """For how long the log has said nothing; 0 while that is no reason for concern."""
+        if not self.step.logged:
+            return 0.0
         heard = self.evidence.step_began if self.evidence.last is None else self.evidence.last + TICK
         return self.now - heard if self.now - heard > SILENCE else 0.0
 
     @property
     def may_advance(self) -> bool:
-        return not (self.bake_left or self.silence or self.step.unready)
+        """The clock does not wait for requests; a proof is none without them."""
+        blind = self.step.until is Until.PROOF and self.silence
+        return not (self.bake_left or blind or self.step.unready)
 
     def verdict(self, decision: Decision, reason: Reason, decisive: Finding | None = None, detail: str = "") -> Verdict:
         return Verdict(
@@ -126,6 +137,7 @@ class Case(Record):
             silence=self.silence,
             clients=len(self.evidence.clients),
             samples=self.evidence.samples,
+            gaps=self.evidence.gaps,
             detail=detail,
             told=self.step.told,
             output=self.step.output,
@@ -152,8 +164,7 @@ def judge(evidence: Evidence, settings: Criteria, step: Step, now: float) -> Ver
         usual=usual,
         recent=reduce(add, evidence.recent, Sides()),
     )
-    rules = BAKE if isinstance(step, Bake) else STEP
-    verdict = next(verdict for rule in rules if (verdict := rule(case)) is not None)
+    verdict = next(verdict for rule in rules(step) if (verdict := rule(case)) is not None)
     return verdict.replace(sentence=explain.sentence(verdict))
 
 
@@ -213,11 +224,9 @@ def proven(case: Case) -> Verdict | None:
     return case.verdict(Decision.ADVANCE, Reason.PROVEN)
 
 
-def baked(case: Case) -> Verdict | None:
-    """The window passed and nothing spoke against it; never measured is not passed."""
-    if not case.may_advance or not case.evidence.errors.step.counts.candidate.requests:
-        return None
-    return case.verdict(Decision.ADVANCE, Reason.BAKED)
+def lasted(case: Case) -> Verdict | None:
+    """The window passed and nothing spoke against it. Perhaps it was asked for nothing: the sentence says so."""
+    return case.verdict(Decision.ADVANCE, Reason.LASTED) if case.may_advance else None
 
 
 def overdue(case: Case) -> Verdict | None:
@@ -235,23 +244,24 @@ def overdue(case: Case) -> Verdict | None:
 
 
 def unproven(case: Case) -> Verdict:
-    """Wait; without a log there is nothing to wait for."""
-    if case.silence:
-        return case.verdict(Decision.HOLD, Reason.SILENT_LOG)
+    """Wait; without a log there is no proof to wait for."""
+    if case.silence and case.step.until is Until.PROOF:
+        return case.verdict(Decision.HOLD, Reason.SILENT_LOG, detail=case.step.unready)
     return case.verdict(Decision.WAIT, Reason.UNPROVEN, _furthest(case), case.step.unready)
 
 
-STEP: Final[tuple[Rule, ...]] = (hard_signal, system_sick, worse, over_limit, proven, overdue, unproven)
-BAKE: Final[tuple[Rule, ...]] = (
-    hard_signal,
-    system_sick,
-    worse,
-    worse_than_before,
-    over_limit,
-    baked,
-    overdue,
-    unproven,
-)
+AGAINST: Final[tuple[Rule, ...]] = (hard_signal, system_sick, worse, over_limit)
+AGAINST_BAKE: Final[tuple[Rule, ...]] = (hard_signal, system_sick, worse, worse_than_before, over_limit)
+ENDS: Final[dict[Until, tuple[Rule, ...]]] = {
+    Until.PROOF: (proven, overdue),
+    Until.CLOCK: (lasted, overdue),
+    Until.PERSON: (),
+}
+
+
+def rules(step: Step) -> tuple[Rule, ...]:
+    """In the order in which they are asked; the last has always something to say."""
+    return (*(AGAINST_BAKE if isinstance(step, Bake) else AGAINST), *ENDS[step.until], unproven)
 
 
 # --- what is found in one metric ----------------------------------------------------------------------------------

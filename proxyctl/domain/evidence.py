@@ -110,7 +110,7 @@ class Baseline(Record):
     times: tuple[RouteTimes, ...] = ()  # by route, until the thresholds are known
     threshold: int | None = None  # of routes that have none of their own; None: not known yet
     thresholds: tuple[Threshold, ...] = ()  # 95th percentiles by route
-    ceiling: float | None = None  # its rate of bad answers is below this, with confidence 99 %; None: not known
+    ceiling: float | None = None  # its rate of bad answers is below this, with confidence 99 %; None: nobody knows
 
 
 class Comparison(Record):
@@ -135,6 +135,7 @@ class Evidence(Record):
     recent: tuple[Sides, ...] = ()  # errors of the last minute, oldest first
     clients: tuple[str, ...] = ()  # with a bad answer of the candidate
     samples: tuple[str, ...] = ()  # ids of the first requests that the candidate answered badly
+    gaps: int = 0  # times that lines of the log were gone before they were read
 
 
 def begin(steps: int, at: float, baseline: Baseline | None = None, tolerated: float = 1.0) -> Evidence:
@@ -212,7 +213,8 @@ def _timed(known: Baseline, live: Tally) -> Baseline:
 
 
 def _with_ceiling(known: Baseline) -> Baseline:
-    if known.errors.requests < KNOWN:
+    """It holds for any number of requests: few of them only leave room for more to be usual."""
+    if known.errors.bad >= known.errors.requests:
         return known
     return known.replace(ceiling=clopper_pearson_upper(known.errors.bad, known.errors.requests, 0.01))
 

@@ -11,7 +11,7 @@ from proxyctl.domain.verdict import Decision, Finding, Metric, Reason, Verdict
 
 def sentence(verdict: Verdict) -> str:
     where = f"{_done(verdict)} at {verdict.share / 100:g} %"
-    return f"{where}: {'; '.join(part for part in (*_parts(verdict), *verdict.told) if part)}"
+    return f"{where}: {'; '.join(part for part in (*_parts(verdict), *verdict.told, _lost(verdict)) if part)}"
 
 
 def _done(verdict: Verdict) -> str:
@@ -36,9 +36,10 @@ def _parts(verdict: Verdict) -> Iterator[str]:
             yield ", ".join(part for part in _charge(verdict, _decisive(verdict)) if part)
         case Reason.PROVEN:
             yield from (_proof(finding) for finding in verdict.findings)
-        case Reason.BAKED:
-            yield f"{duration(verdict.elapsed)} with {_counted(verdict.findings[0], verdict.findings[0].step)}"
+        case Reason.LASTED:
+            yield _seen(verdict)
         case Reason.SILENT_LOG:
+            yield verdict.detail
             yield f"the log has said nothing for {duration(verdict.silence)}"
         case Reason.INCONCLUSIVE:
             yield from _unknown(verdict)
@@ -62,6 +63,13 @@ def _charge(verdict: Verdict, finding: Finding) -> Iterator[str]:
     yield f"worst {finding.worst}" if finding.worst else ""
     if finding.metric is Metric.ERRORS and verdict.samples:
         yield f"requests {', '.join(verdict.samples)}"
+
+
+def _seen(verdict: Verdict) -> str:
+    errors = verdict.findings[0]
+    if not errors.step.requests:
+        return f"in {duration(verdict.elapsed)} no request to it was seen"
+    return f"{duration(verdict.elapsed)} with {_counted(errors, errors.step)}"
 
 
 def _shared(verdict: Verdict) -> str:
@@ -88,7 +96,7 @@ def _unknown(verdict: Verdict) -> Iterator[str]:
         yield f"{_counted(finding, finding.step)}{_proven_so_far(finding)}"
         yield _missing(finding)
     if verdict.bake_left:
-        yield f"{duration(verdict.bake_left)} of its bake are left"
+        yield f"{duration(verdict.bake_left)} are left"
 
 
 def _missing(finding: Finding) -> str:
@@ -111,6 +119,14 @@ def _policy(verdict: Verdict) -> str:
         Decision.ADVANCE: "goes on, as on_inconclusive says",
         Decision.ROLLBACK: "goes back, as on_inconclusive says",
     }.get(verdict.decision, "a person decides")
+
+
+def _lost(verdict: Verdict) -> str:
+    if not verdict.gaps:
+        return ""
+    return (
+        f"the log has {'a gap' if verdict.gaps == 1 else f'{verdict.gaps} gaps'}: lines were gone before they were read"
+    )
 
 
 def _decisive(verdict: Verdict) -> Finding:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from proxyctl.domain import events as ev
 from proxyctl.domain.commands import Moment
+from proxyctl.domain.deciding import safe_split, same_traffic
 from proxyctl.domain.model import (
     Colour,
     ProxySettings,
@@ -21,7 +22,7 @@ from proxyctl.domain.model import (
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.plan import Plan, at, at_once
 from proxyctl.domain.record import Record
-from proxyctl.domain.rollout import ABORTABLE, GATED, safe_split, same_traffic
+from proxyctl.domain.rollout import ABORTABLE, GATED
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Kind, Phase, Placement, Rollout, ServiceState
 from proxyctl.domain.steps import Approval, Pause, Weight

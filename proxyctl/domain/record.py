@@ -19,7 +19,7 @@ class Record:
 
     def __init_subclass__(cls) -> None:
         own = inspect.get_annotations(cls)
-        cls._fields = (*cls._fields, *own)
+        cls._fields = tuple(dict.fromkeys((*cls._fields, *own)))  # a default may be another than the base has
         cls._defaults = cls._defaults | {name: cls.__dict__[name] for name in own if name in cls.__dict__}
 
     def __init__(self, **values: Any) -> None:

@@ -1,28 +1,35 @@
-"""Decide what a service's rollout does next. Pure: no I/O, no clock, no chance.
+"""What a service's rollout has come to. Pure: no I/O, no clock, no chance. Start at advance().
 
 State is the fold of the journal: `advance(state, event)` applies one fact, lawful only if MOVES lists it for the
-phase. `decide(state)` names the next command; None means that nothing is left to do. Every command is idempotent, so
-after a crash anywhere the way on is the same: fold, decide, perform. There is no stack of undo closures.
+phase. deciding.py names the next command from it. Every command is idempotent, so after a crash anywhere the way on
+is the same: fold, decide, perform. There is no stack of undo closures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import reduce
-from typing import Final, TypeVar
+from typing import Final
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain.model import Colour, Role
 from proxyctl.domain.split import Split
-from proxyctl.domain.state import Kind, Outcome, Phase, Placement, Rollout, ServiceState
-from proxyctl.domain.steps import Analysis, Bake, Hook, Pause, Step, Weight
-
-T = TypeVar("T")
+from proxyctl.domain.state import (
+    Outcome,
+    Phase,
+    Placement,
+    Rollout,
+    ServiceState,
+    UnlawfulState,
+    candidate_of,
+    must,
+    rollout_of,
+)
+from proxyctl.domain.steps import Weight
 
 RETAINED = 10  # releases that `rollback --to` can start again
 
-HASTY: Final = (Kind.ROLLBACK, Kind.SWITCH)  # whoever takes traffic away from a release waits for no verdict on it
 GATED: Final = (Phase.SHIFTING, Phase.PAUSED, Phase.HELD, Phase.BAKING)  # the plan is being gone by
 ABORTABLE: Final = (Phase.STARTING, Phase.GATING, *GATED)
 
@@ -113,8 +120,8 @@ for _phase in GATED:
     }
 
 
-class UnlawfulEvent(Exception):
-    """An event that MOVES does not list for the phase: a bug, never a state to live with."""
+class UnlawfulEvent(UnlawfulState):
+    """An event that MOVES does not list for the phase."""
 
 
 def fold(state: ServiceState, events: Iterable[ev.Event]) -> ServiceState:
@@ -141,17 +148,17 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
         case ev.RoutePublished():
             return state.replace(route=event.route, settings=event.settings)
         case ev.ReplicasMissing():
-            return _placed(state, _candidate(state).replace(gated=()))
+            return _placed(state, candidate_of(state).replace(gated=()))
         case ev.ReplicasStarted():
-            return _placed(state, _candidate(state).replace(replicas=event.replicas))
+            return _placed(state, candidate_of(state).replace(replicas=event.replicas))
         case ev.GatePassed():
-            return _placed(state, _candidate(state).replace(gated=event.incarnations))
+            return _placed(state, candidate_of(state).replace(gated=event.incarnations))
         case ev.Restarted():
-            return _placed(state, _at(state, event.colour).replace(replicas=event.replicas, sick=""))
+            return _placed(state, must(state.at(event.colour)).replace(replicas=event.replicas, sick=""))
         case ev.Regated():
-            return _placed(state, _at(state, event.colour).replace(gated=event.incarnations))
+            return _placed(state, must(state.at(event.colour)).replace(gated=event.incarnations))
         case ev.RegateFailed():
-            return _placed(state, _unfit(_at(state, event.colour), event.reason))
+            return _placed(state, _unfit(must(state.at(event.colour)), event.reason))
         case ev.SplitMoved():
             return _moved(state, event)
         case ev.DwellStarted() | ev.StepHeld() | ev.ApprovalAsked() | ev.BakeStarted():
@@ -161,7 +168,7 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
         case ev.StepPassed():
             return _next_step(state)
         case ev.StepSkipped() | ev.Approved():
-            return _next_step(state) if event.step == _rollout(state).cursor else state
+            return _next_step(state) if event.step == rollout_of(state).cursor else state
         case ev.PauseRequested():
             return _paused_at(state, event.at)
         case ev.ResumeRequested():
@@ -179,13 +186,13 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
         case ev.AbortRequested():
             return _rolled(_as_if_done(state), outcome=event.outcome, why=event.reason)
         case ev.PolicyAdopted():
-            return _placed(state, _candidate(state).replace(keeps_running=True))
+            return _placed(state, candidate_of(state).replace(keeps_running=True))
         case ev.Promoted():
             return _promoted(state, event)
         case ev.Retired():
             return _retired(state, event)
         case ev.StandbyLost():
-            standby = _standing(state)
+            standby = must(state.standby)
             return _placed(state, standby.replace(gated=()))
         case ev.RolloutEnded():
             return _ended(state)
@@ -203,7 +210,7 @@ def _opened(state: ServiceState, rollout: Rollout, placement: Placement | None) 
     """A fresh release gets its placement once its slot is free; a warm one changes only its role."""
     state = state.replace(rollout=rollout, next_rollout=state.next_rollout + 1)
     if placement is None:
-        return _placed(state, _must(state.at(rollout.colour)).replace(role=Role.CANDIDATE))
+        return _placed(state, must(state.at(rollout.colour)).replace(role=Role.CANDIDATE))
     state = state.replace(
         arriving=placement,
         tried=placement.release,
@@ -223,29 +230,30 @@ def _moved(state: ServiceState, event: ev.SplitMoved) -> ServiceState:
     state = state.replace(split=event.split, cover=event.cover, preview=event.preview, unsure=False)
     if state.phase is not Phase.SHIFTING:
         return state
-    step = _rollout(state).step
-    done = isinstance(step, Weight) and step.dwell == 0 and _reached(state, step)
+    step = rollout_of(state).step
+    done = isinstance(step, Weight) and step.dwell == 0 and reached(state, step)
     return _next_step(state) if done else state
 
 
-def _reached(state: ServiceState, step: Weight) -> bool:
-    return not state.unsure and Split(_rollout(state).colour, step.share).same_traffic(state.split)
+def reached(state: ServiceState, step: Weight) -> bool:
+    """Whether the workers are known to go by its share."""
+    return not state.unsure and Split(rollout_of(state).colour, step.share).same_traffic(state.split)
 
 
 def _next_step(state: ServiceState) -> ServiceState:
-    return _rolled(state, cursor=_rollout(state).cursor + 1, since=None, spent=0.0, paused=False, why="")
+    return _rolled(state, cursor=rollout_of(state).cursor + 1, since=None, spent=0.0, paused=False, why="")
 
 
 def _paused_at(state: ServiceState, now: do.Moment) -> ServiceState:
     """What had passed of the wait counts when it goes on."""
-    rollout = _rollout(state)
+    rollout = rollout_of(state)
     passed = rollout.since.elapsed(now) if rollout.since else 0.0
     return _rolled(state, since=None, spent=rollout.spent + passed, paused=True)
 
 
 def _resumed(state: ServiceState) -> ServiceState:
     """A wait that a person stopped goes on; one that ended without a verdict begins anew."""
-    spent = _rollout(state).spent if state.phase is Phase.PAUSED else 0.0
+    spent = rollout_of(state).spent if state.phase is Phase.PAUSED else 0.0
     return _rolled(state, since=None, spent=spent, paused=False, why="")
 
 
@@ -275,14 +283,14 @@ def _unfit(placed: Placement, reason: str) -> Placement:
 
 
 def _way_back(state: ServiceState) -> Outcome:
-    candidate = _candidate(state)
+    candidate = candidate_of(state)
     had_traffic = state.split is not None and state.split.serves(candidate.colour)
     return Outcome.ROLLED_BACK if had_traffic else Outcome.FAILED
 
 
 def _promoted(state: ServiceState, event: ev.Promoted) -> ServiceState:
     """The release is retained from now on: one that never was live is nothing to go back to."""
-    candidate, live = _candidate(state), state.live
+    candidate, live = candidate_of(state), state.live
     others = tuple(release for release in state.releases if release.id != candidate.release.id)
     state = state.replace(releases=(*others, candidate.release)[-RETAINED:], tried=None)
     if live is not None:
@@ -308,234 +316,15 @@ def _ended(state: ServiceState) -> ServiceState:
     return state.replace(rollout=None, arriving=None)
 
 
-# --- what next --------------------------------------------------------------------------------------------------
-
-
-def decide(state: ServiceState) -> do.Command | None:
-    """The next command, or None when the service is at rest."""
-    return NEXT[state.phase](state)
-
-
-def _starting(state: ServiceState) -> do.Command:
-    rollout = _rollout(state)
-    if state.arriving is not None:
-        return _make_room(state, _must(state.at(state.arriving.colour)))
-    if rollout.route is not None and (state.route, state.settings) != (rollout.route, rollout.settings):
-        return do.Publish(route=rollout.route, settings=rollout.settings)
-    candidate = _candidate(state)
-    if candidate.gated:  # it was warm: look before anything is done
-        return do.Observe(colour=candidate.colour)
-    return do.Start(colour=candidate.colour)
-
-
-def _make_room(state: ServiceState, occupant: Placement) -> do.Command:
-    """Nobody may be covered by a release that is about to stop."""
-    alone = _flags(state, state.split, cover=False)
-    return do.Retire(release=occupant.release.id, colour=occupant.colour) if _stand(state, alone) else alone
-
-
-def _gating(state: ServiceState) -> do.Command:
-    candidate, live = _candidate(state), state.live
-    if state.cover and not _coverable(state):  # it was restarted: it covers nobody until it passed again
-        return _flags(state, state.split, cover=False)
-    if live is not None and live.in_doubt and _rollout(state).kind not in HASTY:
-        return do.Regate(colour=live.colour, within=_patience(live))
-    if candidate.gated_as_it_runs:
-        return do.Recheck(colour=candidate.colour)
-    return do.Gate(colour=candidate.colour)
-
-
-def _patience(placed: Placement) -> float:
-    """As long as it may take to be called healthy or sick: a rollout waits for no slow start of what serves already."""
-    check = placed.release.service.health
-    return max(check.healthy, check.unhealthy) * (check.interval + check.timeout)
-
-
-def _shifting(state: ServiceState) -> do.Command:
-    step = _rollout(state).step
-    if step is None:
-        return do.EndPlan()
-    if isinstance(step, Weight) and (step.dwell == 0 or not _reached(state, step)):
-        return _move_on(state, step)
-    if state.preview != _previewed(state, state.split):  # a wait or a hook may be what the preview is for
-        return _flags(state, state.split, cover=_coverable(state))
-    return do.RunHook(name=step.name) if isinstance(step, Hook) else _wait(state, step)
-
-
-def _move_on(state: ServiceState, step: Weight) -> do.Command:
-    cover = _coverable(state)
-    if cover and not state.cover:  # up before the move: a request in flight keeps the pool that it chose
-        return _flags(state, state.split, cover=True)
-    return _flags(state, Split(_rollout(state).colour, step.share), cover=cover)
-
-
-def _wait(state: ServiceState, step: Step) -> do.Command:
-    """Every wait is a watch over the candidate."""
-    rollout = _rollout(state)
-    if rollout.since is None:
-        return do.Begin(step=step)
-    match step:
-        case Weight(dwell=None) | Analysis():
-            return do.Analyse(colour=rollout.colour, since=rollout.since, spent=rollout.spent)
-        case Weight(dwell=window) | Pause(window=window) | Bake(window=window):
-            return do.Watch(colour=rollout.colour, since=rollout.since, spent=rollout.spent, window=window)
-        case _:
-            return do.Watch(colour=rollout.colour)
-
-
-def _paused(state: ServiceState) -> do.Command:
-    """By the plan, or by a person: then until he resumes."""
-    rollout = _rollout(state)
-    if rollout.paused or rollout.step is None:
-        return do.Watch(colour=rollout.colour)
-    return _wait(state, rollout.step)
-
-
-def _held(state: ServiceState) -> do.Command:
-    return do.Watch(colour=_rollout(state).colour)
-
-
-def _baking(state: ServiceState) -> do.Command:
-    step = _rollout(state).step
-    return do.EndPlan() if step is None else _wait(state, step)
-
-
-def _promoting(state: ServiceState) -> do.Command:
-    candidate = state.candidate
-    if candidate is None:
-        return do.Close(outcome=Outcome.PROMOTED, reason="")
-    if not candidate.keeps_running:
-        return do.AdoptPolicy(colour=candidate.colour)
-    live = state.live
-    if state.cover and live is not None and not live.gated_as_it_runs:  # as a standby it covers nobody
-        return _flags(state, state.split, cover=False)
-    return do.Promote()
-
-
-def _aborting(state: ServiceState) -> do.Command:
-    """Traffic first, then the candidate, then the route: each only if it is not where it was."""
-    rollout = _rollout(state)
-    doomed = state.candidate if rollout.fresh and state.candidate and state.arriving is None else None
-    safe = _flags(state, safe_split(state), cover=state.cover and doomed is None and _coverable(state))
-    if not _stand(state, safe):
-        return safe
-    if doomed is not None:
-        return do.Retire(release=doomed.release.id, colour=doomed.colour)
-    if state.route != rollout.before:
-        return do.Publish(route=rollout.before, settings=rollout.settings)
-    return do.Close(outcome=rollout.outcome or Outcome.FAILED, reason=rollout.why)
-
-
-def _idle(state: ServiceState) -> do.Command | None:
-    rest = _flags(state, state.split, cover=_coverable(state))
-    if not _stand(state, rest):
-        return rest
-    for placed in (state.live, state.standby):
-        if placed is not None and placed.in_doubt:
-            return do.Vet(colour=placed.colour, within=placed.release.service.health.deadline)
-    standby = state.standby
-    if standby is None:
-        return None
-    service = standby.release.service
-    # One that is not as it passed the gate is no way back; an unrouted one would do its work twice.
-    window = service.standby if service.routed and standby.gated else 0.0
-    return do.Stand(colour=standby.colour, since=state.standby_since, window=window)
-
-
-def _draining(state: ServiceState) -> do.Command:
-    return _make_room(state, _standing(state))
-
-
-def _degraded(state: ServiceState) -> None:
-    """A person is needed; `recover` starts the way back."""
-
-
-NEXT: Final[dict[Phase, Callable[[ServiceState], do.Command | None]]] = {
-    Phase.IDLE: _idle,
-    Phase.STARTING: _starting,
-    Phase.GATING: _gating,
-    Phase.SHIFTING: _shifting,
-    Phase.PAUSED: _paused,
-    Phase.HELD: _held,
-    Phase.BAKING: _baking,
-    Phase.PROMOTING: _promoting,
-    Phase.ABORTING: _aborting,
-    Phase.DRAINING: _draining,
-    Phase.DEGRADED: _degraded,
-}
-
-
-def safe_split(state: ServiceState) -> Split | None:
-    """Where traffic is safe: the live release. Before the first promotion that is nobody."""
-    live = state.live
-    return None if live is None else Split.all_to(live.colour)
-
-
-def _flags(state: ServiceState, split: Split | None, cover: bool) -> do.Move:
-    """This split and cover, and the preview that goes with them."""
-    return do.Move(split=split, cover=cover, preview=_previewed(state, split))
-
-
-def _stand(state: ServiceState, flags: do.Move) -> bool:
-    """Whether the workers are known to go by them already."""
-    there = same_traffic(state.split, flags.split)
-    return there and not state.unsure and (state.cover, state.preview) == (flags.cover, flags.preview)
-
-
-def _previewed(state: ServiceState, split: Split | None) -> Colour | None:
-    """Rules lead to a candidate that passed its gate, as long as the live release has traffic too."""
-    candidate = state.candidate
-    if split is None or candidate is None or state.phase not in GATED or not candidate.gated_as_it_runs:
-        return None
-    asked = state.route is not None and state.route.previews
-    return candidate.colour if asked and split.sole is not candidate.colour else None
-
-
-def _coverable(state: ServiceState) -> bool:
-    """Each colour may back the other only while both passed a gate as they run now. The live release serves anyway:
-    a restart takes no cover from it, nor the cover that it is."""
-    return all(
-        placed is not None and (placed.gated_as_it_runs or (placed.role is Role.LIVE and bool(placed.gated)))
-        for placed in (state.blue, state.green)
-    )
-
-
-def same_traffic(a: Split | None, b: Split | None) -> bool:
-    """None is nobody serves."""
-    return b is None if a is None else a.same_traffic(b)
-
-
 # --- small words ------------------------------------------------------------------------------------------------
 
 
 def _rolled(state: ServiceState, **changes: object) -> ServiceState:
-    return state.replace(rollout=_rollout(state).replace(**changes))
+    return state.replace(rollout=rollout_of(state).replace(**changes))
 
 
 def _placed(state: ServiceState, placement: Placement) -> ServiceState:
     return state.replace(blue=placement) if placement.colour is Colour.BLUE else state.replace(green=placement)
-
-
-def _rollout(state: ServiceState) -> Rollout:
-    return _must(state.rollout)
-
-
-def _candidate(state: ServiceState) -> Placement:
-    return _must(state.candidate)
-
-
-def _standing(state: ServiceState) -> Placement:
-    return _must(state.standby)
-
-
-def _at(state: ServiceState, colour: Colour) -> Placement:
-    return _must(state.at(colour))
-
-
-def _must(thing: T | None) -> T:
-    if thing is None:
-        raise UnlawfulEvent("the state lacks what this phase always has")
-    return thing
 
 
 def _number(release: str) -> int:

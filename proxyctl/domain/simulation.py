@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from proxyctl.domain import evidence as gathered
-from proxyctl.domain.analysis import Bake, Step, judge
+from proxyctl.domain.analysis import Bake, Step, Until, judge
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import Baseline, Count, Sides, baseline_of
 from proxyctl.domain.model import Colour
@@ -129,8 +129,10 @@ class _Rollout:
         tick = stretch.dealt(self._dealing(stage, number)) if stretch else None
         if tick is not None:
             self._evidence = gathered.observe(self._evidence, tick, CANDIDATE)
-        verdict, elapsed = self._judged(stage, now), now - self._arrived
-        passed, ending = _passed(stage, verdict, elapsed), _stopped(stage, verdict, elapsed)
+        step = _step(stage, now - self._arrived)
+        verdict = judge(self._evidence, self._trial.criteria, step, now)
+        passed = verdict.decision is Decision.ADVANCE and (step.until is Until.PROOF or not stage.analysed)
+        ending = _stopped(verdict)
         if passed and number == len(self._stages):
             ending = Ending.PROMOTED
         elif passed:
@@ -151,35 +153,27 @@ class _Rollout:
             return Dealing(share=stage.share)
         return Dealing(share=stage.share, errors=defect.errors, slower=defect.slower)
 
-    def _judged(self, stage: Stage, now: float) -> Verdict:
-        step = Step(share=stage.share, next_share=stage.next_share)
-        if stage.bakes:
-            step = Bake(share=stage.share, window=stage.window)
-        elif stage.analysed and now - self._arrived > stage.window:  # the wait for the analysis is one of its own
-            step = step.replace(stopped=stage.window)
-        return judge(self._evidence, self._trial.criteria, step, now)
-
     def _move_on(self, now: float) -> None:
         self._number, self._arrived = self._number + 1, now
         enter = gathered.bake if self._stage.bakes else gathered.next_step
         self._evidence = enter(self._evidence, now)
 
 
-def _stopped(stage: Stage, verdict: Verdict, elapsed: Seconds) -> Ending | None:
+def _step(stage: Stage, elapsed: Seconds) -> Step:
+    """First by the clock; then, where the analysis is waited for, in a wait of its own."""
+    if stage.bakes:
+        return Bake(share=stage.share, window=stage.window)
+    if stage.analysed and elapsed > stage.window:
+        return Step(share=stage.share, next_share=stage.next_share, stopped=stage.window)
+    return Step(share=stage.share, next_share=stage.next_share, until=Until.CLOCK, window=stage.window)
+
+
+def _stopped(verdict: Verdict) -> Ending | None:
     """What ends a rollout before it is through."""
     if verdict.decision is Decision.ROLLBACK:
         return Ending.ROLLED_BACK
-    asks = stage.analysed and elapsed > stage.window and verdict.reason is Reason.INCONCLUSIVE
-    return Ending.HELD if asks and verdict.decision is not Decision.ADVANCE else None
-
-
-def _passed(stage: Stage, verdict: Verdict, elapsed: Seconds) -> bool:
-    """By what was proven, or by the clock while not all suffer alike."""
-    if verdict.decision is Decision.ROLLBACK:
-        return False
-    if stage.analysed:
-        return elapsed > stage.window and verdict.decision is Decision.ADVANCE
-    return elapsed >= stage.window and verdict.reason is not Reason.SYSTEM_SICK
+    held = verdict.reason is Reason.INCONCLUSIVE and verdict.decision is Decision.HOLD
+    return Ending.HELD if held else None
 
 
 def _answers(tick: Tick | None) -> Sides:

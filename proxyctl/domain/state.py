@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TypeVar
 
 from proxyctl.domain.commands import Command, Moment
 from proxyctl.domain.model import (
@@ -24,7 +25,20 @@ from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
 from proxyctl.domain.steps import Step
 
-__all__ = ["Kind", "Outcome", "Phase", "Placement", "Rollout", "ServiceState"]
+__all__ = [
+    "Kind",
+    "Outcome",
+    "Phase",
+    "Placement",
+    "Rollout",
+    "ServiceState",
+    "UnlawfulState",
+    "candidate_of",
+    "must",
+    "rollout_of",
+]
+
+T = TypeVar("T")
 
 
 class Phase(StrEnum):
@@ -148,3 +162,22 @@ class ServiceState(Record):
     @property
     def standby(self) -> Placement | None:
         return self.holding(Role.STANDBY)
+
+
+class UnlawfulState(Exception):
+    """What no phase allows: a bug, never a state to live with."""
+
+
+def rollout_of(state: ServiceState) -> Rollout:
+    return must(state.rollout)
+
+
+def candidate_of(state: ServiceState) -> Placement:
+    return must(state.candidate)
+
+
+def must(thing: T | None) -> T:
+    """It is there, in every phase in which it is asked for."""
+    if thing is None:
+        raise UnlawfulState("the state lacks what this phase always has")
+    return thing

@@ -23,7 +23,7 @@ class Reason(StrEnum):
     WORSE_THAN_BEFORE = "worse-than-before"  # than the live release was, before the rollout
     OVER_LIMIT = "over-limit"  # above max_error_rate
     PROVEN = "proven"  # good enough for the next step
-    BAKED = "baked"  # the window passed, and nothing spoke against it
+    LASTED = "lasted"  # its time passed, and nothing spoke against it
     INCONCLUSIVE = "inconclusive"  # the deadline passed; on_inconclusive decided
     SILENT_LOG = "silent-log"  # nothing comes from the log
     UNPROVEN = "unproven"  # more requests, or more time
@@ -83,6 +83,7 @@ class Verdict(Record):
     silence: Seconds = 0.0  # of the log; 0: it speaks
     clients: int = 0  # with a bad answer of the candidate; 10 is 10 or more
     samples: tuple[str, ...] = ()  # ids of its first bad requests
+    gaps: int = 0  # of the log, since the rollout began
     detail: str = ""  # what is known elsewhere, in words
     told: tuple[str, ...] = ()  # by sources that decided nothing: passed, or a dry run
     output: str = ""  # of the command that failed, the end of it

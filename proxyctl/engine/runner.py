@@ -13,8 +13,9 @@ from typing import Any
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import ServiceName
-from proxyctl.domain.rollout import MOVES, advance, decide
+from proxyctl.domain.rollout import MOVES, advance
 from proxyctl.domain.state import ServiceState
 from proxyctl.domain.ticks import Waiting
 from proxyctl.engine.bus import Bus

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxyctl.domain import orders, plan
+from proxyctl.domain.deciding import same_traffic
 from proxyctl.domain.model import Colour, Replica, ServiceName
 from proxyctl.domain.record import Record
-from proxyctl.domain.rollout import same_traffic
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Phase, Placement, ServiceState
 from proxyctl.engine.traffic import changed

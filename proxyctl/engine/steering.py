@@ -12,8 +12,8 @@ from contextlib import suppress
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Seconds, ServiceName
-from proxyctl.domain.rollout import decide
 from proxyctl.domain.state import Phase, ServiceState
 from proxyctl.engine.runner import Hands, Runner
 from proxyctl.engine.traffic import flags_of, restarts

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Seconds, ServiceName
-from proxyctl.domain.rollout import decide
 from proxyctl.domain.state import ServiceState
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Hands, Runner
@@ -21,7 +21,7 @@ from proxyctl.errors import DockerUnavailable, Locked, Unavailable
 from proxyctl.ports import Clock, Inspector, Life, Lock, Locks, Splits, Store
 
 LOOK_EVERY: Seconds = 0.5
-COMES_BACK_WITHIN: Seconds = 5.0  # a restart has a moment in which the container does not run
+COMES_BACK_WITHIN: Seconds = 8.0  # at least: a restart has a moment in which the container does not run
 LOOKS_ONLY = 0  # the fence of hands that write nothing
 MakeHands = Callable[[int], Hands]
 
@@ -101,7 +101,8 @@ class Supervisor:
         placed = placement(state, stand.colour)
         if not placed.gated:
             return None
-        patient_until = self._clock.now() + COMES_BACK_WITHIN
+        start = placed.release.service.health.deadline
+        patient_until = self._clock.now() + max(start, COMES_BACK_WITHIN)
         while True:
             try:
                 seen = await self._inspector.inspect([replica.name for replica in placed.replicas])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import aclosing, suppress
+from math import inf
 from typing import Any
 
 from proxyctl.domain import commands as do
@@ -17,7 +18,7 @@ from proxyctl.domain.model import HealthKind, Replica, Seconds
 from proxyctl.domain.probe import Tally
 from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.ticks import Probed, Watched
-from proxyctl.domain.verdict import Decision, Reason, Verdict
+from proxyctl.domain.verdict import Decision, Reason
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.judging import Judging
 from proxyctl.engine.runner import Facts
@@ -34,16 +35,6 @@ class Sick(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason)
         self.detail = detail
-
-
-class _Latest:
-    """What the log said last."""
-
-    verdict: Verdict | None = None
-
-    @property
-    def holds(self) -> bool:
-        return self.verdict is not None and self.verdict.reason is Reason.SYSTEM_SICK
 
 
 class Watch:
@@ -70,7 +61,7 @@ class Watch:
         tasks = [asyncio.ensure_future(eye) for eye in (work, *eyes)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return next(facts for task in done if (facts := task.result()))
+            return [fact for task in done for fact in task.result()]  # of several, the one who got sick is heard
         except Sick as sick:
             return [ev.CandidateFailed(reason=str(sick), detail=sick.detail)]
         finally:
@@ -86,44 +77,45 @@ class Watch:
     # --- the end ---------------------------------------------------------------------------------------------------
 
     async def _end(self, state: ServiceState, wait: do.Watch | do.Analyse) -> Facts:
-        """The facts that end the wait. Raises Sick."""
-        latest = _Latest()
-        judge = asyncio.ensure_future(self._judge(state, wait, latest))
-        window = asyncio.ensure_future(self._window(wait, latest))
+        """The facts that end the wait: as the log is judged, or by the clock where nothing is judged. Raises Sick."""
+        telling = asyncio.ensure_future(self._tell(wait))
         try:
-            done, _ = await asyncio.wait({judge, window}, return_when=asyncio.FIRST_COMPLETED)
-            return done.pop().result()
+            return await self._judged(state, wait) or await self._clocked(wait)
         finally:
-            for task in (judge, window):
-                task.cancel()
-            await asyncio.gather(judge, window, return_exceptions=True)
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
 
-    async def _judge(self, state: ServiceState, wait: do.Watch | do.Analyse, latest: _Latest) -> Facts:
-        if self._judging is not None:
-            async with aclosing(self._judging.verdicts(state, wait)) as verdicts:
-                async for verdict in verdicts:
-                    latest.verdict = verdict
-                    if verdict.decision is Decision.ROLLBACK:
-                        raise Sick(verdict.sentence, verdict.output)
-                    if isinstance(wait, do.Analyse) and verdict.decision is Decision.ADVANCE:
-                        return [ev.StepPassed(reason=verdict.sentence)]
-                    if isinstance(wait, do.Analyse) and verdict.reason is Reason.INCONCLUSIVE:
-                        return [ev.Inconclusive(reason=verdict.sentence)]
-        if isinstance(wait, do.Analyse) and latest.verdict is None:
-            return [ev.Inconclusive(reason="nothing can be judged: the candidate has no traffic, or there is no log")]
-        await asyncio.Event().wait()
-        raise AssertionError("nobody sets it")
+    async def _judged(self, state: ServiceState, wait: do.Watch | do.Analyse) -> Facts:
+        """Nothing where there is nothing to judge by."""
+        if self._judging is None:
+            return []
+        async with aclosing(self._judging.verdicts(state, wait)) as verdicts:
+            async for verdict in verdicts:
+                if verdict.decision is Decision.ROLLBACK:
+                    raise Sick(verdict.sentence, verdict.output)
+                if verdict.decision is Decision.ADVANCE:
+                    return [ev.StepPassed(reason=verdict.sentence)]
+                if verdict.reason is Reason.INCONCLUSIVE:
+                    return [ev.Inconclusive(reason=verdict.sentence)]
+        return []
 
-    async def _window(self, wait: do.Watch | do.Analyse, latest: _Latest) -> Facts:
-        """Returns when the window passed; without a window, never. While all suffer alike nothing goes on."""
-        window = wait.window if isinstance(wait, do.Watch) else None
+    async def _clocked(self, wait: do.Watch | do.Analyse) -> Facts:
+        if isinstance(wait, do.Analyse):
+            return [ev.Inconclusive(reason="nothing judges it: it has no traffic, or no log, and no source is asked")]
+        window = inf if wait.window is None else wait.window
+        while (left := window - self._elapsed(wait)) > 0:
+            await self._clock.sleep(min(left, LOOK_EVERY))
+        return [ev.StepPassed()]
+
+    async def _tell(self, wait: do.Watch | do.Analyse) -> None:
+        """How far it has come."""
+        window = (wait.window if isinstance(wait, do.Watch) else None) or 0.0
         while True:
-            elapsed = wait.spent + (wait.since.elapsed(moment(self._clock)) if wait.since else 0.0)
-            self._bus.tell(Watched(elapsed=elapsed, window=window or 0.0))
-            if window is not None and elapsed >= window and not latest.holds:
-                return [ev.StepPassed()]
-            left = LOOK_EVERY if window is None or elapsed >= window else min(LOOK_EVERY, window - elapsed)
-            await self._clock.sleep(left)
+            self._bus.tell(Watched(elapsed=self._elapsed(wait), window=window))
+            await self._clock.sleep(LOOK_EVERY)
+
+    def _elapsed(self, wait: do.Watch | do.Analyse) -> Seconds:
+        return wait.spent + (wait.since.elapsed(moment(self._clock)) if wait.since else 0.0)
 
     # --- the eyes --------------------------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ MUTANTS = (
     ),
     Mutant(
         "the cover is up before the gate is passed",
-        "proxyctl/domain/rollout.py",
+        "proxyctl/domain/deciding.py",
         "(placed.gated_as_it_runs or (placed.role is Role.LIVE and bool(placed.gated)))",
         "True",
         f"{CRASHES}::test_a_kill_at_any_boundary_breaks_no_promise",
@@ -98,7 +98,7 @@ MUTANTS = (
     ),
     Mutant(
         "a rollback goes to a release that restarted since its gate",
-        "proxyctl/domain/rollout.py",
+        "proxyctl/domain/deciding.py",
         "    if candidate.gated_as_it_runs:\n",
         "    if candidate.gated:\n",
         "tests/unit/test_gate.py::test_a_warm_release_that_restarted_meets_the_whole_gate_again",

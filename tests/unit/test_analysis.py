@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxyctl.domain.analysis import Bake, Step, judge, margin, slow_margin
+from proxyctl.domain.analysis import Bake, Step, Until, judge, margin, slow_margin
 from proxyctl.domain.codec import decode, encode
 from proxyctl.domain.criteria import Criteria, OnInconclusive, Sensitivity
 from proxyctl.domain.evidence import Baseline, Count, Evidence, Threshold, begin, next_step, observe
@@ -89,7 +89,7 @@ def test_nothing_passes_before_its_bake() -> None:
     verdict = at_once(seen(a_tally(100), a_tally(1900), ticks=8))
     assert reached(verdict) == (Decision.WAIT, Reason.UNPROVEN)
     assert verdict.findings[0].passed
-    assert verdict.sentence.endswith("; 20 s of its bake are left")
+    assert verdict.sentence.endswith("; 20 s are left")
 
 
 def test_a_candidate_that_is_not_ready_does_not_go_on() -> None:
@@ -330,7 +330,7 @@ def baked(evidence: Evidence, step: Bake, settings: Criteria = ERRORS_ONLY, wait
 def test_a_quiet_bake_passes_when_its_window_is_over() -> None:
     assert reached(baked(seen(a_tally(1000, 5), Tally(), 8, steps=1), ALL)) == (Decision.WAIT, Reason.UNPROVEN)
     verdict = baked(seen(a_tally(1000, 5), Tally(), 12, steps=1), ALL)
-    assert reached(verdict) == (Decision.ADVANCE, Reason.BAKED)
+    assert reached(verdict) == (Decision.ADVANCE, Reason.LASTED)
     assert verdict.sentence == "passed at 100 %: 60 s with 60 bad of 12,000 (0.5 %)"
 
 
@@ -342,7 +342,7 @@ def test_without_control_a_release_is_held_against_what_was_usual() -> None:
 
 def test_without_control_and_without_a_past_nothing_is_held_against_it() -> None:
     verdict = baked(seen(a_tally(100, 30), Tally(), 12, baseline=None, steps=1), ALL)
-    assert verdict.reason is Reason.BAKED
+    assert verdict.reason is Reason.LASTED
 
 
 def test_a_holdback_is_a_control_and_each_test_has_half_of_the_chance() -> None:
@@ -360,11 +360,25 @@ def test_a_holdback_that_suffers_too_holds() -> None:
     assert reached(verdict) == (Decision.HOLD, Reason.SYSTEM_SICK)
 
 
-def test_a_bake_that_nobody_asked_in_is_not_passed() -> None:
-    never = begin(1, 0.0, KNOWN)
-    assert judge(never, ERRORS_ONLY, ALL, 61.0).decision is Decision.HOLD
-    verdict = judge(never, ERRORS_ONLY, ALL, 660.0)
-    assert reached(verdict) == (Decision.HOLD, Reason.INCONCLUSIVE)
+def test_the_clock_waits_for_nobody_to_ask_but_says_that_nobody_did() -> None:
+    verdict = judge(begin(1, 0.0, KNOWN), ERRORS_ONLY, ALL, 60.0)
+    assert reached(verdict) == (Decision.ADVANCE, Reason.LASTED)
+    assert verdict.sentence == "passed at 100 %: in 60 s no request to it was seen"
+
+
+@pytest.mark.parametrize(("policy", "decision"), [("hold", Decision.HOLD), ("rollback", Decision.ROLLBACK)])
+def test_what_is_not_ready_when_the_clock_ends_has_the_deadline_to_become_so(policy: str, decision: Decision) -> None:
+    settings, blind = ERRORS_ONLY.replace(on_inconclusive=OnInconclusive(policy)), ALL.replace(unready="no answer")
+    good = seen(a_tally(1000, 5), Tally(), 200, steps=1)
+    assert judge(good, settings, blind, 659.0).decision is Decision.WAIT
+    assert reached(judge(good, settings, blind, 660.0)) == (decision, Reason.INCONCLUSIVE)
+
+
+def test_a_wait_for_a_person_ends_by_no_clock() -> None:
+    settings = ERRORS_ONLY.replace(on_inconclusive=OnInconclusive.ROLLBACK)
+    told = Step(share=500, next_share=2500, until=Until.PERSON)
+    assert judge(GOOD, settings, told, 1e6).decision is Decision.WAIT
+    assert judge(TERRIBLE, settings, told, 1e6).decision is Decision.ROLLBACK
 
 
 # --- as data ------------------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ import pytest
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour, Match, Mirror
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.rollout import advance, decide
+from proxyctl.domain.rollout import advance
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.domain.steps import Approval, Hook, Weight
 from proxyctl.engine.history import sentence

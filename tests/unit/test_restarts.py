@@ -11,8 +11,8 @@ from proxyctl.adapters.memory import MemoryInspector
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour
-from proxyctl.domain.rollout import decide
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.engine.bus import Bus

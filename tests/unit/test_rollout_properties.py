@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
 from proxyctl.domain.codec import decode, encode
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour, ProxySettings
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.record import Record
-from proxyctl.domain.rollout import MOVES, UnlawfulEvent, advance, decide, fold
+from proxyctl.domain.rollout import MOVES, advance, fold
 from proxyctl.domain.split import WHOLE, Split
-from proxyctl.domain.state import Kind, Phase, ServiceState
+from proxyctl.domain.state import Kind, Phase, ServiceState, UnlawfulState
 from tests.arena import SIGNED, WEB, Arena
 
 splits = st.builds(Split, st.sampled_from(Colour), st.integers(0, WHOLE))
@@ -135,7 +136,7 @@ def test_any_sequence_of_events_ends_in_a_lawful_phase_or_is_refused(data: st.Da
         kind = data.draw(st.sampled_from(sorted(MOVES[state.phase], key=lambda k: k.__name__)))
         try:
             state = advance(state, data.draw(of(typing.cast(Any, kind))))
-        except UnlawfulEvent:
+        except UnlawfulState:
             return
         assert state.phase in MOVES
 

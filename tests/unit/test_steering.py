@@ -13,9 +13,9 @@ from proxyctl.adapters.memory import ManualClock, MemoryInspector, MemoryLocks, 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour, Seconds, ServiceName
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.rollout import decide
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.engine.bus import Bus

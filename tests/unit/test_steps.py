@@ -10,8 +10,9 @@ from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
 from proxyctl.domain.commands import Moment
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.orders import Signed
-from proxyctl.domain.rollout import advance, decide, fold
+from proxyctl.domain.rollout import advance, fold
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.domain.steps import Analysis, Approval, Bake, Hook, Pause, Step, Weight
 from proxyctl.errors import Conflict

@@ -7,6 +7,9 @@ import pytest
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain.model import Service
+from proxyctl.engine.bus import Bus
+from proxyctl.engine.runner import Facts
+from proxyctl.engine.watch import Watch
 from proxyctl.errors import DockerUnavailable
 from tests.arena import WEB, Arena
 
@@ -52,6 +55,21 @@ async def test_what_became_of_a_container_is_told_although_the_probes_saw_it_fir
     arena.before_effect = killed
     await arena.deploy("app:2")
     assert reason(arena) == "shop-web-2-1 was killed for want of memory (OOM, exit code 137)"
+
+
+async def test_a_candidate_that_gets_sick_in_the_moment_in_which_its_time_ends_is_not_promoted() -> None:
+    arena = Baking()
+    placed = (await arena.deploy("app:1")).live
+    assert placed is not None
+    arena.world.kill(placed.replicas[0].name)
+    watch = Watch(runtime=arena.runtime, prober=arena.prober, clock=arena.clock, bus=Bus())
+
+    async def at_once() -> Facts:
+        return [ev.StepPassed()]
+
+    for _ in range(20):  # whichever of the two is looked at first
+        (fact,) = await watch.during(at_once(), placed)
+        assert isinstance(fact, ev.CandidateFailed)
 
 
 def reason(arena: Arena) -> str:

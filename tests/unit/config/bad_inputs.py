@@ -707,10 +707,6 @@ FILES: tuple[tuple[str | bytes, str], ...] = (
     (_ANALYSIS % "on", "write a mapping such as {sensitivity: high}, or the word off"),
     (_ANALYSIS % "off", "off, and steps wait for it"),
     (_EDGE % "strategy: canary" + "proxy: {log: off}\n", "its steps wait for the analysis, and proxy.log is off"),
-    (
-        _EDGE % "strategy: {blue-green: {analysis: {sources: {it: {command: [x]}}}}}" + "proxy: {log: off}\n",
-        "sources are asked beside the log, and proxy.log is off",
-    ),
     (_EDGE % "strategy: {canary: {sticky: ip}}\n    sticky: cookie", "strategy.canary.sticky says ip; keep one"),
     (_RIGHT + "    strategy: bluegreen\n", "write blue-green"),
     (_RIGHT + "    protocol: h2\n", "write http or grpc"),
