@@ -138,6 +138,7 @@ class Case(Record):
             clients=len(self.evidence.clients),
             samples=self.evidence.samples,
             gaps=self.evidence.gaps,
+            logged=self.step.logged,
             detail=detail,
             told=self.step.told,
             output=self.step.output,
@@ -225,7 +226,7 @@ def proven(case: Case) -> Verdict | None:
 
 
 def lasted(case: Case) -> Verdict | None:
-    """The window passed and nothing spoke against it. Perhaps it was asked for nothing: the sentence says so."""
+    """The window passed and nothing spoke against it. Perhaps nobody asked for anything: the sentence says so."""
     return case.verdict(Decision.ADVANCE, Reason.LASTED) if case.may_advance else None
 
 

@@ -67,8 +67,10 @@ def _charge(verdict: Verdict, finding: Finding) -> Iterator[str]:
 
 def _seen(verdict: Verdict) -> str:
     errors = verdict.findings[0]
+    if not verdict.logged:
+        return f"{duration(verdict.elapsed)} without a word against it"
     if not errors.step.requests:
-        return f"in {duration(verdict.elapsed)} no request to it was seen"
+        return f"in {duration(verdict.elapsed)} nobody asked it for anything"
     return f"{duration(verdict.elapsed)} with {_counted(errors, errors.step)}"
 
 
@@ -81,8 +83,15 @@ def _shared(verdict: Verdict) -> str:
 
 def _unknown(verdict: Verdict) -> Iterator[str]:
     """What is known, and what is missing."""
-    finding = _decisive(verdict)
     yield verdict.detail
+    if verdict.logged:
+        yield from _logged(verdict)
+    if verdict.bake_left:
+        yield f"{duration(verdict.bake_left)} are left"
+
+
+def _logged(verdict: Verdict) -> Iterator[str]:
+    finding = _decisive(verdict)
     if verdict.silence:
         yield f"the log has said nothing for {duration(verdict.silence)}"
     for strong in verdict.findings:
@@ -95,8 +104,6 @@ def _unknown(verdict: Verdict) -> Iterator[str]:
     else:
         yield f"{_counted(finding, finding.step)}{_proven_so_far(finding)}"
         yield _missing(finding)
-    if verdict.bake_left:
-        yield f"{duration(verdict.bake_left)} are left"
 
 
 def _missing(finding: Finding) -> str:

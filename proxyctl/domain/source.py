@@ -102,6 +102,11 @@ class Source(Record):
     def is_command(self) -> bool:
         return isinstance(self.question, (HostCommand, CandidateCommand))
 
+    @property
+    def soonest(self) -> Seconds:
+        """After which time of a step it may have passed."""
+        return self.delay + self.interval * ((self.count or 1) - 1)
+
 
 # --- what it answered ---------------------------------------------------------------------------------------------
 

@@ -84,6 +84,7 @@ class Verdict(Record):
     clients: int = 0  # with a bad answer of the candidate; 10 is 10 or more
     samples: tuple[str, ...] = ()  # ids of its first bad requests
     gaps: int = 0  # of the log, since the rollout began
+    logged: bool = True  # else only sources were asked
     detail: str = ""  # what is known elsewhere, in words
     told: tuple[str, ...] = ()  # by sources that decided nothing: passed, or a dry run
     output: str = ""  # of the command that failed, the end of it

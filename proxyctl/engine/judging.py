@@ -50,10 +50,7 @@ class Judging:
     async def verdicts(self, state: ServiceState, wait: Wait) -> AsyncGenerator[Verdict]:
         """What the log and the sources say of the candidate now, every second, as long as it is asked. None comes where
         nothing can judge it. To be closed: sources are being asked."""
-        criteria = state.candidate.release.service.analysis if state.candidate else None
-        if criteria is None:
-            return
-        case = _Case(state, wait, criteria)
+        case = _Case(state, wait)
         if not case.has_judges:
             return
         progress = self._known(case)
@@ -161,7 +158,7 @@ class Judging:
 class _Case:
     """One wait of one rollout, in the words of the analysis."""
 
-    def __init__(self, state: ServiceState, wait: Wait, criteria: Criteria) -> None:
+    def __init__(self, state: ServiceState, wait: Wait) -> None:
         assert state.rollout is not None and state.candidate is not None
         self.state = state
         self.wait = wait
@@ -169,7 +166,7 @@ class _Case:
         self.colour: Colour = state.rollout.colour
         self.live: Colour = self.colour.other
         self.share = state.split.share(self.colour) if state.split else 0
-        self.criteria = criteria
+        self.wanted = state.candidate.release.service.analysis
         self.bakes = isinstance(self.rollout.step, BakeStep)
         self.held = state.phase is Phase.HELD  # what is measured then belongs to no wait
 
@@ -195,8 +192,14 @@ class _Case:
         )
 
     @property
+    def criteria(self) -> Criteria:
+        assert self.wanted is not None
+        return self.wanted
+
+    @property
     def has_judges(self) -> bool:
-        return self.logged or not all(source.dry_run for source in self.criteria.sources)
+        """Whom the service wants: the log, or sources that decide."""
+        return self.wanted is not None and (self.logged or not all(each.dry_run for each in self.wanted.sources))
 
     @property
     def logged(self) -> bool:

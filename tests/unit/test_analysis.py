@@ -363,7 +363,7 @@ def test_a_holdback_that_suffers_too_holds() -> None:
 def test_the_clock_waits_for_nobody_to_ask_but_says_that_nobody_did() -> None:
     verdict = judge(begin(1, 0.0, KNOWN), ERRORS_ONLY, ALL, 60.0)
     assert reached(verdict) == (Decision.ADVANCE, Reason.LASTED)
-    assert verdict.sentence == "passed at 100 %: in 60 s no request to it was seen"
+    assert verdict.sentence == "passed at 100 %: in 60 s nobody asked it for anything"
 
 
 @pytest.mark.parametrize(("policy", "decision"), [("hold", Decision.HOLD), ("rollback", Decision.ROLLBACK)])
