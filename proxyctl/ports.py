@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from proxyctl.domain.model import (
     Colour,
     Incarnation,
+    Mode,
     ProxySettings,
     Release,
     Replica,
@@ -254,6 +255,7 @@ class ProxyState(StrEnum):
 
 class ProxyStatus(Record):
     state: ProxyState
+    mode: Mode
     version: str  # "1.22.1", "" when the binary cannot be asked
     pid: int | None
     generation: int | None  # what `current` names

@@ -17,6 +17,7 @@ from proxyctl.domain.model import (
     Colour,
     HealthCheck,
     Incarnation,
+    Mode,
     ProxySettings,
     Release,
     Replica,
@@ -260,7 +261,15 @@ class MemoryProxy:
         state = ProxyState.STOPPED if down or number is None else ProxyState.RUNNING
         observed = None if down else number
         draining = int(self._world.time < self._world.old_workers_end)
-        return ProxyStatus(state=state, version="0", pid=None, generation=number, observed=observed, draining=draining)
+        return ProxyStatus(
+            state=state,
+            mode=Mode.PROCESS,
+            version="0",
+            pid=None,
+            generation=number,
+            observed=observed,
+            draining=draining,
+        )
 
     def endpoint(self, route: Route, colour: Colour) -> Endpoint:
         return Endpoint(replica=f"nginx {colour}", socket="memory", prefix=f"/upstream/{route.service}/{colour}")

@@ -18,6 +18,7 @@ from proxyctl.cli.options import (
     reason_option,
     say,
 )
+from proxyctl.engine.status import frozen_json
 from proxyctl.ports import Frozen
 from proxyctl.wiring import Workshop, workshop
 
@@ -75,7 +76,7 @@ def _thaw(shop: Workshop, output: Output) -> None:
 
 def _told(frozen: Frozen, what: str, output: Output) -> None:
     if output.as_json:
-        print_json({"actor": frozen.actor, "reason": frozen.reason, "since": frozen.since})
+        print_json(frozen_json(frozen))
     else:
         say(f"{what}, {in_words(frozen)}", output.quiet)
 

@@ -65,7 +65,8 @@ def _draw(text: list[str], over: bool) -> None:
 
 async def look(shop: Workshop, service: str = "") -> ProjectView:
     proxy = await shop.proxy.status()
-    return await project_view(shop.name, shop.store, shop.splits, shop.inspector, shop.locks, proxy, service)
+    frozen = shop.freeze.read()
+    return await project_view(shop.name, shop.store, shop.splits, shop.inspector, shop.locks, proxy, frozen, service)
 
 
 def lines(view: ProjectView, shop: Workshop) -> list[str]:
@@ -75,7 +76,7 @@ def lines(view: ProjectView, shop: Workshop) -> list[str]:
     seen = "" if proxy.observed == proxy.generation else f" (answers: {proxy.observed or 'nothing'})"
     text = [f"project {view.project}   nginx {proxy.version} {proxy.state}, {generation}{seen}{draining}"]
     text += certificate_lines(proxy, shop.clock.wall())
-    if frozen := shop.freeze.read():
+    if frozen := view.frozen:
         text.append(f"  FROZEN by {frozen.actor}{': ' + frozen.reason if frozen.reason else ''}; proxyctl thaw ends it")
     if not view.services:
         text += ["", "no service was deployed yet: proxyctl deploy"]

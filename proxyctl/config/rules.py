@@ -224,6 +224,9 @@ def _of_two_releases(definition: Definition, allowed: frozenset[str]) -> Iterato
 def _of_strategy(service: ServiceFile) -> Iterator[Breach]:
     for location, wrong in strategy.breaches(service.strategy):
         yield Breach(("strategy", *location), wrong)
+    judged = service.strategy.analysis
+    if judged and judged.holdback and not service.bake:
+        yield Breach(("strategy",), "analysis.holdback is for the bake, and bake is 0s; remove one of the two")
     canary = service.strategy.canary
     if canary is not None and service.port is None:
         yield Breach(("strategy",), "a service without a port has no traffic to share; write blue-green")

@@ -86,8 +86,15 @@ class AnalysisFile(Strict):
     )
     latency: fields.Truth = written(True, description="Slow answers are judged as well.")
     margin: Rate | None = written(None, "To be proven at every step; else by how much traffic the next one gives.")
-
+    holdback: Rate | None = written(
+        None, "The live release keeps this much during the bake, to compare with; left out: nothing."
+    )
     sources: Sources = written({}, "Asked beside the log: Prometheus, JSON over HTTP, commands.")
+
+    @property
+    def kept_back(self) -> int:
+        """In hundredths of a percent."""
+        return round((self.holdback or 0.0) * WHOLE)
 
     def criteria(self, folder: Path) -> Criteria:
         """Relative paths are taken from the folder."""
@@ -99,6 +106,7 @@ class AnalysisFile(Strict):
             bake=self.bake,
             latency=self.latency,
             margin=self.margin,
+            holdback=self.kept_back,
             sources=tuple(source_of(name, source, folder) for name, source in self.sources.items()),
         )
 
@@ -224,6 +232,10 @@ def breaches(file: StrategyFile) -> Iterator[tuple[Location, str]]:
         if step.weight is not None and step.weight < highest:
             yield place, f"less than the {highest / 100:g} % before it; weights of a canary only grow"
         highest = max(highest, step.weight or 0)
+    left = WHOLE - (file.analysis.kept_back if file.analysis else 0)
+    if highest > left:
+        wrong = f"a step gives {highest / 100:g} %, and the bake only {left / 100:g} %; remove that step, or this"
+        yield ("canary", "analysis", "holdback"), wrong
 
 
 def _of_step(step: StepFile) -> Iterator[str]:

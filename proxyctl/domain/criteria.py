@@ -38,4 +38,5 @@ class Criteria(Record):
     floor: float = 0.001  # a rate of bad answers that matters to nobody
     latency: bool = True
     margin: float | None = None  # to be proven at every step; None: by how much traffic comes next
+    holdback: int = 0  # what the live release keeps during the bake, hundredths of a percent
     sources: tuple[Source, ...] = ()  # beside the log

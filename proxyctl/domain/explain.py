@@ -91,6 +91,7 @@ def _unknown(verdict: Verdict) -> Iterator[str]:
 
 
 def _logged(verdict: Verdict) -> Iterator[str]:
+    """Of that, what the log tells."""
     finding = _decisive(verdict)
     if verdict.silence:
         yield f"the log has said nothing for {duration(verdict.silence)}"
@@ -129,11 +130,8 @@ def _policy(verdict: Verdict) -> str:
 
 
 def _lost(verdict: Verdict) -> str:
-    if not verdict.gaps:
-        return ""
-    return (
-        f"the log has {'a gap' if verdict.gaps == 1 else f'{verdict.gaps} gaps'}: lines were gone before they were read"
-    )
+    gaps = "a gap" if verdict.gaps == 1 else f"{verdict.gaps} gaps"
+    return f"the log has {gaps}: lines were gone before they were read" if verdict.gaps else ""
 
 
 def _decisive(verdict: Verdict) -> Finding:

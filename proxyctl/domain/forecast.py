@@ -140,12 +140,11 @@ def _delay(step: PlanStep, source: Source, settings: Criteria) -> str:
             least, ends = window, window + settings.deadline
         case _:
             return ""
-    if source.soonest <= least:
+    soonest = source.soonest
+    if soonest <= least:
         return ""
-    what = (
-        f"will end inconclusive after {lasting(ends)}" if source.soonest >= ends else f"lasts {lasting(source.soonest)}"
-    )
-    return f"{words(step)}: {what}, since {source.name} cannot have passed before {lasting(source.soonest)}"
+    what = f"will end inconclusive after {lasting(ends)}" if soonest >= ends else f"lasts {lasting(soonest)}"
+    return f"{words(step)}: {what}, since {source.name} cannot have passed before {lasting(soonest)}"
 
 
 # --- passing ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from proxyctl.domain.model import Service
 from proxyctl.domain.record import Record
@@ -16,6 +17,9 @@ Plan = tuple[Step, ...]
 def of(service: Service, beside_live: bool) -> Plan:
     """What a deploy of this service goes by. The first release has nobody to be compared with, nor to share with."""
     before = service.steps if beside_live else ()
+    holdback = service.analysis.holdback if service.analysis and beside_live else 0
+    if holdback and service.bake:
+        return (*before, Weight(share=WHOLE - holdback), *_bake(service.bake), *at_once())
     return (*before, *(() if _all(before) else at_once()), *_bake(service.bake))
 
 
@@ -62,8 +66,9 @@ def _bake(window: Seconds) -> Plan:
 
 
 def tested(plan: Plan) -> int:
-    """How many of its steps have traffic of their own to be judged by."""
-    return max(1, sum(isinstance(step, Weight) and 0 < step.share < WHOLE for step in plan))
+    """How many of its steps have traffic of their own to be judged by. The bake has evidence of its own."""
+    judged = (step for step, after in pairwise((*plan, None)) if not isinstance(after, Bake))
+    return max(1, sum(isinstance(step, Weight) and 0 < step.share < WHOLE for step in judged))
 
 
 def next_share(plan: Plan, cursor: int) -> int | None:

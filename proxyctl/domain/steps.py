@@ -34,7 +34,7 @@ class Hook(Record):
 
 
 class Bake(Record):
-    """The candidate has all traffic: watch it, the old release still warm."""
+    """The candidate has all traffic but a holdback, if there is one: watch it, the old release still warm."""
 
     window: Seconds
 

@@ -16,8 +16,8 @@ from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.ticks import Probed
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Facts
-from proxyctl.engine.traffic import changed, endpoint, placement
-from proxyctl.ports import Clock, Prober, Proxy, Runtime
+from proxyctl.engine.traffic import changed, endpoint, placement, restarted
+from proxyctl.ports import Clock, Life, Prober, Proxy, Runtime
 
 LOOK_EVERY: Seconds = 0.2
 LOG_LINES = 20
@@ -29,6 +29,10 @@ class NotPassed(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.detail = detail
+
+
+class Died(NotPassed):
+    """A container ended, or is in another life than was observed."""
 
 
 class Gate:
@@ -49,13 +53,32 @@ class Gate:
         return [ev.GatePassed(incarnations=placed.incarnations)]
 
     async def again(self, state: ServiceState, command: do.Regate) -> Facts:
-        """The same verdict on a release that the engine restarted: Regated or RegateFailed."""
-        placed = placement(state, command.colour)
-        try:
-            await self._passes(state, placed, command.within)
-        except NotPassed as no:
-            return [ev.RegateFailed(colour=command.colour, reason=str(no), detail=no.detail)]
-        return [ev.Regated(colour=command.colour, incarnations=placed.incarnations)]
+        """The same verdict on a release that the engine restarted: Regated or RegateFailed.
+
+        An engine restarts one container after the other: what it starts anew meanwhile is noted as Restarted and asked
+        again, as long as there is time.
+        """
+        placed, deadline = placement(state, command.colour), self._clock.now() + command.within
+        noted = list[ev.Restarted]()
+        while True:
+            try:
+                await self._passes(state, placed, deadline - self._clock.now())
+                return [*noted, ev.Regated(colour=command.colour, incarnations=placed.incarnations)]
+            except NotPassed as no:
+                runs_again = await self._runs_again(placed, deadline) if isinstance(no, Died) else []
+                if not runs_again:
+                    return [*noted, ev.RegateFailed(colour=command.colour, reason=str(no), detail=no.detail)]
+            noted = runs_again
+            placed = placed.replace(replicas=noted[0].replicas)
+
+    async def _runs_again(self, placed: Placement, deadline: Seconds) -> list[ev.Restarted]:
+        """Once every container runs; nothing when that was not seen in time."""
+        while self._clock.now() < deadline:
+            seen = await self._runtime.inspect([replica.name for replica in placed.replicas])
+            if all(replica.life is Life.RUNNING for replica in seen):
+                return restarted(placed, seen)
+            await self._clock.sleep(LOOK_EVERY)
+        return []
 
     async def _passes(self, state: ServiceState, placed: Placement, within: Seconds) -> None:
         deadline = self._clock.now() + within
@@ -117,7 +140,7 @@ class Gate:
             placed.replicas, await self._runtime.inspect([r.name for r in placed.replicas]), strict=True
         ):
             if why := changed(replica, seen):
-                raise NotPassed(why, await self._last_words(replica.name))
+                raise Died(why, await self._last_words(replica.name))
 
     async def _passes_through_nginx(self, state: ServiceState, placed: Placement, deadline: Seconds) -> None:
         """The way that users will take, before any of them takes it."""

@@ -77,27 +77,27 @@ def sentence(event: ev.Event) -> str:
         case ev.ClockLost(spent=spent):
             return f"the machine was started again; {lasting(round(spent))} of the wait had passed"
         case ev.StepPassed(reason=reason):
-            return f"step passed{': ' + reason if reason else ''}"
+            return reason or "step passed"
         case ev.Inconclusive(reason=reason):
             return f"held, a person decides: {reason}"
         case ev.StepSkipped(actor=actor, reason=reason):
-            return f"step ended by {actor}{': ' + reason if reason else ''}"
+            return _by("step ended by", actor, reason)
         case ev.Approved(actor=actor, reason=reason):
-            return f"approved by {actor}{': ' + reason if reason else ''}"
+            return _by("approved by", actor, reason)
         case ev.PauseRequested(actor=actor, reason=reason):
-            return f"paused by {actor}{': ' + reason if reason else ''}"
+            return _by("paused by", actor, reason)
         case ev.ResumeRequested(actor=actor, reason=reason):
-            return f"resumed by {actor}{': ' + reason if reason else ''}"
+            return _by("resumed by", actor, reason)
         case ev.PlanChanged(actor=actor):
             return f"told by {actor} how to go on"
         case ev.BakeStarted():
-            return "all traffic on the candidate; the bake begins"
+            return "the bake begins"
         case ev.BakePassed():
             return "every step is done"
         case ev.CandidateFailed(reason=reason):
             return f"the candidate failed: {reason}"
         case ev.AbortRequested(actor=actor, outcome=outcome, reason=reason):
-            return f"{outcome} asked by {actor}{': ' + reason if reason else ''}"
+            return _by(f"{outcome} asked by", actor, reason)
         case ev.Interrupted(reason=reason):
             return f"interrupted: {reason}"
         case ev.PolicyAdopted():
@@ -140,3 +140,7 @@ def _cut(cut: int) -> str:
     if cut < 0:
         return " at the drain deadline; open connections could not be seen"
     return f", {cut} connections cut at the drain deadline" if cut else ""
+
+
+def _by(what: str, actor: str, reason: str) -> str:
+    return f"{what} {actor}{': ' + reason if reason else ''}"

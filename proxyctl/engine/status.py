@@ -16,7 +16,7 @@ from proxyctl.domain.split import Split
 from proxyctl.domain.state import Phase, Placement, ServiceState
 from proxyctl.engine.traffic import changed
 from proxyctl.errors import DockerUnavailable, StateUnusable
-from proxyctl.ports import Flags, Holder, Inspector, Life, Locks, ProxyStatus, ReplicaState, Splits, Store
+from proxyctl.ports import Flags, Frozen, Holder, Inspector, Life, Locks, ProxyStatus, ReplicaState, Splits, Store
 
 
 class ReplicaView(Record):
@@ -43,6 +43,7 @@ class ServiceView(Record):
 class ProjectView(Record):
     project: str
     proxy: ProxyStatus
+    frozen: Frozen | None
     services: tuple[ServiceView, ...]
 
 
@@ -71,14 +72,21 @@ def _flags(state: ServiceState, splits: Splits) -> tuple[Flags | None, str]:
 
 
 async def project_view(
-    project: str, store: Store, splits: Splits, inspector: Inspector, locks: Locks, proxy: ProxyStatus, only: str = ""
+    project: str,
+    store: Store,
+    splits: Splits,
+    inspector: Inspector,
+    locks: Locks,
+    proxy: ProxyStatus,
+    frozen: Frozen | None,
+    only: str = "",
 ) -> ProjectView:
     views = [
         (await service_view(store.load(name), splits, inspector, locks.holder(name))).replace(said=_said(store, name))
         for name in store.services()
         if only in ("", name)
     ]
-    return ProjectView(project=project, proxy=proxy, services=tuple(views))
+    return ProjectView(project=project, proxy=proxy, frozen=frozen, services=tuple(views))
 
 
 def _said(store: Store, service: ServiceName) -> str:
@@ -147,7 +155,7 @@ def as_json(view: ProjectView) -> dict[str, Any]:
     return {
         "project": view.project,
         "proxy": {
-            "mode": "process",
+            "mode": proxy.mode.value,
             "state": proxy.state.value,
             "nginx": proxy.version,
             "generation": proxy.generation,
@@ -155,8 +163,14 @@ def as_json(view: ProjectView) -> dict[str, Any]:
             "draining": proxy.draining,
             "certificates": dict(proxy.certificates),
         },
+        "frozen": frozen_json(view.frozen) if view.frozen else None,
         "services": [_service_json(service) for service in view.services],
     }
+
+
+def frozen_json(frozen: Frozen) -> dict[str, Any]:
+    """`since` in unix time."""
+    return {"actor": frozen.actor, "reason": frozen.reason, "since": frozen.since}
 
 
 def _service_json(view: ServiceView) -> dict[str, Any]:

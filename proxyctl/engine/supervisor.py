@@ -15,7 +15,7 @@ from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.domain.state import ServiceState
 from proxyctl.engine.bus import Bus
-from proxyctl.engine.runner import Hands, Runner
+from proxyctl.engine.runner import Facts, Hands, Runner
 from proxyctl.engine.traffic import changed, moment, placement, restarted
 from proxyctl.errors import DockerUnavailable, Locked, Unavailable
 from proxyctl.ports import Clock, Inspector, Life, Lock, Locks, Splits, Store
@@ -72,59 +72,58 @@ class Supervisor:
     async def guard(self, service: ServiceName) -> None:
         """Until nothing needs looking after, or somebody else drives the service: they leave a guard of their own."""
         while isinstance(task := decide(state := self._store.load(service)), (do.Stand, do.Vet)):
-            fact = await (self._vet(state, task) if isinstance(task, do.Vet) else self._stand(state, task))
-            if fact is None:
+            facts = await (self._vet(state, task) if isinstance(task, do.Vet) else self._stand(state, task))
+            if not facts:
                 continue
             try:
                 lock = self._locks.acquire(service, "standby window")
             except Locked:
                 return
             if self._store.load(service) == state:
-                await self.drive(service, lock, fact)
+                await self.drive(service, lock, *facts)
             else:
                 lock.release()
 
-    async def _stand(self, state: ServiceState, stand: do.Stand) -> ev.Event | None:
-        """Why the standing ended; None when the state moved on."""
+    async def _stand(self, state: ServiceState, stand: do.Stand) -> Facts:
+        """Why the standing ended; nothing when the state moved on."""
         while self._store.load(state.service) == state:
             if stand.since is None or stand.since.elapsed(moment(self._clock)) >= stand.window:
-                return ev.StandbyEnded(
-                    reason=f"its window of {stand.window:g} s passed" if stand.window else "not warm"
-                )
-            if (lost := await self._lost(state, stand)) is not None:
+                why = f"its window of {stand.window:g} s passed" if stand.window else "not warm"
+                return [ev.StandbyEnded(reason=why)]
+            if lost := await self._lost(state, stand):
                 return lost
             await self._clock.sleep(LOOK_EVERY)
-        return None
+        return []
 
-    async def _lost(self, state: ServiceState, stand: do.Stand) -> ev.Event | None:
-        """How the standby is not what passed the gate; None while it is, or while the engine does not say."""
+    async def _lost(self, state: ServiceState, stand: do.Stand) -> Facts:
+        """How the standby is not what passed the gate; nothing while it is, or while the engine does not say."""
         placed = placement(state, stand.colour)
         if not placed.gated:
-            return None
+            return []
         start = placed.release.service.health.deadline
         patient_until = self._clock.now() + max(start, COMES_BACK_WITHIN)
         while True:
             try:
                 seen = await self._inspector.inspect([replica.name for replica in placed.replicas])
             except DockerUnavailable:
-                return None
+                return []
             if all(replica.life is Life.RUNNING for replica in seen):
-                return next(iter(restarted(placed, seen)), None)
+                return [*restarted(placed, seen)]
             if self._clock.now() >= patient_until:
-                return ev.StandbyLost(reason=", ".join(filter(None, map(changed, placed.replicas, seen))))
+                return [ev.StandbyLost(reason=", ".join(filter(None, map(changed, placed.replicas, seen))))]
             await self._clock.sleep(LOOK_EVERY)
 
-    async def _vet(self, state: ServiceState, vet: do.Vet) -> ev.Event | None:
-        """The verdict; None when the state moved on, or while the engine does not say."""
+    async def _vet(self, state: ServiceState, vet: do.Vet) -> Facts:
+        """The verdict; nothing when the state moved on, or while the engine does not say."""
         regate = do.Regate(colour=vet.colour, within=vet.within)
         verdict = asyncio.ensure_future(self._hands(LOOKS_ONLY)[do.Regate](state, regate))
         moved_on = asyncio.ensure_future(self._moved_on(state))
         try:
             await asyncio.wait({verdict, moved_on}, return_when=asyncio.FIRST_COMPLETED)
-            return verdict.result()[0] if verdict.done() else None
+            return verdict.result() if verdict.done() else []
         except Unavailable:
             await self._clock.sleep(LOOK_EVERY)
-            return None
+            return []
         finally:
             for task in (verdict, moved_on):
                 task.cancel()

@@ -12,13 +12,17 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
+from docker.errors import NotFound
 
 from proxyctl.adapters.docker.inspector import SocketInspector
+from proxyctl.adapters.docker.removal import remove
 from proxyctl.adapters.docker.runtime import DockerRuntime
 from proxyctl.domain.container import Hook, Pull
 from proxyctl.domain.model import Colour, Container, DockerHealth, Replica
@@ -546,3 +550,20 @@ async def test_an_engine_by_ssh_is_one_on_another_host(tmp_path: Path, monkeypat
     with pytest.raises(DockerUnavailable, match=r"ssh://shop\.example\.com is not on this host"):
         await runtime.check()
     await runtime.close()
+
+
+# --- a container that others remove as well -----------------------------------------------------------------------
+
+
+def test_two_who_remove_the_same_container_both_find_it_gone(
+    docker_engine: docker.DockerClient, demo_images: dict[str, str], unique_project: str
+) -> None:
+    for _ in range(5):
+        name = f"{unique_project}-removed-by-many"
+        label = {"proxyctl.project": unique_project}
+        docker_engine.containers.run(demo_images["1"], name=name, detach=True, labels=label, network_mode="none")
+        with ThreadPoolExecutor(4) as pool, closing(docker.from_env()) as client:
+            same = [client.containers.get(name) for _ in range(4)]
+            assert list(pool.map(remove, same)) == [None] * 4
+        with pytest.raises(NotFound):
+            docker_engine.containers.get(name)

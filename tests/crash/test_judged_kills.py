@@ -9,15 +9,13 @@ import pytest
 
 from proxyctl.adapters.memory import MemoryAccessLog
 from proxyctl.domain import events as ev
-from proxyctl.domain.criteria import Criteria, OnInconclusive
+from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import Count
 from proxyctl.domain.model import Colour
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.progress import Progress
 from proxyctl.domain.state import Kind, ServiceState
 from proxyctl.domain.steps import Weight
-from proxyctl.errors import StateUnusable
-from proxyctl.ports import Reading
 from tests.arena import WEB, Arena
 from tests.crash.test_memory_crashes import Killed, broken, crash_at, live_again
 
@@ -127,19 +125,3 @@ async def test_a_rebooted_machine_waits_only_for_what_was_left() -> None:
     (lost,) = [e.event for e in arena.store.entries() if isinstance(e.event, ev.ClockLost)]
     assert lost.spent == kept.spent
     assert ended(arena) is Outcome.PROMOTED
-
-
-async def test_a_log_that_cannot_be_read_lets_no_clock_end_a_wait() -> None:
-    arena, log = await judged(0.0)
-    arena.edge = {"analysis": Criteria(latency=False, on_inconclusive=OnInconclusive.ROLLBACK)}
-
-    async def refused(*_: object) -> Reading:
-        raise StateUnusable("access.log: permission denied")
-
-    log.read = refused  # type: ignore[method-assign, assignment]
-    began = arena.world.time
-    await arena.deploy("app:2", Kind.DEPLOY, (Weight(share=1000, dwell=30.0), ALL))
-    assert ended(arena) is Outcome.ROLLED_BACK
-    assert arena.world.time - began >= 30.0 + 600.0, "its own time, then the deadline"
-    (failed,) = [e.event for e in arena.store.entries() if isinstance(e.event, ev.CandidateFailed)]
-    assert "inconclusive after 11 min at 10 %: access.log: permission denied" in failed.reason

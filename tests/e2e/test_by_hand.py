@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.shop import TWO, Said, Shop, open_shop
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("by_hand")]  # one project for the file
 
 
 @pytest.fixture

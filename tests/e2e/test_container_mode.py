@@ -57,6 +57,7 @@ async def test_releases_come_and_go_and_no_request_is_lost(shop: Shop) -> None:
         assert back.code == 0, back.err
         assert (await shop.get("/")).endswith(b"1\n")
         assert (await shop.type("deploy", "web", "--image", SICK)).code == 5
+    assert (await shop.status())["proxy"]["mode"] == "container"
     assert (kept.failed(), new.failed()) == ([], [])
 
 

@@ -18,7 +18,7 @@ from tests.e2e.invariants import Strangers, broken, spoke_plainly, unchanged
 from tests.e2e.pair import standing_pair
 from tests.e2e.shop import ONE, Said, Shop
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("invariants")]  # one project for the file
 
 
 @pytest.fixture(scope="module")

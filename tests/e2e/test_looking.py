@@ -19,7 +19,7 @@ from tests.e2e.pair import standing_pair
 from tests.e2e.shop import Said, Shop, ended
 from tests.nginx_image import image_of
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("looking")]  # one project for the file
 
 LOOKS = ("status", "status --json", "history", "events", "proxy status", "plan", "check")
 ACTS = ("deploy web", "stage web", "rollback web", "switch web", "weight web 5", "abort web", "recover", "proxy start")

@@ -17,7 +17,7 @@ from tests.e2e.pair import file_says, standing_pair
 from tests.e2e.shop import Shop
 from tests.e2e.test_outages import ZOO, nginx, places, send
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("mended")]  # one project for the file
 FAILPOINTS = Path(__file__).parents[1] / "crash" / "failpoints"
 
 

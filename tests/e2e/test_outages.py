@@ -21,7 +21,7 @@ from tests.e2e.pair import file_says, standing_pair
 from tests.e2e.shop import TWO, Said, Shop
 from tests.engine_relay import Relay, relay
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("outages")]  # one project for the file
 
 SOON = 4.0  # nothing is waited for but a probe or an answer of nginx
 ENGINE_PATIENCE = 15.0  # a hung engine is given 11 s

@@ -16,7 +16,7 @@ from tests.e2e.invariants import Strangers, spoke_plainly, unchanged
 from tests.e2e.pair import file_says, standing_pair
 from tests.e2e.shop import ONE, TWO, Said, Shop
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("refusals")]  # one project for the file
 
 
 @pytest.fixture(scope="module")

@@ -139,6 +139,7 @@ async def test_a_freeze_keeps_new_releases_away_and_no_way_back_is_closed(shop: 
     frozen = await shop.type("freeze", "--reason", "black friday")
     assert frozen.code == 0, frozen.err
     assert "FROZEN by" in (await shop.type("status")).out
+    assert (await shop.status())["frozen"]["reason"] == "black friday"
     for words in (["approve", "web"], ["promote", "web"], ["weight", "web", "30"], ["deploy", "web"], ["retry", "web"]):
         refused = await shop.type(*words)
         assert refused.code == 4 and "is frozen by" in refused.err and "proxyctl thaw" in refused.err, refused.err

@@ -105,6 +105,32 @@ async def test_a_restarted_live_release_is_gated_again_by_recover_and_status_say
     assert town.traffic == Split.all_to(BLUE)
 
 
+@pytest.mark.parametrize("colour", [GREEN, BLUE])
+async def test_an_engine_that_restarts_one_container_after_the_other_is_waited_for(pair: Town, colour: Colour) -> None:
+    placed = pair.arena.state.at(colour)
+    assert placed is not None
+    first, second = (replica.name for replica in placed.replicas)
+    pair.arena.world.restart(first)
+    sleep, slept = pair.arena.clock.sleep, 0
+
+    async def meanwhile(seconds: float) -> None:
+        """It is down for a while, and comes back in another life."""
+        nonlocal slept
+        slept += ev.Restarted in told(pair)
+        if slept == 2:
+            pair.arena.world.kill(second)
+        if slept == 6:
+            pair.arena.world.restart(second)
+        await sleep(seconds)
+
+    pair.arena.clock.sleep = meanwhile  # type: ignore[method-assign]
+    await pair.steering.recover(WEB)
+    await guarded(pair)
+    assert await health_of(pair, colour) == {"healthy"}
+    assert told(pair)[-2:] == [ev.Restarted, ev.Regated]
+    assert ev.RegateFailed not in told(pair)
+
+
 async def test_a_live_release_that_does_not_pass_again_serves_on_and_status_says_why(pair: Town) -> None:
     restart(pair, GREEN)
     pair.arena.world.sick.add("app:2")

@@ -20,6 +20,7 @@ from docker.errors import APIError, NotFound
 from proxyctl.adapters.docker.calls import EngineCalls
 from proxyctl.adapters.docker.definition import restart_policy
 from proxyctl.adapters.docker.nginx_image import NginxImage, ended, mount, said
+from proxyctl.adapters.docker.removal import remove
 from proxyctl.adapters.durable import repoint, told_in_words
 from proxyctl.adapters.places import PRIVATE_MODE, Places, make_folder
 from proxyctl.domain.model import ProxySettings, Seconds
@@ -137,7 +138,7 @@ class ContainerProgram:
         try:
             container.start()
         except APIError:
-            container.remove(force=True, v=True)
+            remove(container)
             raise
 
     async def _start_seen(self, name: str, room: str, late: OutcomeUnknown | None = None) -> Ended:
@@ -201,7 +202,7 @@ class ContainerProgram:
     def _remove_dead(self, client: docker.DockerClient) -> None:
         for each in self._ours(client):
             if not _lives(each.attrs["State"]["Pid"]):
-                each.remove(force=True, v=True)
+                remove(each)
 
     def _tried_with(self, client: docker.DockerClient) -> str:
         """The image of the nginx in force; empty where none runs."""
@@ -235,7 +236,7 @@ def _last_words(client: docker.DockerClient, name: str) -> str:
     except NotFound:
         return ""
     words = said(container, LAST_WORDS)
-    container.remove(force=True, v=True)
+    remove(container)
     return words
 
 

@@ -15,6 +15,7 @@ from docker.errors import ImageNotFound, NotFound
 
 from proxyctl.adapters.docker.calls import SILENCE, EngineCalls, Work
 from proxyctl.adapters.docker.pull import PullProgress, layers
+from proxyctl.adapters.docker.removal import remove
 from proxyctl.domain.model import Seconds
 from proxyctl.errors import NginxUnavailable, OutcomeUnknown, Unavailable
 from proxyctl.ports import Ended
@@ -67,7 +68,7 @@ class NginxImage:
                 container.start()
                 return ended(container)
             finally:
-                container.remove(force=True, v=True)
+                remove(container)
 
         try:
             return await self.asked(work, f"running {self._binary} out of {self.reference}")

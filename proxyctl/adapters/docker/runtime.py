@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
+from http.client import CONFLICT
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from proxyctl.adapters.docker.execs import Execs, HookEnd
 from proxyctl.adapters.docker.inspected import replica_state
 from proxyctl.adapters.docker.networks import ProjectNetworks
 from proxyctl.adapters.docker.pull import PullProgress, layers
+from proxyctl.adapters.docker.removal import remove
 from proxyctl.domain.container import Container, Hook, Pull
 from proxyctl.domain.model import Colour, Incarnation, Release, Replica, Seconds, ServiceName
 from proxyctl.errors import AddressTaken, ImageUnavailable, NameTaken, OutcomeUnknown, Unavailable
@@ -40,7 +42,6 @@ PULL_LIMIT: Seconds = 1800.0
 HOOK_LIMIT: Seconds = 600.0  # for all hooks after a start
 LOG_LINES = 20
 LEAST_GRACE: Seconds = 1.0  # after the stop signal, when hooks took all of it
-CONFLICT = 409
 
 
 class DockerRuntime:
@@ -121,7 +122,7 @@ class DockerRuntime:
             container = self._ours(client, name)
             if container is not None:
                 _stop(container, left)
-                _remove(container)
+                remove(container)
 
         await self._engine.act(work, f"stopping {name}", ACT_LIMIT + left)
         return failed
@@ -290,7 +291,7 @@ class DockerRuntime:
         same_release = (found.labels.get("proxyctl.release"), found.attrs["Image"]) == (release.id, release.digest)
         if seen.life is Life.RUNNING and same_release and seen.address == replica.ip:
             return seen.incarnation
-        _remove(found)
+        remove(found)
         return None
 
     def _made(
@@ -424,20 +425,9 @@ def _stop(container: Any, grace: Seconds) -> None:
         container.stop(timeout=math.ceil(grace))
 
 
-def _remove(container: Any) -> None:
-    """Gone when it returns; being removed by somebody else is waited for."""
-    with suppress(NotFound):
-        try:
-            container.remove(force=True, v=True)
-        except APIError as error:
-            if error.status_code != CONFLICT:
-                raise
-            container.wait(condition="removed")
-
-
 def _undo(container: Any, failure: BaseException) -> None:
     try:
-        _remove(container)
+        remove(container)
     except ENGINE_ERRORS:
         raise OutcomeUnknown(
             f"{container.name} could not be started, and what was made of it may still be there",

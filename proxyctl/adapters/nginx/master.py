@@ -85,15 +85,25 @@ def is_asked(master: Process, places: Places) -> bool:
 
 
 def _is_master(pid: int, places: Places) -> bool:
-    return title_of(pid).startswith(MASTER) and _writes_below(pid, places.nginx_logs)
+    return title_of(pid).startswith(MASTER) and not _is_newborn(pid) and _writes_below(pid, places.nginx_logs)
+
+
+def _is_newborn(pid: int) -> bool:
+    """A worker that was just forked has its master's title until it takes its own; a master's child that is a master
+    itself has workers."""
+    return title_of(_parent_of(pid)).startswith(MASTER) and not _children_of(pid)
+
+
+def _children_of(pid: int) -> list[Process]:
+    with suppress(OSError):
+        children = PROC.joinpath(f"{pid}/task/{pid}/children").read_text().split()
+        return [*map(process_of, map(int, children))]
+    return []
 
 
 def workers_of(master: Process) -> list[Process]:
     """Those that serve and those that are leaving."""
-    with suppress(OSError):
-        children = PROC.joinpath(f"{master.pid}/task/{master.pid}/children").read_text().split()
-        return [child for child in map(process_of, map(int, children)) if child.title.startswith(WORKER)]
-    return []
+    return [child for child in _children_of(master.pid) if child.title.startswith(WORKER)]
 
 
 def generations_of(workers: list[Process]) -> int:
@@ -111,10 +121,8 @@ def speaking_worker(places: Places, own_pid: int) -> Process:
 
 def successor_of(master: Process) -> Process | None:
     """The master of another program, which this one started to give it its ports."""
-    with suppress(OSError):
-        children = PROC.joinpath(f"{master.pid}/task/{master.pid}/children").read_text().split()
-        return next((child for child in map(process_of, map(int, children)) if child.title.startswith(MASTER)), None)
-    return None
+    masters = (child for child in _children_of(master.pid) if child.title.startswith(MASTER))
+    return next((child for child in masters if not _is_newborn(child.pid)), None)
 
 
 def find_orphans(places: Places) -> list[Process]:

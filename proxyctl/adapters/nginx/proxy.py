@@ -8,7 +8,7 @@ into force in activation.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -209,25 +209,22 @@ class NginxProxy:
     async def status(self) -> ProxyStatus:
         master, orphans = self._running.master(), self._running.orphans()
         workers = orphans if master is None else [*orphans, *workers_of(master)]
+        current = self._last_good()
+        settings = (current.topology if current else NOTHING_KNOWN).settings
         return ProxyStatus(
             state=_state(master, orphans),
-            version=await self._version(),
+            mode=settings.mode,
+            version=await self._version(settings),
             pid=master.pid if master else None,
             generation=self._generations.current_number(),
             observed=await self._observed(),
             draining=sum(1 for worker in workers if worker.leaving and worker.title),
-            certificates=self._certificates_end(),
+            certificates=current.ends if current else {},
         )
 
-    def _certificates_end(self) -> Mapping[ServiceName, float]:
-        current = self._last_good()
-        return current.ends if current else {}
-
-    async def _version(self) -> str:
-        current = self._last_good()
-        topology = current.topology if current else NOTHING_KNOWN
+    async def _version(self, settings: ProxySettings) -> str:
         with suppress(NginxUnavailable):
-            return await NginxBinary(self._program(topology.settings)).version()
+            return await NginxBinary(self._program(settings)).version()
         return ""
 
     async def _observed(self) -> int | None:

@@ -708,6 +708,8 @@ FILES: tuple[tuple[str | bytes, str], ...] = (
     (_ANALYSIS % "off", "off, and steps wait for it"),
     (_EDGE % "strategy: canary" + "proxy: {log: off}\n", "its steps wait for the analysis, and proxy.log is off"),
     (_EDGE % "strategy: {canary: {sticky: ip}}\n    sticky: cookie", "strategy.canary.sticky says ip; keep one"),
+    (_EDGE % "strategy: {canary: {steps: [{weight: 98}], analysis: {holdback: 5%}}}", "98 %, and the bake only 95 %"),
+    (_EDGE % "strategy: {blue-green: {analysis: {holdback: 5%}}}\n    bake: 0s", "is for the bake, and bake is 0s"),
     (_RIGHT + "    strategy: bluegreen\n", "write blue-green"),
     (_RIGHT + "    protocol: h2\n", "write http or grpc"),
     (_RIGHT + "    protocol: grpc\n", "only a routed service has this"),

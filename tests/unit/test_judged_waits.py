@@ -1,0 +1,55 @@
+"""How waits end that the clock ends: a bake with a holdback, a log that cannot be read. By the real judge."""
+
+from __future__ import annotations
+
+from proxyctl.domain import events as ev
+from proxyctl.domain import plan
+from proxyctl.domain.criteria import Criteria, OnInconclusive
+from proxyctl.domain.model import Colour
+from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.state import Kind
+from proxyctl.domain.steps import Weight
+from proxyctl.errors import StateUnusable
+from proxyctl.ports import Reading
+from tests.arena import Arena
+from tests.crash.test_judged_kills import ALL, ended, judged
+
+
+async def test_a_log_that_cannot_be_read_lets_no_clock_end_a_wait() -> None:
+    arena, log = await judged(0.0)
+    arena.edge = {"analysis": Criteria(latency=False, on_inconclusive=OnInconclusive.ROLLBACK)}
+
+    async def refused(*_: object) -> Reading:
+        raise StateUnusable("access.log: permission denied")
+
+    log.read = refused  # type: ignore[method-assign, assignment]
+    began = arena.world.time
+    await arena.deploy("app:2", Kind.DEPLOY, (Weight(share=1000, dwell=30.0), ALL))
+    assert ended(arena) is Outcome.ROLLED_BACK
+    assert arena.world.time - began >= 30.0 + 600.0, "its own time, then the deadline"
+    (failed,) = [e.event for e in arena.store.entries() if isinstance(e.event, ev.CandidateFailed)]
+    assert "inconclusive after 11 min at 10 %: access.log: permission denied" in failed.reason
+
+
+async def baked(worse_by: float) -> tuple[list[int], Arena]:
+    """The candidate's shares in a blue-green with a holdback of 5 %."""
+    arena, _ = await judged(worse_by)
+    arena.edge = {"analysis": Criteria(latency=False, holdback=500), "bake": 60.0}
+    await arena.deploy("app:2", Kind.DEPLOY, plan.of(arena.service("app:2"), beside_live=True))
+    moves = [
+        e.event.split for e in arena.store.entries() if e.rollout == "web-r2" and isinstance(e.event, ev.SplitMoved)
+    ]
+    return [split.share(Colour.GREEN) for split in moves if split is not None], arena
+
+
+async def test_a_holdback_stays_with_the_live_release_until_the_bake_is_over() -> None:
+    shares, arena = await baked(0.0)
+    assert [share for share in dict.fromkeys(shares) if share] == [9500, 10_000]
+    assert ended(arena) is Outcome.PROMOTED
+
+
+async def test_what_the_bake_shows_is_held_against_the_holdback() -> None:
+    shares, arena = await baked(0.05)
+    assert (max(shares), shares[-1], ended(arena)) == (9500, 0, Outcome.ROLLED_BACK)
+    (failed,) = [e.event for e in arena.store.entries() if isinstance(e.event, ev.CandidateFailed)]
+    assert "rolled back at 95 %" in failed.reason and "of 200 needed" in failed.reason, "each test has half the chance"
