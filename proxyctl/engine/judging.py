@@ -13,6 +13,7 @@ from proxyctl.domain import commands as do
 from proxyctl.domain import evidence as gathered
 from proxyctl.domain.analysis import Bake, Step, Until, judge
 from proxyctl.domain.criteria import Criteria
+from proxyctl.domain.deciding import HASTY
 from proxyctl.domain.evidence import Evidence
 from proxyctl.domain.model import Colour, Logged, Route, Seconds
 from proxyctl.domain.plan import next_share, tested
@@ -166,7 +167,7 @@ class _Case:
         self.colour: Colour = state.rollout.colour
         self.live: Colour = self.colour.other
         self.share = state.split.share(self.colour) if state.split else 0
-        self.wanted = state.candidate.release.service.analysis
+        self.wanted = _wanted(self.rollout, state.candidate.release.service.analysis)
         self.bakes = isinstance(self.rollout.step, BakeStep)
         self.held = state.phase is Phase.HELD  # what is measured then belongs to no wait
 
@@ -234,6 +235,11 @@ class _Case:
             logged=self.logged,
         )
         return judge(evidence, self.criteria, step, now)
+
+
+def _wanted(rollout: Rollout, criteria: Criteria | None) -> Criteria | None:
+    """A way back asks no source: what it flees from may be why they fail, or do not answer."""
+    return criteria.replace(sources=()) if criteria and rollout.kind in HASTY else criteria
 
 
 def _observed(evidence: Evidence, ticks: tuple[Tick, ...] | list[Tick], candidate: Colour) -> Evidence:

@@ -16,8 +16,9 @@ from proxyctl.domain.source import Condition, HostCommand, JsonNumber, Measureme
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.domain.steps import Analysis, Bake, Pause, Step, Weight
 from proxyctl.errors import StateUnusable
-from proxyctl.ports import Reading
+from proxyctl.ports import Reading, Subject
 from tests.arena import WEB, Arena
+from tests.crash.test_memory_crashes import Killed
 
 DEPTH = Source(
     name="depth",
@@ -101,6 +102,31 @@ async def test_measurements_that_take_longer_than_the_window_are_waited_for() ->
     state, took = await deploy(arena, *TIMED)
     assert state.live is not None and state.live.release.id == "web-2"
     assert 50.0 <= took < 120.0
+
+
+async def test_each_step_counts_anew_and_a_crash_neither_forgets_nor_repeats() -> None:
+    arena = await live(DEPTH.replace(count=4))
+    asked = list[int]()
+
+    async def dies_once(_: Source, subject: Subject) -> Measurement:
+        asked.append(subject.share)
+        if len(asked) == 3:
+            raise Killed
+        return Measurement(value=3.0)
+
+    arena.measurer.measure = dies_once  # type: ignore[method-assign, assignment]
+    with pytest.raises(Killed):
+        await deploy(arena, Weight(share=1000, dwell=30.0), Pause(window=30.0), ALL)
+    state = await arena.resume()
+    assert state.live is not None and state.live.release.id == "web-2"
+    assert asked == [1000] * (4 + 1 + 4), "what was cut off is made again"
+
+
+async def test_a_rollback_asks_no_source() -> None:
+    arena = await live(DEPTH)
+    arena.measurer.answers = {"depth": Measurement(value=9.0)}
+    state = await arena.deploy("app:0", Kind.ROLLBACK, TIMED)
+    assert state.live is not None and state.live.release.id == "web-2"
 
 
 # --- where the log says nothing -----------------------------------------------------------------------------------
