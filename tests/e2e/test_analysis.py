@@ -98,6 +98,7 @@ async def test_a_bad_one_is_taken_back_with_the_numbers_that_say_why(shop: Shop)
 
 async def test_a_defect_that_a_blue_green_shows_in_its_bake_takes_it_back(shop: Shop) -> None:
     shop.write(f"strategy: {{canary: {CANARY}}}", "strategy: blue-green")
+    shop.write("bake: 6s", "bake: 15s")  # a whole tick and the one that it begins in, told a second late
     async with people(shop):
         await asyncio.sleep(10)
         deploy = await shop.type("deploy", "web", "--image", FLAWED)
