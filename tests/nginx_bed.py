@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import platform
 import shutil
 import signal
@@ -52,7 +53,7 @@ http {{
 }}
 """
 
-PROJECT = "bed"
+PROJECT = f"bed{os.getpid()}"  # container mode names its nginx by it
 HOST = "bed.example.com"
 WEB = ServiceName("web")
 BLUE, GREEN = Colour.BLUE, Colour.GREEN

@@ -23,7 +23,7 @@ services:
     container: {{image: "proxyctl-demo:1", stop_grace_period: 2s}}
     port: 8000
     replicas: 2
-    health: {{path: /healthz, interval: 200ms, healthy: 2, deadline: 4s}}
+    health: {{path: /healthz, interval: 200ms, healthy: 2, deadline: 6s}}
     bake: {bake}
     standby: 10m
     drain: 5s

@@ -55,7 +55,7 @@ async def test_a_real_kill_at_any_boundary_of_a_deploy_loses_no_request() -> Non
     await asyncio.to_thread(lambda: build_all(docker.from_env()))
     async with stage(bake="0s") as scene:
         assert (await typed(scene, "deploy", "web"))[0] == 0
-        async with Load("127.0.0.1", scene.port, Model.KEEPALIVE, 4) as load:
+        async with Load("127.0.0.1", scene.port, Model.KEEPALIVE, 4, pause=0.004) as load:
             boundary = 1
             while (await typed(scene, "deploy", "web", "--image", "proxyctl-demo:2", die_at=boundary))[0] != 0:
                 began = time.monotonic()

@@ -16,7 +16,7 @@ from tests.e2e.shop import TWO, Shop
 
 
 @contextmanager
-def standing_pair(deadline: str = "4s") -> Iterator[Shop]:
+def standing_pair(deadline: str = "6s") -> Iterator[Shop]:
     """At its end nothing may be broken. A release has this long to pass its gate."""
     with closing(docker.from_env()) as client:
         build_all(client)
@@ -24,7 +24,7 @@ def standing_pair(deadline: str = "4s") -> Iterator[Shop]:
         standing = stage(bake="0s")
         shop = Shop(runner.run(standing.__aenter__()))
         shop.write("drain: 5s", "drain: 500ms")
-        shop.write("deadline: 4s", f"deadline: {deadline}")
+        shop.write("deadline: 6s", f"deadline: {deadline}")
         try:
             for words in (("deploy", "web"), ("deploy", "web", "--image", TWO)):
                 said = runner.run(shop.type(*words))

@@ -92,7 +92,8 @@ class Shop:
         return int(json.loads((self.scene.folder / "state/private/locks/web.lock").read_text())["pid"])
 
     def load(self, model: Model = Model.KEEPALIVE, clients: int = 4) -> Load:
-        return Load("127.0.0.1", self.scene.port, model, clients)
+        """As dense as the machine allows beside what is tested: without a pause it would have the processors."""
+        return Load("127.0.0.1", self.scene.port, model, clients, pause=0.004)
 
     async def get(self, path: str, host: str = "shop") -> bytes:
         """A whole answer on a connection of its own."""

@@ -26,7 +26,7 @@ services:
     port: 8000
     replicas: 2
     hosts: [shop]
-    health: {path: /healthz, interval: 200ms, healthy: 2, deadline: 4s}
+    health: {path: /healthz, interval: 200ms, healthy: 2, deadline: 6s}
     bake: 0s
     drain: 500ms
 """

@@ -18,7 +18,7 @@ from proxyctl.adapters.nginx.render import render, templates_folder
 from proxyctl.domain.model import Topology
 from proxyctl.errors import PublishRefused
 from tests.golden.test_golden import CASES, KNOWN, STATE
-from tests.nginx_bed import BLUE, WEB, Bed, a_bed, all_to
+from tests.nginx_bed import BLUE, PROJECT, WEB, Bed, a_bed, all_to
 from tests.unit.nginx.test_readback import PLACES
 
 pytestmark = pytest.mark.nginx
@@ -128,7 +128,7 @@ HOSTILE: dict[str, tuple[dict[str, str], str]] = {
     "an empty upstream": (added("upstream x { keepalive 1; }"), f"{LAST}upstream: x has no server that is up"),
     "all servers down": (
         {"service.conf.j2": OURS["service.conf.j2"].replace("max_fails=5", "down").replace("max_fails=0", "down")},
-        "service.conf.j2:3: upstream: px_bed_web_blue has no server that is up",
+        f"service.conf.j2:3: upstream: px_{PROJECT}_web_blue has no server that is up",
     ),
     "no generation": (
         {"control.conf.j2": OURS["control.conf.j2"].replace("{{ number }}", "1{{ number }}")},
@@ -136,7 +136,7 @@ HOSTILE: dict[str, tuple[dict[str, str], str]] = {
     ),
     "no way for the prober": (
         {"control.conf.j2": OURS["control.conf.j2"].replace("/upstream/", "/down/")},
-        "control.conf.j2:2: server: the control server does not say `proxy_pass http://px_bed_web_blue/`",
+        f"control.conf.j2:2: server: the control server does not say `proxy_pass http://px_{PROJECT}_web_blue/`",
     ),
     "a template that nothing uses": ({"servers.conf.j2": ""}, "did you mean server.conf.j2?"),
     "an unprintable": (added("# \u00e9"), f"{LAST}character U+00E9"),

@@ -17,6 +17,7 @@ from tests.nginx_bed import (
     GREEN,
     HOST,
     MAINLINE,
+    PROJECT,
     SOMEBODY_ELSES,
     WEB,
     Application,
@@ -159,7 +160,7 @@ async def test_the_log_says_who_came_by_a_rule(bed: Bed) -> None:
     await bed.serve(bed.green, "green")
     await bed.get("/matched", X_Canary="yes")
     await bed.get("/other")
-    reasons = {line[-1]: (line[5].removeprefix("px_bed_web_"), line[-5]) for line in await lines_of(bed)}
+    reasons = {line[-1]: (line[5].removeprefix(f"px_{PROJECT}_web_"), line[-5]) for line in await lines_of(bed)}
     assert reasons == {
         "/before": ("blue_cover", "-"),
         "/matched": ("green_cover", "match"),
@@ -363,7 +364,7 @@ async def test_copies_have_lines_of_their_own_in_the_log(bed: Bed) -> None:
     await bed.splits.move(WEB, PREVIEWED)
     await bed.get("/a")
     await bed.get("/b", X_Canary="yes")
-    lines = [(line[5].removeprefix("px_bed_web_"), line[3], line[-5]) for line in await lines_of(bed)]
+    lines = [(line[5].removeprefix(f"px_{PROJECT}_web_"), line[3], line[-5]) for line in await lines_of(bed)]
     assert sorted(lines) == [("blue_cover", "200", "-"), ("green", "503", "mirror"), ("green_cover", "503", "match")]
 
 

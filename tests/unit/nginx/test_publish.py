@@ -28,7 +28,7 @@ from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Logged
 from proxyctl.errors import NginxUnavailable, PublishRefused, StateUnusable
 from proxyctl.ports import ProxyState
-from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, WEB, Bed, a_bed, all_to, free_port, share
+from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, PROJECT, WEB, Bed, a_bed, all_to, free_port, share
 
 pytestmark = pytest.mark.nginx
 
@@ -111,7 +111,7 @@ async def test_a_missing_nginx_is_said_so(bed: Bed) -> None:
 
 
 async def test_a_state_folder_too_deep_for_a_socket_is_refused(bed: Bed) -> None:
-    deep = NginxProxy(Places(bed.places.root / ("deep" * 25)), "bed", on_host)
+    deep = NginxProxy(Places(bed.places.root / ("deep" * 25)), PROJECT, on_host)
     with pytest.raises(PublishRefused, match="too long"):
         await deep.publish(bed.topology(), 1, bed.claim)
 

@@ -19,6 +19,7 @@ from tests.nginx_bed import (
     DEBIAN,
     GREEN,
     MAINLINE,
+    PROJECT,
     SOMEBODY_ELSES,
     WEB,
     Bed,
@@ -81,7 +82,7 @@ async def test_a_hundredth_of_a_percent_is_a_share(bed: Bed) -> None:
     await bed.publish(reloading(bed))
     await bed.splits.move(WEB, share(GREEN, "0.01"))
     text = bed.places.current.joinpath("nginx.conf").read_text()
-    dealt = text[text.index("upstream px_bed_web_dealt") :]
+    dealt = text[text.index(f"upstream px_{PROJECT}_web_dealt") :]
     assert dealt.splitlines()[1:3] == [
         f"        server {bed.blue} weight=9999 max_fails=5 fail_timeout=1s;",
         f"        server {bed.green} max_fails=5 fail_timeout=1s;",

@@ -13,7 +13,20 @@ import pytest
 from proxyctl.domain.model import Logged, Sticky
 from proxyctl.errors import SplitNotSeen, StateUnusable
 from proxyctl.ports import Endpoint
-from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, SOMEBODY_ELSES, WEB, Bed, a_bed, all_to, free_port, share
+from tests.nginx_bed import (
+    BLUE,
+    DEBIAN,
+    GREEN,
+    MAINLINE,
+    PROJECT,
+    SOMEBODY_ELSES,
+    WEB,
+    Bed,
+    a_bed,
+    all_to,
+    free_port,
+    share,
+)
 
 pytestmark = pytest.mark.nginx
 
@@ -110,7 +123,7 @@ async def test_the_whole_share_goes_where_it_says(bed: Bed) -> None:
 
 async def test_a_cookie_keeps_its_client_in_the_growing_canary(bed: Bed) -> None:
     await bed.publish(bed.topology(bed.route(sticky=Sticky.COOKIE)))
-    cookies = [f"px_bed=visitor-{number}" for number in range(200)]
+    cookies = [f"px_{PROJECT}=visitor-{number}" for number in range(200)]
     before: set[str] = set()
     for percent in (1, 5, 12.34, 50, 100):
         await bed.splits.move(WEB, share(GREEN, percent))
@@ -314,7 +327,14 @@ async def test_the_log_has_one_line_per_request_and_names_every_server_that_was_
     await bed.splits.move(WEB, all_to(GREEN, cover=True))
     await bed.get("/a?secret=1")
     ((_, _, _, status, _, pool, _, times, service, reason, addresses, statuses, method, path),) = await lines_of(bed)
-    assert (service, pool, reason, status, method, path) == ("web", "px_bed_web_green_cover", "-", "200", "GET", "/a")
+    assert (service, pool, reason, status, method, path) == (
+        "web",
+        f"px_{PROJECT}_web_green_cover",
+        "-",
+        "200",
+        "GET",
+        "/a",
+    )
     assert (addresses, statuses, len(times.split(", "))) == (f"{dead}, {bed.blue}", "502, 200", 2)
 
 
