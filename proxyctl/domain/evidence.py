@@ -135,6 +135,7 @@ class Evidence(Record):
     recent: tuple[Sides, ...] = ()  # errors of the last minute, oldest first
     clients: tuple[str, ...] = ()  # with a bad answer of the candidate
     samples: tuple[str, ...] = ()  # ids of the first requests that the candidate answered badly
+    gaps: int = 0  # times that lines of the log were gone before they were read
 
 
 def begin(steps: int, at: float, baseline: Baseline | None = None, tolerated: float = 1.0) -> Evidence:
