@@ -38,10 +38,12 @@ async def command(scene: Stage, *words: str) -> float:
 
 
 @asynccontextmanager
-async def warm_pair(bake: str = "0s") -> AsyncIterator[Stage]:
-    """Release 2 is live, release 1 stands warm; two replicas each."""
+async def warm_pair(bake: str = "0s", says: str = "") -> AsyncIterator[Stage]:
+    """Release 2 is live, release 1 stands warm; two replicas each. The file `says` more of the service."""
     await asyncio.to_thread(lambda: build_all(docker.from_env()))
     async with stage(bake) as scene:
+        file = scene.folder / "proxyctl.yml"
+        file.write_text(file.read_text() + (f"    {says}\n" if says else ""))
         await command(scene, "deploy", "web")
         await command(scene, "deploy", "web", "--image", "proxyctl-demo:2")
         yield scene

@@ -25,8 +25,10 @@ from proxyctl.domain.model import (
     UpstreamTls,
 )
 from proxyctl.domain.record import Record
+from proxyctl.domain.source import Measurement, Source
 from proxyctl.domain.split import Split
 from proxyctl.domain.tally import Position, Tick
+from proxyctl.domain.units import Pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -402,7 +404,7 @@ class Reading(Record):
     newest: float  # the latest time in the log so far, unix time; 0.0 before the first line
     more: bool  # there is more to read at once
     unreadable: int  # lines in these ticks that nginx did not write as we told it
-    gaps: int  # times that lines were gone before they were read: deleted, compressed or cut
+    gaps: int  # until these ticks ended, times that lines were gone before they were read: deleted, compressed or cut
 
 
 class AccessLog(Protocol):
@@ -416,6 +418,35 @@ class AccessLog(Protocol):
         """The ticks of this service that ended after a position, as far as they are written now. Asked again with the
         same position, by whomever, it gives the same ticks: nothing is lost, nothing is counted twice. Raises
         StateUnusable."""
+        ...
+
+
+class Subject(Record):
+    """The candidate that a source is asked about."""
+
+    project: str
+    service: ServiceName
+    release: str
+    colour: Colour
+    share: int  # of traffic, hundredths of a percent
+    replica: str  # the container that commands run in
+
+    @property
+    def variables(self) -> Pairs:
+        """For the environment of every command that is run about it."""
+        return (
+            ("PROXYCTL_PROJECT", self.project),
+            ("PROXYCTL_SERVICE", self.service),
+            ("PROXYCTL_RELEASE", self.release),
+            ("PROXYCTL_COLOUR", self.colour.value),
+            ("PROXYCTL_WEIGHT", f"{self.share / 100:g}"),
+        )
+
+
+class Measurer(Protocol):
+    async def measure(self, source: Source, subject: Subject) -> Measurement:
+        """One measurement within `source.timeout` in total, and at most 64 KiB of an answer. Never raises for what is
+        asked: that it could not be measured is a result. Cancelled, it leaves no command running."""
         ...
 
 

@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     from proxyctl.adapters.nginx.reloaded import Wishes
     from proxyctl.config.load import Project
     from proxyctl.domain.model import ProxySettings
+    from proxyctl.domain.source import Measurement, Source
     from proxyctl.engine.releases import Opening, TellNetwork
-    from proxyctl.ports import NginxProgram, Prober, Recording, Store
+    from proxyctl.ports import Measurer, NginxProgram, Prober, Recording, Store, Subject
 
 
 class Workshop:
@@ -204,6 +205,24 @@ class Workshop:
         )
 
     @cached_property
+    def measurer(self) -> Measurer:
+        from proxyctl.adapters.docker.measurer import CandidateMeasurer
+        from proxyctl.adapters.host_measurer import HostMeasurer
+        from proxyctl.adapters.http_measurer import HttpMeasurer
+        from proxyctl.domain.source import CandidateCommand, HostCommand, JsonNumber, PromQuery
+        from proxyctl.engine.measurers import MeasurerByQuestion
+
+        http = HttpMeasurer()
+        return MeasurerByQuestion(
+            {
+                PromQuery: http,
+                JsonNumber: http,
+                HostCommand: HostMeasurer(),
+                CandidateCommand: CandidateMeasurer(self.runtime),
+            }
+        )
+
+    @cached_property
     def opening(self) -> Opening:
         return self.opening_in(self.store, self.runtime.network)
 
@@ -237,6 +256,7 @@ class Workshop:
             fence=fence,
             hooks=HookFolder(self.file.parent / HOOKS),
             log=self.access_log,
+            measurer=_LateMeasurer(self),
         )
         return self.light_hands(fence) | replicas.hands()
 
@@ -302,6 +322,16 @@ class _LateProber:
         return await self._workshop.prober.probe(endpoint, check)
 
     async def close(self) -> None: ...
+
+
+class _LateMeasurer:
+    """Made when the first source is asked: most services have none."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+
+    async def measure(self, source: Source, subject: Subject) -> Measurement:
+        return await self._workshop.measurer.measure(source, subject)
 
 
 class _WarmProbers:

@@ -12,6 +12,7 @@ from proxyctl.adapters.memory import (
     MemoryHooks,
     MemoryInspector,
     MemoryLocks,
+    MemoryMeasurer,
     MemoryProber,
     MemoryProxy,
     MemoryRuntime,
@@ -77,6 +78,7 @@ class Arena:
         self.proxy = MemoryProxy(self.world)
         self.splits = MemorySplits(self.world)
         self.hooks = MemoryHooks()
+        self.measurer = MemoryMeasurer()
         self.log: MemoryAccessLog | None = None  # none: nginx writes none
         self.edge: dict[str, object] = {}  # what the file says of the service beside its image
         self.before_effect: Callable[[do.Command], None] = lambda command: None
@@ -101,6 +103,7 @@ class Arena:
             clock=self.clock,
             bus=bus,
             hooks=self.hooks,
+            measurer=self.measurer,
             log=self.log,
             fence=fence,
         )

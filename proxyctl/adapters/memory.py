@@ -27,6 +27,7 @@ from proxyctl.domain.model import (
     Topology,
 )
 from proxyctl.domain.progress import Progress
+from proxyctl.domain.source import Measurement, Source
 from proxyctl.domain.split import WHOLE
 from proxyctl.domain.state import ServiceState
 from proxyctl.domain.tally import TICK, Position, Tally, Tick
@@ -55,6 +56,7 @@ from proxyctl.ports import (
     ProxyStatus,
     Reading,
     ReplicaState,
+    Subject,
     Traffic,
 )
 
@@ -474,3 +476,13 @@ class MemoryAccessLog:
         requests = round(self.PER_TICK * part)
         bad = round(requests * self.bad_part.get(colour, 0.0))
         return Tally(requests=requests, bad=bad, clients=tuple(f"client-{n}" for n in range(bad)))
+
+
+class MemoryMeasurer:
+    """Every source answers as `answers` says; one that is not in it cannot be measured."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Measurement] = {}
+
+    async def measure(self, source: Source, subject: Subject) -> Measurement:
+        return self.answers.get(source.name, Measurement(error="nobody answers"))

@@ -6,12 +6,12 @@ No redirects, no decompression, no proxy from the environment; one deadline for 
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 
 import aiohttp
 from yarl import URL
 
+from proxyctl.adapters.answers import body, why
 from proxyctl.adapters.trust import context, server_name
 from proxyctl.domain.model import HealthCheck, HealthKind
 from proxyctl.domain.probe import BODY_LIMIT, HEAD_LIMIT, accepts, unexpected
@@ -30,7 +30,7 @@ class AiohttpProber:
         except TimeoutError:
             passed, reason = False, f"no answer in {check.timeout:g} s"
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            passed, reason = False, _why(error)
+            passed, reason = False, why(error)
         return ProbeResult(passed=passed, reason=reason, elapsed=time.monotonic() - started)
 
     async def close(self) -> None: ...
@@ -97,35 +97,6 @@ async def _judge(answer: aiohttp.ClientResponse, check: HealthCheck) -> tuple[bo
         return False, f"headers over {HEAD_LIMIT // 1024} KiB"  # aiohttp's own limit is for each line
     if not accepts(check, status):
         return False, unexpected(check, status, answer.headers.get("Location", ""))
-    if check.body and check.body.encode() not in await _body(answer):
+    if check.body and check.body.encode() not in await body(answer, BODY_LIMIT):
         return False, f"{status}, but the body lacks {check.body!r}"
     return True, str(status)
-
-
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    received = bytearray()
-    while len(received) < BODY_LIMIT and (chunk := await answer.content.read(BODY_LIMIT - len(received))):
-        received += chunk
-    return bytes(received)
-
-
-def _why(error: BaseException) -> str:
-    """A probe that got no HTTP answer, in few words."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return _why(error.certificate_error)
-        case aiohttp.ClientConnectorError():
-            return _why(error.os_error)
-        case ssl.SSLCertVerificationError():
-            return f"TLS: {error.verify_message}"
-        case ssl.SSLError():
-            return f"TLS: {error.reason or error}"
-        case ConnectionRefusedError():
-            return "connection refused"
-        case aiohttp.ServerDisconnectedError():
-            return "closed without an answer"
-        case ConnectionResetError() | BrokenPipeError():
-            return "connection reset"
-        case OSError() if error.strerror:
-            return error.strerror.lower()
-    return "not an HTTP answer"

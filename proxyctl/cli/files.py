@@ -21,7 +21,7 @@ from proxyctl.config.load import config_digest
 from proxyctl.config.schema import json_schema
 from proxyctl.domain import plan as plans
 from proxyctl.domain.explain import duration, figure, percent
-from proxyctl.domain.forecast import StepForecast, Traffic, forecast_of, traffic_of
+from proxyctl.domain.forecast import StepForecast, Traffic, delays, forecast_of, traffic_of
 from proxyctl.domain.model import Colour, Logged, Route, Service, Topology
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.record import Record
@@ -248,6 +248,7 @@ async def _planned(shop: Workshop, service: Service) -> dict[str, object]:
         "addresses": "chosen" if so_far else "stand-ins",
         "steps": [*_before(known), *(plans.words(step) for step in opened.rollout.plan), *_after(service)],
         "nginx": await _diff(shop, known, route),
+        "delays": list(delays(opened.rollout.plan, service.analysis)) if service.analysis else [],
         **await _foreseen(shop, service, known, opened.rollout.plan),
     }
 
@@ -326,7 +327,12 @@ def _plan_lines(one: dict[str, object]) -> list[object]:
         text.append("  nginx: no reload, it knows all of it already")
     else:
         text += ["  nginx: one new generation", *(f"    {line}" for line in str(one["nginx"]).splitlines())]
-    return [*text, *_forecast_lines(one)]
+    return [*text, *_delay_lines(one), *_forecast_lines(one)]
+
+
+def _delay_lines(one: dict[str, object]) -> list[object]:
+    assert isinstance(one["delays"], list)
+    return ["  sources:", *(f"    {delay}" for delay in one["delays"])] if one["delays"] else []
 
 
 def _forecast_lines(one: dict[str, object]) -> list[object]:

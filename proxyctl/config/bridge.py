@@ -69,7 +69,7 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         error_pages=_pages(file.error_pages, folder),
         strategy=file.strategy.kind,
         steps=file.strategy.steps,
-        analysis=file.strategy.analysis,
+        analysis=file.strategy.analysis.criteria(folder) if file.strategy.analysis else None,
         matches=file.strategy.matches,
         mirror=file.strategy.mirror,
         bake=file.bakes_for,

@@ -6,14 +6,16 @@ A word is a preset; a mapping with that word as its only key is the same, said i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, Tag
 
-from proxyctl.config import fields, grammar, matching
+from proxyctl.config import fields, grammar, matching, sources
 from proxyctl.config.document import Location
 from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, forms, lasting, one_of, written
 from proxyctl.config.matching import Matches, MatchFile, MirrorFile, PreviewFile, match_of, mirror_of
+from proxyctl.config.sources import Sources, source_of
 from proxyctl.domain.criteria import Criteria, OnInconclusive, Sensitivity
 from proxyctl.domain.model import Match, Mirror, Strategy
 from proxyctl.domain.split import WHOLE
@@ -87,9 +89,15 @@ class AnalysisFile(Strict):
     holdback: Rate | None = written(
         None, "The live release keeps this much during the bake, to compare with; left out: nothing."
     )
+    sources: Sources = written({}, "Asked beside the log: Prometheus, JSON over HTTP, commands.")
 
     @property
-    def criteria(self) -> Criteria:
+    def kept_back(self) -> int:
+        """In hundredths of a percent."""
+        return round((self.holdback or 0.0) * WHOLE)
+
+    def criteria(self, folder: Path) -> Criteria:
+        """Relative paths are taken from the folder."""
         return Criteria(
             max_error_rate=self.max_error_rate,
             sensitivity=Sensitivity(self.sensitivity),
@@ -98,7 +106,8 @@ class AnalysisFile(Strict):
             bake=self.bake,
             latency=self.latency,
             margin=self.margin,
-            holdback=round((self.holdback or 0.0) * WHOLE),
+            holdback=self.kept_back,
+            sources=tuple(source_of(name, source, folder) for name, source in self.sources.items()),
         )
 
 
@@ -142,9 +151,9 @@ class StrategyFile(Strict):
         return Strategy.CANARY if self.canary is not None else Strategy.BLUE_GREEN
 
     @property
-    def analysis(self) -> Criteria | None:
+    def analysis(self) -> AnalysisFile | None:
         own = self.canary or self.blue_green or BlueGreenFile()
-        return own.analysis.criteria if own.analysis else None
+        return own.analysis
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -209,6 +218,8 @@ def breaches(file: StrategyFile) -> Iterator[tuple[Location, str]]:
         yield (), "write one of blue-green and canary"
     if file.canary and not file.canary.analysis and any(map(needs_analysis, file.steps)):
         yield ("canary", "analysis"), "off, and steps wait for it; give every weight a for, or remove it"
+    for where, wrong in sources.breaches(file.analysis.sources if file.analysis else {}):
+        yield ("canary" if file.canary else "blue-green", "analysis", "sources", *where), wrong
     for where, rule in file.rules:
         yield from ((where, wrong) for wrong in matching.breaches(rule))
     highest = 0
@@ -221,7 +232,7 @@ def breaches(file: StrategyFile) -> Iterator[tuple[Location, str]]:
         if step.weight is not None and step.weight < highest:
             yield place, f"less than the {highest / 100:g} % before it; weights of a canary only grow"
         highest = max(highest, step.weight or 0)
-    left = WHOLE - (file.analysis.holdback if file.analysis else 0)
+    left = WHOLE - (file.analysis.kept_back if file.analysis else 0)
     if highest > left:
         wrong = f"a step gives {highest / 100:g} %, and the bake only {left / 100:g} %; remove that step, or this"
         yield ("canary", "analysis", "holdback"), wrong

@@ -61,6 +61,9 @@ class Step(Record):
     window: Seconds = 0.0  # until the clock ends it
     failure: str = ""  # a hard signal: what happened
     unready: str = ""  # why it may not go on, though that is no reason to go back
+    told: tuple[str, ...] = ()  # what sources said that decide nothing now
+    output: str = ""  # of the command whose exit code is the hard signal
+    logged: bool = True  # else only sources tell of it: it has no traffic, or nginx writes no log
     elsewhere: str = ""  # why others are thought to suffer too
     stopped: Seconds = 0.0  # of the time since it began, it did not wait: paused, or the machine was off
 
@@ -109,6 +112,8 @@ class Case(Record):
     @property
     def silence(self) -> Seconds:
         """For how long the log has said nothing; 0 while that is no reason for concern."""
+        if not self.step.logged:
+            return 0.0
         heard = self.evidence.step_began if self.evidence.last is None else self.evidence.last + TICK
         return self.now - heard if self.now - heard > SILENCE else 0.0
 
@@ -132,7 +137,11 @@ class Case(Record):
             silence=self.silence,
             clients=len(self.evidence.clients),
             samples=self.evidence.samples,
+            gaps=self.evidence.gaps,
+            logged=self.step.logged,
             detail=detail,
+            told=self.step.told,
+            output=self.step.output,
         )
 
 
@@ -164,7 +173,7 @@ def judge(evidence: Evidence, settings: Criteria, step: Step, now: float) -> Ver
 
 
 def hard_signal(case: Case) -> Verdict | None:
-    """A container that exited or restarted, a probe that failed often enough: no statistics are needed."""
+    """A container that exited or restarted, a probe or a source that failed often enough: no statistics are needed."""
     if not case.step.failure:
         return None
     return case.verdict(Decision.ROLLBACK, Reason.HARD_SIGNAL, detail=case.step.failure)
@@ -238,7 +247,7 @@ def overdue(case: Case) -> Verdict | None:
 def unproven(case: Case) -> Verdict:
     """Wait; without a log there is no proof to wait for."""
     if case.silence and case.step.until is Until.PROOF:
-        return case.verdict(Decision.HOLD, Reason.SILENT_LOG)
+        return case.verdict(Decision.HOLD, Reason.SILENT_LOG, detail=case.step.unready)
     return case.verdict(Decision.WAIT, Reason.UNPROVEN, _furthest(case), case.step.unready)
 
 

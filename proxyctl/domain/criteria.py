@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from proxyctl.domain.record import Record
+from proxyctl.domain.source import Source
 from proxyctl.domain.units import Seconds
 
 
@@ -38,3 +39,4 @@ class Criteria(Record):
     latency: bool = True
     margin: float | None = None  # to be proven at every step; None: by how much traffic comes next
     holdback: int = 0  # what the live release keeps during the bake, hundredths of a percent
+    sources: tuple[Source, ...] = ()  # beside the log

@@ -21,12 +21,13 @@ from proxyctl.domain.sequential import (
     log_ratios,
     tilted,
 )
-from proxyctl.domain.tally import TICK, Histogram, RouteTally, Tally, Tick
+from proxyctl.domain.tally import TICK, Histogram, RouteTally, Tally, Tick, bucket
 from proxyctl.domain.units import Seconds
 
 KNOWN: Final = 1000  # requests from which a rate is known well enough to be a measure by itself
 TIMED: Final = 50  # a route with more answers than this has a 95th percentile of its own
 SLOW: Final = 0.05  # the share of the live release's answers that are slow, by definition
+FAST: Final[Seconds] = 0.010  # is never slow: with little traffic a process is cold, and that is no regression
 SETTLING: Final[Seconds] = 10.0  # after a step began: caches are cold, which is no regression
 RECENT: Final = 12  # ticks in the last minute
 CLIENTS: Final = 10  # as many as are told apart; more is "10 or more"
@@ -135,6 +136,7 @@ class Evidence(Record):
     recent: tuple[Sides, ...] = ()  # errors of the last minute, oldest first
     clients: tuple[str, ...] = ()  # with a bad answer of the candidate
     samples: tuple[str, ...] = ()  # ids of the first requests that the candidate answered badly
+    gaps: int = 0  # times that lines of the log were gone before they were read
 
 
 def begin(steps: int, at: float, baseline: Baseline | None = None, tolerated: float = 1.0) -> Evidence:
@@ -231,9 +233,11 @@ def _frozen(known: Baseline) -> bool:
 
 
 def _percentile(times: Iterable[int]) -> int:
-    """The first bucket at whose upper edge no more than the slow share is left."""
+    """The first bucket at whose upper edge no more than the slow share is left, and everything is that is fast for
+    anybody."""
     sums = list(accumulate(times))
-    return next(index for index, at_most in enumerate(sums) if at_most >= (1 - SLOW) * sums[-1])
+    found = next(index for index, at_most in enumerate(sums) if at_most >= (1 - SLOW) * sums[-1])
+    return max(found, bucket(FAST))
 
 
 def _merged(known: tuple[RouteTimes, ...], routes: tuple[RouteTally, ...]) -> tuple[RouteTimes, ...]:

@@ -11,7 +11,7 @@ from proxyctl.domain.verdict import Decision, Finding, Metric, Reason, Verdict
 
 def sentence(verdict: Verdict) -> str:
     where = f"{_done(verdict)} at {verdict.share / 100:g} %"
-    return f"{where}: {'; '.join(part for part in _parts(verdict) if part)}"
+    return f"{where}: {'; '.join(part for part in (*_parts(verdict), *verdict.told, _lost(verdict)) if part)}"
 
 
 def _done(verdict: Verdict) -> str:
@@ -39,6 +39,7 @@ def _parts(verdict: Verdict) -> Iterator[str]:
         case Reason.LASTED:
             yield _seen(verdict)
         case Reason.SILENT_LOG:
+            yield verdict.detail
             yield f"the log has said nothing for {duration(verdict.silence)}"
         case Reason.INCONCLUSIVE:
             yield from _unknown(verdict)
@@ -66,6 +67,8 @@ def _charge(verdict: Verdict, finding: Finding) -> Iterator[str]:
 
 def _seen(verdict: Verdict) -> str:
     errors = verdict.findings[0]
+    if not verdict.logged:
+        return f"{duration(verdict.elapsed)} without a word against it"
     if not errors.step.requests:
         return f"in {duration(verdict.elapsed)} nobody asked it for anything"
     return f"{duration(verdict.elapsed)} with {_counted(errors, errors.step)}"
@@ -80,8 +83,16 @@ def _shared(verdict: Verdict) -> str:
 
 def _unknown(verdict: Verdict) -> Iterator[str]:
     """What is known, and what is missing."""
-    finding = _decisive(verdict)
     yield verdict.detail
+    if verdict.logged:
+        yield from _logged(verdict)
+    if verdict.bake_left:
+        yield f"{duration(verdict.bake_left)} are left"
+
+
+def _logged(verdict: Verdict) -> Iterator[str]:
+    """Of that, what the log tells."""
+    finding = _decisive(verdict)
     if verdict.silence:
         yield f"the log has said nothing for {duration(verdict.silence)}"
     for strong in verdict.findings:
@@ -94,8 +105,6 @@ def _unknown(verdict: Verdict) -> Iterator[str]:
     else:
         yield f"{_counted(finding, finding.step)}{_proven_so_far(finding)}"
         yield _missing(finding)
-    if verdict.bake_left:
-        yield f"{duration(verdict.bake_left)} are left"
 
 
 def _missing(finding: Finding) -> str:
@@ -118,6 +127,11 @@ def _policy(verdict: Verdict) -> str:
         Decision.ADVANCE: "goes on, as on_inconclusive says",
         Decision.ROLLBACK: "goes back, as on_inconclusive says",
     }.get(verdict.decision, "a person decides")
+
+
+def _lost(verdict: Verdict) -> str:
+    gaps = "a gap" if verdict.gaps == 1 else f"{verdict.gaps} gaps"
+    return f"the log has {gaps}: lines were gone before they were read" if verdict.gaps else ""
 
 
 def _decisive(verdict: Verdict) -> Finding:

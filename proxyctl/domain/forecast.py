@@ -15,12 +15,15 @@ from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import SLOW, Count
 from proxyctl.domain.explain import duration, figure, percent
 from proxyctl.domain.model import Colour
-from proxyctl.domain.plan import Plan, stages
+from proxyctl.domain.plan import Plan, stages, words
 from proxyctl.domain.record import Record
 from proxyctl.domain.sequential import clopper_pearson_upper, log_ratios, mixture, requests_to_pass
+from proxyctl.domain.source import Source
 from proxyctl.domain.split import WHOLE
+from proxyctl.domain.steps import Analysis, Bake, Pause, Weight
+from proxyctl.domain.steps import Step as PlanStep
 from proxyctl.domain.tally import TICK, Tally, Tick
-from proxyctl.domain.units import Seconds
+from proxyctl.domain.units import Seconds, lasting
 
 POWER: Final = 0.8  # the chance to catch what is said to be caught
 
@@ -117,6 +120,31 @@ def _step(settings: Criteria, step: Step, number: int, planned: int, per_second:
         catches=catches(settings, before_deadline, step.share / WHOLE, planned, usual),
         deadline=settings.deadline,
     )
+
+
+# --- sources ------------------------------------------------------------------------------------------------------
+
+
+def delays(plan: Plan, settings: Criteria) -> tuple[str, ...]:
+    """Which steps sources make longer than they are by themselves, or bring to their deadline."""
+    deciding = [source for source in settings.sources if not source.dry_run]
+    slowest = max(deciding, key=lambda source: source.soonest, default=None)
+    return tuple(delay for step in plan if slowest and (delay := _delay(step, slowest, settings)))
+
+
+def _delay(step: PlanStep, source: Source, settings: Criteria) -> str:
+    match step:
+        case Weight(dwell=None) | Analysis():
+            least, ends = settings.bake, settings.deadline
+        case Weight(dwell=window) | Pause(window=window) | Bake(window=window) if window:
+            least, ends = window, window + settings.deadline
+        case _:
+            return ""
+    soonest = source.soonest
+    if soonest <= least:
+        return ""
+    what = f"will end inconclusive after {lasting(ends)}" if soonest >= ends else f"lasts {lasting(soonest)}"
+    return f"{words(step)}: {what}, since {source.name} cannot have passed before {lasting(soonest)}"
 
 
 # --- passing ------------------------------------------------------------------------------------------------------

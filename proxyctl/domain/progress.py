@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxyctl.domain.evidence import Evidence
 from proxyctl.domain.model import RolloutId
 from proxyctl.domain.record import Record
+from proxyctl.domain.source import Measured
 from proxyctl.domain.tally import Position
 from proxyctl.domain.units import Seconds
 
@@ -17,4 +18,5 @@ class Progress(Record):
     bakes: bool = False  # it is evidence of the bake
     position: Position | None = None  # how far the log was read,
     evidence: Evidence | None = None  # and all that it said until there
+    measured: tuple[Measured, ...] = ()  # by the sources beside it, in this step
     said: str = ""  # the last verdict

@@ -17,7 +17,7 @@ class Decision(StrEnum):
 
 
 class Reason(StrEnum):
-    HARD_SIGNAL = "hard-signal"  # a container exited or restarted, a probe failed: no statistics needed
+    HARD_SIGNAL = "hard-signal"  # a container exited or restarted, a probe or a source failed: no statistics needed
     SYSTEM_SICK = "system-sick"  # others are bad too
     WORSE = "worse"  # than the live release, in the same ticks
     WORSE_THAN_BEFORE = "worse-than-before"  # than the live release was, before the rollout
@@ -83,5 +83,9 @@ class Verdict(Record):
     silence: Seconds = 0.0  # of the log; 0: it speaks
     clients: int = 0  # with a bad answer of the candidate; 10 is 10 or more
     samples: tuple[str, ...] = ()  # ids of its first bad requests
+    gaps: int = 0  # of the log, since the rollout began
+    logged: bool = True  # else only sources were asked
     detail: str = ""  # what is known elsewhere, in words
+    told: tuple[str, ...] = ()  # by sources that decided nothing: passed, or a dry run
+    output: str = ""  # of the command that failed, the end of it
     sentence: str = ""  # all this for people: the same in terminal, JSON, journal and exit message

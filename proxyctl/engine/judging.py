@@ -1,31 +1,34 @@
-"""Judge a candidate by nginx's log while its rollout waits. Start at Judging.verdicts().
+"""Judge a candidate by nginx's log, and by sources beside it, while its rollout waits. Start at Judging.verdicts().
 
-How far the log was read, all that it said until there, and how far the wait has come are kept in one commit: a driver
-killed anywhere leaves evidence that is neither lost nor counted twice.
+How far the log was read, all that it said until there, what sources measured, and how far the wait has come are kept
+in one commit: a driver killed anywhere leaves evidence that is neither lost nor counted twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import reduce
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import evidence as gathered
 from proxyctl.domain.analysis import Bake, Step, Until, judge
 from proxyctl.domain.criteria import Criteria
+from proxyctl.domain.deciding import HASTY
 from proxyctl.domain.evidence import Evidence
 from proxyctl.domain.model import Colour, Logged, Route, Seconds
 from proxyctl.domain.plan import next_share, tested
 from proxyctl.domain.progress import Progress
-from proxyctl.domain.state import Rollout, ServiceState
+from proxyctl.domain.source import Heard, Measured
+from proxyctl.domain.state import Phase, Rollout, ServiceState
 from proxyctl.domain.steps import Bake as BakeStep
-from proxyctl.domain.tally import TICK, Position, Tick
+from proxyctl.domain.tally import TICK, Tick
 from proxyctl.domain.ticks import Judged
 from proxyctl.domain.verdict import Verdict
 from proxyctl.engine.bus import Bus
+from proxyctl.engine.measuring import Measuring
 from proxyctl.engine.traffic import moment
 from proxyctl.errors import StateUnusable
-from proxyctl.ports import AccessLog, Clock, Store
+from proxyctl.ports import AccessLog, Clock, Measurer, Store, Subject
 
 READ_EVERY: Seconds = 1.0
 BEFORE: Seconds = 1800.0  # of the log before the rollout: what is usual
@@ -34,30 +37,32 @@ Wait = do.Watch | do.Analyse
 
 
 class Judging:
-    def __init__(self, *, store: Store, log: AccessLog, clock: Clock, bus: Bus, fence: int) -> None:
+    def __init__(
+        self, *, project: str, store: Store, log: AccessLog, measurer: Measurer, clock: Clock, bus: Bus, fence: int
+    ) -> None:
+        self._project = project
         self._store = store
         self._log = log
+        self._measurer = measurer
         self._clock = clock
         self._bus = bus
         self._fence = fence
 
-    async def verdicts(self, state: ServiceState, wait: Wait) -> AsyncIterator[Verdict]:
-        """What the log says of the candidate now, every second, as long as it is asked. None comes while the candidate
-        has no traffic, or where the service wants no analysis."""
+    async def verdicts(self, state: ServiceState, wait: Wait) -> AsyncGenerator[Verdict]:
+        """What the log and the sources say of the candidate now, every second, as long as it is asked. None comes where
+        nothing can judge it. To be closed: sources are being asked."""
         case = _Case(state, wait)
-        if case.criteria is None or not case.share:
+        if not case.has_judges:
             return
-        progress: Progress | None = None
-        while True:
-            more = False
-            try:
-                progress = progress or await self._begun(case)
-                progress, verdict, more = await self._look(case, progress)
-            except StateUnusable as error:
-                verdict = self._blind(case, progress, error)
-            yield verdict
-            if not more:
-                await self._clock.sleep(self._until_next_look(case))
+        progress = self._known(case)
+        measuring = self._measuring(case, progress.measured)
+        async with measuring.going_on(self._elapsed(case)):
+            while True:
+                progress, verdict, more = await self._look(case, progress, measuring)
+                self._bus.tell(_told(verdict))
+                yield verdict
+                if not more:
+                    await self._clock.sleep(self._until_next_look(case))
 
     def spent(self, state: ServiceState) -> Seconds | None:
         """Of the present wait, as far as it was kept; None when nothing was."""
@@ -66,19 +71,63 @@ class Judging:
         here = kept is not None and rollout is not None and (kept.rollout, kept.step) == (rollout.id, rollout.cursor)
         return kept.spent if kept is not None and here else None
 
-    async def _begun(self, case: _Case) -> Progress:
-        """The evidence as it was kept, in the step that goes on now."""
-        kept = self._store.kept(case.state.service)
-        if kept is None or kept.rollout != case.rollout.id or kept.evidence is None or kept.position is None:
-            return await self._learned(case)
-        evidence = kept.evidence
-        if case.bakes and not kept.bakes:
-            evidence = gathered.bake(evidence, self._began(case))
-        elif case.share != kept.share:
-            evidence = gathered.next_step(evidence, self._began(case))
-        return kept.replace(step=case.rollout.cursor, share=case.share, bakes=case.bakes, evidence=evidence)
+    def _known(self, case: _Case) -> Progress:
+        """What was kept of this rollout, in the step that goes on now. Sources count anew in each."""
+        kept, spent = self._store.kept(case.state.service), self._elapsed(case)
+        if kept is None or kept.rollout != case.rollout.id:
+            return case.progress(spent)
+        goes_on = (kept.step, kept.share) == (case.rollout.cursor, case.share) and not case.held
+        return case.progress(spent).replace(
+            position=kept.position,
+            evidence=kept.evidence and self._in_step(case, kept, kept.evidence),
+            measured=kept.measured if goes_on else (),
+        )
 
-    async def _learned(self, case: _Case) -> Progress:
+    def _in_step(self, case: _Case, kept: Progress, evidence: Evidence) -> Evidence:
+        if case.bakes and not kept.bakes:
+            return gathered.bake(evidence, self._began(case))
+        return evidence if case.share == kept.share else gathered.next_step(evidence, self._began(case))
+
+    def _measuring(self, case: _Case, known: tuple[Measured, ...]) -> Measuring:
+        return Measuring(
+            sources=case.criteria.sources,
+            known=known,
+            measurer=self._measurer,
+            subject=case.subject(self._project),
+            clock=self._clock,
+        )
+
+    async def _look(self, case: _Case, before: Progress, measuring: Measuring) -> tuple[Progress, Verdict, bool]:
+        """What is known goes on speaking where the log cannot be read; but that lets nothing pass."""
+        progress, more, unreadable = before, False, ""
+        try:
+            progress, more = await self._read(case, before)
+        except StateUnusable as error:
+            unreadable = str(error)
+        elapsed, heard = self._elapsed(case), measuring.heard
+        heard = heard.replace(unready="; ".join(filter(None, (unreadable, heard.unready))))
+        evidence = progress.evidence if case.logged else None
+        evidence = evidence or gathered.begin(tested(case.rollout.plan), self._began(case))
+        verdict = case.judged(evidence, heard, self._clock.wall(), elapsed)
+        progress = progress.replace(measured=() if case.held else measuring.measured)
+        if progress != before or elapsed - before.spent >= TICK:
+            progress = progress.replace(spent=elapsed, said=verdict.sentence)
+            self._store.keep(case.state.service, progress, self._fence)
+        return progress, verdict, more
+
+    async def _read(self, case: _Case, progress: Progress) -> tuple[Progress, bool]:
+        """With what the log says since then, and whether there is more. Raises StateUnusable."""
+        if not case.logged:
+            return progress, False
+        if progress.evidence is None:
+            progress = await self._learned(case, progress)
+        assert progress.position is not None and progress.evidence is not None
+        reading = await self._log.read(progress.position, case.route)
+        evidence = _observed(progress.evidence, reading.ticks, case.colour)
+        evidence = evidence.replace(gaps=evidence.gaps + reading.gaps)
+        return progress.replace(position=reading.position, evidence=evidence), reading.more
+
+    async def _learned(self, case: _Case, progress: Progress) -> Progress:
         """What was usual before the rollout, and what has been said since its traffic moved."""
         began = self._began(case)
         position, past, since = await self._log.since(began - BEFORE), list[Tick](), list[Tick]()
@@ -91,26 +140,7 @@ class Judging:
         evidence = gathered.begin(tested(case.rollout.plan), began, gathered.baseline_of(past, case.live))
         if case.bakes:
             evidence = gathered.bake(evidence, began)
-        return case.progress(self._elapsed(case), position, _observed(evidence, since, case.colour))
-
-    async def _look(self, case: _Case, progress: Progress) -> tuple[Progress, Verdict, bool]:
-        assert progress.position is not None and progress.evidence is not None
-        reading = await self._log.read(progress.position, case.route)
-        elapsed, known = self._elapsed(case), progress.spent
-        evidence = _observed(progress.evidence, reading.ticks, case.colour)
-        verdict = case.judged(evidence, self._clock.wall(), elapsed)
-        progress = progress.replace(position=reading.position, evidence=evidence)
-        if reading.ticks or elapsed - known >= TICK:
-            progress = progress.replace(spent=elapsed, said=verdict.sentence)
-            self._store.keep(case.state.service, progress, self._fence)
-        self._bus.tell(_told(verdict))
-        return progress, verdict, reading.more
-
-    def _blind(self, case: _Case, progress: Progress | None, error: StateUnusable) -> Verdict:
-        """What is known goes on speaking; but a log that cannot be read lets nothing pass."""
-        known = progress and progress.evidence
-        evidence = known or gathered.begin(tested(case.rollout.plan), self._began(case))
-        return case.judged(evidence, self._clock.wall(), self._elapsed(case), unready=str(error))
+        return progress.replace(position=position, evidence=_observed(evidence, since, case.colour))
 
     def _until_next_look(self, case: _Case) -> Seconds:
         """Sooner where the clock ends the wait."""
@@ -137,53 +167,79 @@ class _Case:
         self.colour: Colour = state.rollout.colour
         self.live: Colour = self.colour.other
         self.share = state.split.share(self.colour) if state.split else 0
-        self.criteria = _criteria(state)
+        self.wanted = _wanted(self.rollout, state.candidate.release.service.analysis)
         self.bakes = isinstance(self.rollout.step, BakeStep)
+        self.held = state.phase is Phase.HELD  # what is measured then belongs to no wait
 
     @property
     def route(self) -> Route:
         assert self.state.route is not None
         return self.state.route
 
-    def progress(self, spent: Seconds, position: Position, evidence: Evidence) -> Progress:
-        return Progress(
-            rollout=self.rollout.id,
-            step=self.rollout.cursor,
-            spent=spent,
+    def subject(self, project: str) -> Subject:
+        assert self.state.candidate is not None
+        return Subject(
+            project=project,
+            service=self.state.service,
+            release=self.rollout.release,
+            colour=self.colour,
             share=self.share,
-            bakes=self.bakes,
-            position=position,
-            evidence=evidence,
+            replica=self.state.candidate.replicas[0].name,
         )
+
+    def progress(self, spent: Seconds) -> Progress:
+        return Progress(
+            rollout=self.rollout.id, step=self.rollout.cursor, spent=spent, share=self.share, bakes=self.bakes
+        )
+
+    @property
+    def criteria(self) -> Criteria:
+        assert self.wanted is not None
+        return self.wanted
+
+    @property
+    def has_judges(self) -> bool:
+        """Whom the service wants: the log, or sources that decide."""
+        return self.wanted is not None and (self.logged or not all(each.dry_run for each in self.wanted.sources))
+
+    @property
+    def logged(self) -> bool:
+        """The log tells of whom has traffic; sources may be asked of anybody."""
+        settings = self.state.settings
+        return self.share > 0 and settings is not None and settings.access_log is not Logged.OFF
 
     @property
     def window(self) -> Seconds:
         """0 where the clock does not end it."""
-        return (self.wait.window or 0.0) if isinstance(self.wait, do.Watch) else 0.0
+        if isinstance(self.wait, do.Watch):
+            return self.wait.window or 0.0
+        return 0.0 if self.logged else self.criteria.bake
 
     @property
     def until(self) -> Until:
         if isinstance(self.wait, do.Analyse):
-            return Until.PROOF
+            return Until.PROOF if self.logged else Until.CLOCK
         return Until.PERSON if self.wait.window is None else Until.CLOCK
 
-    def judged(self, evidence: Evidence, now: float, elapsed: Seconds, unready: str = "") -> Verdict:
-        assert self.criteria is not None
+    def judged(self, evidence: Evidence, heard: Heard, now: float, elapsed: Seconds) -> Verdict:
         step = (Bake if self.bakes else Step)(
             share=self.share,
             next_share=next_share(self.rollout.plan, self.rollout.cursor),
             until=self.until,
             window=self.window,
             stopped=now - evidence.step_began - elapsed,
-            unready=unready,
+            failure=heard.failure,
+            output=heard.output,
+            unready=heard.unready,
+            told=heard.told,
+            logged=self.logged,
         )
         return judge(evidence, self.criteria, step, now)
 
 
-def _criteria(state: ServiceState) -> Criteria | None:
-    """None where there is nothing to judge by."""
-    logged = state.route is not None and state.settings is not None and state.settings.access_log is not Logged.OFF
-    return state.candidate.release.service.analysis if state.candidate and logged else None
+def _wanted(rollout: Rollout, criteria: Criteria | None) -> Criteria | None:
+    """A way back asks no source: what it flees from may be why they fail, or do not answer."""
+    return criteria.replace(sources=()) if criteria and rollout.kind in HASTY else criteria
 
 
 def _observed(evidence: Evidence, ticks: tuple[Tick, ...] | list[Tick], candidate: Colour) -> Evidence:

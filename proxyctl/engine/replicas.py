@@ -18,7 +18,7 @@ from proxyctl.engine.runner import Facts, Hands
 from proxyctl.engine.traffic import placement, restarts
 from proxyctl.engine.watch import Watch
 from proxyctl.errors import Unavailable
-from proxyctl.ports import AccessLog, Clock, Hooks, Locks, Prober, Proxy, Runtime, Store
+from proxyctl.ports import AccessLog, Clock, Hooks, Locks, Measurer, Prober, Proxy, Runtime, Store
 
 LOOK_EVERY: Seconds = 0.25
 UNSEEN = -1
@@ -38,6 +38,7 @@ class ReplicaHands:
         bus: Bus,
         fence: int,
         hooks: Hooks,
+        measurer: Measurer,
         log: AccessLog | None = None,
     ) -> None:
         self._project = project
@@ -50,7 +51,11 @@ class ReplicaHands:
         self._fence = fence
         self._hooks = hooks
         self._gate = Gate(runtime=runtime, prober=prober, proxy=proxy, clock=clock, bus=bus)
-        judging = Judging(store=store, log=log, clock=clock, bus=bus, fence=fence) if log else None
+        judging = None
+        if log is not None:
+            judging = Judging(
+                project=project, store=store, log=log, measurer=measurer, clock=clock, bus=bus, fence=fence
+            )
         self._watch = Watch(runtime=runtime, prober=prober, clock=clock, bus=bus, judging=judging)
 
     def hands(self) -> Hands:

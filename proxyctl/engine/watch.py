@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from math import inf
 from typing import Any
 
@@ -89,18 +89,19 @@ class Watch:
         """Nothing where there is nothing to judge by."""
         if self._judging is None:
             return []
-        async for verdict in self._judging.verdicts(state, wait):
-            if verdict.decision is Decision.ROLLBACK:
-                raise Sick(verdict.sentence, "")
-            if verdict.decision is Decision.ADVANCE:
-                return [ev.StepPassed(reason=verdict.sentence)]
-            if verdict.reason is Reason.INCONCLUSIVE:
-                return [ev.Inconclusive(reason=verdict.sentence)]
+        async with aclosing(self._judging.verdicts(state, wait)) as verdicts:
+            async for verdict in verdicts:
+                if verdict.decision is Decision.ROLLBACK:
+                    raise Sick(verdict.sentence, verdict.output)
+                if verdict.decision is Decision.ADVANCE:
+                    return [ev.StepPassed(reason=verdict.sentence)]
+                if verdict.reason is Reason.INCONCLUSIVE:
+                    return [ev.Inconclusive(reason=verdict.sentence)]
         return []
 
     async def _clocked(self, wait: do.Watch | do.Analyse) -> Facts:
         if isinstance(wait, do.Analyse):
-            return [ev.Inconclusive(reason="nothing can be judged: the candidate has no traffic, or there is no log")]
+            return [ev.Inconclusive(reason="nothing judges it: it has no traffic, or no log, and no source is asked")]
         window = inf if wait.window is None else wait.window
         while (left := window - self._elapsed(wait)) > 0:
             await self._clock.sleep(min(left, LOOK_EVERY))

@@ -20,6 +20,7 @@ from proxyctl.demo.stage import Stage, stage
 from tests.e2e.invariants import broken
 
 ONE, TWO, THREE, SICK = "proxyctl-demo:1", "proxyctl-demo:2", "proxyctl-demo:3", "proxyctl-demo:sick"
+LOOK_EVERY = 0.2  # a look is a process
 
 
 class Said(NamedTuple):
@@ -71,14 +72,14 @@ class Shop:
     async def at_rest(self) -> dict[str, Any]:
         deadline = time.monotonic() + 30
         while (web := await self.web())["phase"] != "idle" and time.monotonic() < deadline:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(LOOK_EVERY)
         return web
 
     async def until(self, phase: str) -> None:
         deadline = time.monotonic() + 30
         while not any(s["name"] == "web" and s["phase"] == phase for s in (await self.status())["services"]):
             assert time.monotonic() < deadline, f"never {phase}"
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(LOOK_EVERY)
 
     def containers(self, *labels: str) -> list[Container]:
         """All of this project, also those that do not run; of a release with `release=web-2`."""

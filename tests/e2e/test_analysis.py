@@ -8,6 +8,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -22,7 +23,14 @@ CANARY = "{steps: [{weight: 20}, {weight: 50}], analysis: {bake: 6s, deadline: 9
 
 @pytest.fixture
 async def shop() -> AsyncIterator[Shop]:
-    async with open_shop(bake="6s") as made:
+    async with opened(bake="6s") as made:
+        yield made
+
+
+@asynccontextmanager
+async def opened(bake: str) -> AsyncIterator[Shop]:
+    """The first release serves; what comes next is a canary."""
+    async with open_shop(bake=bake) as made:
         made.write("drain: 5s", f"drain: 500ms\n    strategy: {{canary: {CANARY}}}")
         first = await made.type("deploy", "web")
         assert first.code == 0, first.err
@@ -90,6 +98,7 @@ async def test_a_bad_one_is_taken_back_with_the_numbers_that_say_why(shop: Shop)
 
 async def test_a_defect_that_a_blue_green_shows_in_its_bake_takes_it_back(shop: Shop) -> None:
     shop.write(f"strategy: {{canary: {CANARY}}}", "strategy: blue-green")
+    shop.write("bake: 6s", "bake: 15s")  # a whole tick and the one that it begins in, told a second late
     async with people(shop):
         await asyncio.sleep(10)
         deploy = await shop.type("deploy", "web", "--image", FLAWED)
@@ -122,3 +131,35 @@ async def test_without_requests_nothing_is_proven_and_a_person_decides(shop: Sho
     assert "inconclusive" in held.err and "proxyctl promote web" in held.err
     assert (await shop.type("abort", "web")).code == 0
     await shop.at_rest()
+
+
+SMOKE = """#!/bin/sh
+echo "$PROXYCTL_RELEASE at $PROXYCTL_WEIGHT %: the cart is empty"
+exit 3
+"""
+JUDGED = """
+      canary:
+        steps: [{weight: 20, for: 1s}]
+        analysis:
+          sources:
+            dry: {command: [./smoke], dry_run: true}
+            smoke: {command: [./smoke], delay: 4s, interval: 1s, failures: 1}
+"""
+
+
+async def test_sources_hold_a_step_that_is_over_and_take_its_candidate_back() -> None:
+    async with opened(bake="1s") as shop, people(shop) as load:
+        smoke = shop.file.parent / "smoke"
+        smoke.write_text(SMOKE)
+        smoke.chmod(0o755)
+        shop.write(f"{{canary: {CANARY}}}", JUDGED)
+        deploy = await shop.type("deploy", "web", "--image", TWO)
+        assert [release["id"] for release in (await shop.at_rest())["releases"]] == ["web-1"]
+    assert not load.failed(), load.failed()[:3]
+    assert deploy.code == 5, deploy.err
+    for words in (
+        "rolled back at 20 %: smoke exited with code 3, 2 of 2 measurements failed",  # not held, it had all by then
+        "dry exited with code 3 (a dry run: it fails)",
+        "web-2 at 20 %: the cart is empty",
+    ):
+        assert words in deploy.err, deploy.err

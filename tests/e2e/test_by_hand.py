@@ -90,7 +90,7 @@ async def test_a_plan_says_what_a_deploy_does_before_the_first_and_after(shop: S
 async def test_what_programs_read_has_the_fields_of_the_contract(shop: Shop) -> None:
     await shop.type("deploy", "web", "--reason", "the first")
     status = await shop.status()
-    assert set(status) == {"project", "proxy", "services"}
+    assert set(status) == {"project", "proxy", "frozen", "services"}
     assert {"mode": "process", "nginx": "1.22.1", "generation": 1, "observed": 1, "draining": 0}.items() <= (
         status["proxy"].items()
     )

@@ -21,7 +21,7 @@ ARROWS = {
     "wiring": {"adapters", "engine", "domain", "ports", "errors", "config"},
     "__main__": {"cli"},
 }
-SHARED = ("proxyctl.adapters.places", "proxyctl.adapters.trust", "proxyctl.adapters.durable")
+SHARED = tuple(f"proxyctl.adapters.{name}" for name in ("places", "trust", "durable", "secrets", "answers"))
 
 
 def modules() -> Iterator[tuple[str, Path]]:

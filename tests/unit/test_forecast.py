@@ -12,6 +12,7 @@ from proxyctl.domain.forecast import (
     POWER,
     catches,
     chance_to_pass,
+    delays,
     forecast,
     forecast_of,
     requests_needed,
@@ -22,6 +23,7 @@ from proxyctl.domain.forecast import (
 )
 from proxyctl.domain.model import Colour
 from proxyctl.domain.sequential import passes, requests_to_pass
+from proxyctl.domain.source import SUCCESS, HostCommand, Source
 from proxyctl.domain.steps import Analysis, Bake, Pause, Weight
 from proxyctl.domain.tally import Tally, Tick
 
@@ -154,3 +156,46 @@ def test_a_step_that_ends_by_the_clock_is_never_inconclusive_and_catches_what_it
     assert timed.catches == catches(ERRORS_ONLY, 120, 0.05, 2, USUAL)
     assert (judged.share, judged.deadline, judged.timed) == (2500, ERRORS_ONLY.deadline, False)
     assert judged == forecast(ERRORS_ONLY, (500, 2500), 20.0, USUAL)[1]
+
+
+# --- sources ------------------------------------------------------------------------------------------------------
+
+SMOKE = Source(name="smoke", question=HostCommand(words=("smoke",), folder="/"), passes=SUCCESS, interval=60.0)
+STEPS = (
+    Weight(share=500, dwell=60.0),
+    Weight(share=2500, dwell=None),
+    Pause(),
+    Weight(share=10_000),
+    Bake(window=60.0),
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (SMOKE, ()),
+        (SMOKE.replace(count=2), ()),
+        (
+            SMOKE.replace(count=4, delay=30.0),
+            (
+                "weight 5 % for 1m: lasts 210s, since smoke cannot have passed before 210s",
+                "weight 25 % until the analysis passes: lasts 210s, since smoke cannot have passed before 210s",
+                "bake for 1m: lasts 210s, since smoke cannot have passed before 210s",
+            ),
+        ),
+        (
+            SMOKE.replace(count=11),
+            (
+                "weight 5 % for 1m: lasts 10m, since smoke cannot have passed before 10m",
+                "weight 25 % until the analysis passes: will end inconclusive after 10m, "
+                "since smoke cannot have passed before 10m",
+                "bake for 1m: lasts 10m, since smoke cannot have passed before 10m",
+            ),
+        ),
+        (SMOKE.replace(count=11, dry_run=True), ()),
+    ],
+    ids=["as long as it lasts", "in time", "late", "too late", "a dry run"],
+)
+def test_a_plan_says_which_steps_a_source_makes_longer(source: Source, said: tuple[str, ...]) -> None:
+    quick = SMOKE.replace(name="quick", interval=1.0)
+    assert delays(STEPS, Criteria(sources=(quick, source))) == said

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
+from proxyctl.adapters.secrets import read_text, resolved
 from proxyctl.domain.container import (
     Access,
     BlockIo,
@@ -167,7 +166,7 @@ def _security(option: str) -> str:
     if name != "seccomp" or not value.startswith("/"):
         return option
     try:
-        return f"seccomp={json.dumps(json.loads(_read(value, 'security_opt')))}"
+        return f"seccomp={json.dumps(json.loads(read_text(value, 'security_opt')))}"
     except ValueError as error:
         raise Unavailable(
             f"security_opt wants the file {value}, which is not JSON: {error}", serving=_SERVING
@@ -211,7 +210,7 @@ def copied(definition: Container) -> bytes:
 
 def _content(file: GrantedFile) -> str:
     kind, _, text = file.content.partition(":")
-    return text if kind == "text" else _resolved(f"the file {file.target}", file.content)
+    return text if kind == "text" else resolved(f"the file {file.target}", file.content)
 
 
 def _tar(files: Iterable[tuple[GrantedFile, str]]) -> bytes:
@@ -256,12 +255,12 @@ def environment(definition: Container) -> dict[str, str]:
     """The env_files in their order, then `environment`. Raises Unavailable, naming what cannot be had."""
     found: dict[str, str] = {}
     for path in definition.env_file:
-        found |= _variables(_read(path, "env_file"))
+        found |= _variables(read_text(path, "env_file"))
     return found | _all_resolved(definition.environment)
 
 
 def _all_resolved(variables: Pairs) -> dict[str, str]:
-    return {name: _resolved(f"environment {name}", value) for name, value in variables}
+    return {name: resolved(f"environment {name}", value) for name, value in variables}
 
 
 def _healthcheck(check: DockerHealth) -> Given:
@@ -288,28 +287,3 @@ def _variables(text: str) -> dict[str, str]:
 def _unquoted(value: str) -> str:
     quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
     return value[1:-1] if quoted else value.partition(" #")[0].rstrip()
-
-
-def _resolved(wanted_by: str, value: str) -> str:
-    kind, _, where = value.partition(":")
-    if kind == "file":
-        return _read(where, wanted_by).rstrip("\n")
-    if kind != "env":
-        return value
-    if where not in os.environ:
-        raise Unavailable(
-            f"{wanted_by} wants the variable {where}, which is not set",
-            serving=_SERVING,
-            next_step=f"export {where}=...",
-        )
-    return os.environ[where]
-
-
-def _read(path: str, wanted_by: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-    except UnicodeDecodeError:
-        reason = "not UTF-8"
-    raise Unavailable(f"{wanted_by} wants the file {path}: {reason}", serving=_SERVING)

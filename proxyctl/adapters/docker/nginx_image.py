@@ -106,7 +106,7 @@ class NginxImage:
         for each in client.api.containers(all=True, filters={"label": f"{ERRAND}={self._project}"}):
             if each["Created"] < before:
                 with suppress(NotFound):
-                    client.api.remove_container(each["Id"], force=True, v=True)
+                    remove(client.containers.get(each["Id"]))
 
 
 def hindrance(client: docker.DockerClient) -> str:

@@ -27,7 +27,7 @@ from proxyctl.adapters.docker.calls import (
     address_taken,
 )
 from proxyctl.adapters.docker.definition import copied, named_volumes, options, restart_policy
-from proxyctl.adapters.docker.execs import Execs
+from proxyctl.adapters.docker.execs import Execs, HookEnd
 from proxyctl.adapters.docker.inspected import replica_state
 from proxyctl.adapters.docker.networks import ProjectNetworks
 from proxyctl.adapters.docker.pull import PullProgress, layers
@@ -183,6 +183,14 @@ class DockerRuntime:
         return await self._execs.exit_code(
             lambda client: self._begin(client, name, command), f"running {command[0]} in {name}"
         )
+
+    async def end_in(self, name: str, command: Hook) -> HookEnd:
+        """How a command inside a container of ours ended, and what it wrote. Cancelled, it is killed. Raises
+        Unavailable."""
+        (seen,) = await self.inspect([name])
+        if seen.life is not Life.RUNNING or seen.incarnation is None:
+            raise Unavailable(f"{name} is {seen.life.value}")
+        return await self._execs.end_of(command, seen.incarnation.container, f"running {command.command[0]} in {name}")
 
     async def remove_networks(self) -> None:
         """Both networks of the project; one that still has containers stays."""

@@ -75,10 +75,11 @@ class _Following:
         self.route = route
         self.trail = trail
         self._ticks = ticks
+        self._gaps_told = 0
 
     def read(self) -> Reading:
         ended: list[Tick] = []
-        gaps, unreadable = self.trail.gaps, self._ticks.unreadable
+        unreadable = self._ticks.unreadable
         for _ in range(MOST_BLOCKS):
             stretch = self.trail.read()
             if stretch is None:
@@ -86,13 +87,15 @@ class _Following:
             for end in self._ticks.take(stretch.lines()):
                 ended.append(end.tick)
                 self.position = _position(stretch.after(end.line), self._ticks.share)
+        gaps = self.trail.gaps - self._gaps_told if ended else 0  # with the position that is beyond them, and once
+        self._gaps_told += gaps
         return Reading(
             ticks=tuple(ended),
             position=self.position,
             newest=self._ticks.newest,
             more=stretch is not None,
             unreadable=self._ticks.unreadable - unreadable,
-            gaps=self.trail.gaps - gaps,
+            gaps=gaps,
         )
 
 

@@ -330,7 +330,7 @@ def _read_blue_green(part: Part, templates: Templates, sketch: Sketch) -> None:
         )
     part.not_carried(
         "prePromotionAnalysis",
-        "without traffic the log says nothing of a candidate; health is its gate, or a canary's step {hook: NAME}",
+        "without traffic the log says nothing of a candidate; write analysis.sources, which are asked before it, too",
     )
     after = part.part("postPromotionAnalysis")
     if after.value:

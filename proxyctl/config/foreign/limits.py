@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 LATENCY = "slow answers are judged against the live release's (latency), not against a number; ask for it in a hook"
-ELSEWHERE = "nginx's log is the judge; what only this provider knows, ask for in a step {hook: NAME}"
+ELSEWHERE = "nginx's log is the judge; what only this provider knows, ask for in analysis.sources"
 
 LEAST = 0.01  # percent: the grain
 

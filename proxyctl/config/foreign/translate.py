@@ -168,7 +168,7 @@ _OTHERS = {
     "HorizontalPodAutoscaler": (Fate.NOT_CARRIED, "replicas are a number of the file; write replicas and deploy"),
     "ConfigMap": (Fate.NOT_CARRIED, "write container.environment or container.configs"),
     "Secret": (Fate.NOT_CARRIED, "write container.secrets, or env:NAME in container.environment"),
-    "MetricTemplate": (Fate.NOT_CARRIED, "the log of nginx is the judge; ask for other metrics in a step {hook: NAME}"),
+    "MetricTemplate": (Fate.NOT_CARRIED, "the log of nginx is the judge; ask for other metrics in analysis.sources"),
 }
 
 

@@ -557,6 +557,7 @@ def _merge_bomb() -> str:
 _RIGHT = _WEB
 _EDGE = _ROUTED + "    health: none\n    %s\n"
 _ANALYSIS = _EDGE % "strategy: {canary: {analysis: %s}}"
+_SOURCE = _ANALYSIS % "{sources: {it: %s}}"
 _CANARY = _EDGE % "strategy: {canary: {steps: %s}}"
 FILES: tuple[tuple[str | bytes, str], ...] = (
     (_bomb(), "more than 100 alias expansions"),
@@ -682,6 +683,27 @@ FILES: tuple[tuple[str | bytes, str], ...] = (
     (_ANALYSIS % "{sensitivity: highest}", "write low, normal or high"),
     (_ANALYSIS % "{on_inconclusive: fail}", "write hold, promote or rollback"),
     (_ANALYSIS % "{deadline: 1s}", "write a duration from 10s to 168h"),
+    (_SOURCE % '{url: "http://a/", json: x, fail: "> 1", command: [x]}', "url and command are written; write one of"),
+    (_SOURCE % '{fail: "> 1"}', "it does not say whom to ask; write one of prometheus, url and command"),
+    (_SOURCE % '{url: "http://a/", json: x}', "no condition; write fail"),
+    (_SOURCE % '{prometheus: "http://a", query: up}', "no condition; write fail"),
+    (_SOURCE % '{prometheus: "http://a", fail: "> 1"}', "no query; write it beside prometheus"),
+    (_SOURCE % '{url: "http://a/", fail: "> 1"}', "no json; write it beside url"),
+    (_SOURCE % '{url: "http://a/", json: x, query: up, fail: "> 1"}', "query belongs to prometheus"),
+    (_SOURCE % '{url: "http://a/", json: x, in: host, fail: "> 1"}', "only a command is in a place"),
+    (_SOURCE % '{url: "http://a/", json: x, fail: 5}', "write one comparison with a number"),
+    (_SOURCE % '{url: "http://a/", json: x, fail: "> 1 and < 5"}', "write one comparison with a number"),
+    (_SOURCE % '{url: "http://a/", json: x, fail: "=~ 5"}', "write one comparison with a number"),
+    (_SOURCE % '{url: "http://me:word@a/", json: x, fail: "> 1"}', "not an address"),
+    (_SOURCE % '{url: "file:///etc/passwd", json: x, fail: "> 1"}', "not an address"),
+    (_SOURCE % '{url: "http://a/", json: a..b, fail: "> 1"}', "not a place in a document"),
+    (_SOURCE % '{url: "http://a/", json: x, fail: "> 1", interval: 0s}', "write a duration from 1s to 24h"),
+    (_SOURCE % '{url: "http://a/", json: x, fail: "> 1", count: 0}', "write a whole number from 1 to 10000"),
+    (_SOURCE % '{url: "http://a/", json: x, fail: "> 1", count: 3, failures: 3}', "so that it never fails"),
+    (_SOURCE % "{command: []}", "the command is empty"),
+    (_SOURCE % '{command: [x], fail: "> 1"}', "a command passes by its exit code 0"),
+    (_SOURCE % "{command: [x], headers: {A: b}}", "a command is sent no headers"),
+    (_SOURCE % "{command: [x], in: elsewhere}", "write host or candidate"),
     (_ANALYSIS % "on", "write a mapping such as {sensitivity: high}, or the word off"),
     (_ANALYSIS % "off", "off, and steps wait for it"),
     (_EDGE % "strategy: canary" + "proxy: {log: off}\n", "its steps wait for the analysis, and proxy.log is off"),
