@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from proxyctl.adapters.nginx.control import own_address
 from proxyctl.adapters.nginx.lexer import statements, words
 from proxyctl.adapters.nginx.readback import refusals
-from proxyctl.adapters.nginx.render import nginx_time, render
+from proxyctl.adapters.nginx.render import render
+from proxyctl.adapters.nginx.service_view import nginx_time
 from proxyctl.adapters.places import Places
 from proxyctl.config import grammar
 from proxyctl.domain.model import Match, Mirror, Timeouts, Tls, Topology
