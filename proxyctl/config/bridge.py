@@ -44,6 +44,7 @@ from proxyctl.domain.model import (
     Tls,
     UpstreamTls,
 )
+from proxyctl.domain.rolling import Rolling
 
 WORKER_SHUTDOWN = 60.0  # where the file says nothing and no drain is longer
 
@@ -70,6 +71,7 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         strategy=file.strategy.kind,
         steps=file.strategy.steps,
         analysis=file.strategy.analysis,
+        rolling=_rolling(file),
         matches=file.strategy.matches,
         mirror=file.strategy.mirror,
         bake=file.bakes_for,
@@ -81,6 +83,12 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         timeouts=_timeouts(file.timeouts),
         body_limit=file.body_limit,
     )
+
+
+def _rolling(file: ServiceFile) -> Rolling | None:
+    check = _health(file)
+    fails_within = 0.0 if check.kind is HealthKind.NONE else check.unhealthy * (check.interval + check.timeout)
+    return file.strategy.rolls.policy(fails_within) if file.strategy.rolls else None
 
 
 def _sticky(file: ServiceFile) -> str:

@@ -26,9 +26,10 @@ LOG_LINES = 20
 class NotPassed(Exception):
     """Why, and the evidence."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", replica: str = "") -> None:
         super().__init__(reason)
         self.detail = detail
+        self.replica = replica
 
 
 class Gate:
@@ -43,7 +44,7 @@ class Gate:
         """GatePassed for these very incarnations, or GateFailed with the evidence."""
         placed = placement(state, command.colour)
         try:
-            await self._passes(state, placed, placed.release.service.health.deadline)
+            await self.passes(state, placed, placed.release.service.health.deadline)
         except NotPassed as no:
             return [ev.GateFailed(reason=str(no), detail=no.detail)]
         return [ev.GatePassed(incarnations=placed.incarnations)]
@@ -52,12 +53,13 @@ class Gate:
         """The same verdict on a release that the engine restarted: Regated or RegateFailed."""
         placed = placement(state, command.colour)
         try:
-            await self._passes(state, placed, command.within)
+            await self.passes(state, placed, command.within)
         except NotPassed as no:
             return [ev.RegateFailed(colour=command.colour, reason=str(no), detail=no.detail)]
         return [ev.Regated(colour=command.colour, incarnations=placed.incarnations)]
 
-    async def _passes(self, state: ServiceState, placed: Placement, within: Seconds) -> None:
+    async def passes(self, state: ServiceState, placed: Placement, within: Seconds) -> None:
+        """Raises NotPassed."""
         deadline = self._clock.now() + within
         await self._first_of(self._all_pass(placed, within), self._somebody_died(placed))
         await self._passes_through_nginx(state, placed, deadline)
@@ -90,6 +92,7 @@ class Gate:
                 raise NotPassed(
                     f"{replica.name} was not healthy within {within:g} s: {tally.last}",
                     await self._last_words(replica.name),
+                    replica.name,
                 )
             if tally.passes or tally.failures:
                 await self._clock.sleep(check.interval)
@@ -117,11 +120,11 @@ class Gate:
             placed.replicas, await self._runtime.inspect([r.name for r in placed.replicas]), strict=True
         ):
             if why := changed(replica, seen):
-                raise NotPassed(why, await self._last_words(replica.name))
+                raise NotPassed(why, await self._last_words(replica.name), replica.name)
 
     async def _passes_through_nginx(self, state: ServiceState, placed: Placement, deadline: Seconds) -> None:
         """The way that users will take, before any of them takes it."""
-        if state.route is None:
+        if state.route is None or not placed.replicas:
             return
         check = through_nginx(placed.release.service)
         where = self._proxy.endpoint(state.route, placed.colour)

@@ -31,9 +31,10 @@ TOLD_WITHIN: Seconds = 1.0
 
 
 class Sick(Exception):
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, replica: str = "") -> None:
         super().__init__(reason)
         self.detail = detail
+        self.replica = replica
 
 
 class _Latest:
@@ -72,7 +73,7 @@ class Watch:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return next(facts for task in done if (facts := task.result()))
         except Sick as sick:
-            return [ev.CandidateFailed(reason=str(sick), detail=sick.detail)]
+            return [ev.CandidateFailed(reason=str(sick), detail=sick.detail, replica=sick.replica)]
         finally:
             for task in tasks:
                 task.cancel()
@@ -166,4 +167,4 @@ class Watch:
                 (seen,) = await self._runtime.inspect([replica.name])
                 why = changed(replica, seen) or why
                 words = await self._runtime.logs(replica.name, LOG_LINES)
-        return Sick(why, words)
+        return Sick(why, words, replica.name)
