@@ -51,6 +51,7 @@ WORKER_SHUTDOWN = 60.0  # where the file says nothing and no drain is longer
 
 def service_of(name: str, file: ServiceFile, definition: Definition, folder: Path) -> Service:
     """Relative paths of the file are taken from the folder."""
+    rolling = _rolling(file)
     return Service(
         name=ServiceName(name),
         container=definition.to_domain(),
@@ -71,10 +72,10 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         strategy=file.strategy.kind,
         steps=file.strategy.steps,
         analysis=file.strategy.analysis,
-        rolling=_rolling(file),
+        rolling=rolling,
         matches=file.strategy.matches,
         mirror=file.strategy.mirror,
-        bake=file.bakes_for,
+        bake=rolling.monitor if rolling else file.bakes_for,  # of a first release
         standby=file.standby,
         drain=file.drain,
         readiness_delay=file.readiness_delay,

@@ -317,9 +317,14 @@ def named(state: ServiceState, wanted: str) -> Placement | Release:
     )
 
 
-def _retained_hint(state: ServiceState) -> str:
+def retained(state: ServiceState) -> list[ReleaseId]:
+    """What can be started again in the place of the live release, oldest first."""
     live = state.live.release.id if state.live else None
-    older = [release.id for release in state.releases if release.id != live]
+    return [release.id for release in state.releases if release.id != live]
+
+
+def _retained_hint(state: ServiceState) -> str:
+    older = retained(state)
     if not older:
         return f"proxyctl deploy {state.service}"
     return f"proxyctl rollback {state.service} --to {older[-1]} starts that release again and gates it"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxyctl.config.load import load
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
 from proxyctl.domain.outcome import Outcome
@@ -162,3 +164,67 @@ async def test_workers_change_places_as_well() -> None:
     assert state.live is not None and state.live.release.id == "web-2"
     assert sorted(arena.world.containers) == ["shop-web-2-1", "shop-web-2-2"]
     assert not arena.world.published
+
+
+async def test_an_old_release_that_does_not_come_back_is_degraded_and_can_be_recovered() -> None:
+    arena = Arena()
+    arena.edge = {"rolling": Rolling(parallelism=0, failure_action=FailureAction.ROLLBACK), "replicas": 2}
+    await arena.deploy("app:1")
+    arena.world.sick |= {"app:1", "app:2"}
+    state = await arena.deploy("app:2")
+    assert state.phase is Phase.DEGRADED and "shop-web-1-1 was not healthy" in state.trouble
+    arena.world.sick.clear()
+    state = await arena.resume()
+    assert (state.phase, stands(state)) == (Phase.IDLE, (2, 0))
+    assert state.live is not None and state.live.release.id == "web-1"
+    assert not arena.broken_promises()
+
+
+async def test_a_replica_that_may_still_run_leaves_before_an_old_one_comes_back() -> None:
+    arena = Arena()
+    arena.edge = {"rolling": Rolling(parallelism=0, failure_action=FailureAction.ROLLBACK), "replicas": 3}
+    arena.world.sick.add("sick:1")
+    most = 0
+
+    def count(command: object) -> None:
+        nonlocal most
+        most = max(most, len(arena.world.containers))
+
+    arena.before_effect = arena.after_effect = count
+    await arena.deploy("app:1")
+    state = await arena.deploy("sick:1")
+    assert (state.phase, stands(state), most) == (Phase.IDLE, (3, 0), 3)
+
+
+# --- the file ---------------------------------------------------------------------------------------------------
+
+
+def policy_of(strategy: str, tmp_path: Path) -> tuple[Rolling | None, float]:
+    path = tmp_path / "proxyctl.yml"
+    path.write_text(
+        "project: shop\nservices:\n  web:\n    container: {image: x}\n    port: 80\n    health: {path: /}\n"
+        f"    strategy: {strategy}\n"
+    )
+    (service,) = load(path).services
+    return service.rolling, service.bake
+
+
+def test_a_batch_is_watched_for_as_long_as_its_check_takes_to_fail(tmp_path: Path) -> None:
+    assert policy_of("rolling", tmp_path) == (Rolling(monitor=9.0), 9.0)
+    recreate = Rolling(parallelism=0, monitor=9.0, failure_action=FailureAction.ROLLBACK)
+    assert policy_of("recreate", tmp_path) == (recreate, 9.0)
+    assert policy_of("{recreate: {monitor: 1m}}", tmp_path) == (recreate.replace(monitor=60.0), 60.0)
+
+
+def test_the_words_are_those_of_update_config(tmp_path: Path) -> None:
+    words = "parallelism: 2, delay: 10s, order: start-first, monitor: 30s, max_failure_ratio: 0.3"
+    policy, _ = policy_of(f"{{rolling: {{{words}, failure_action: continue}}}}", tmp_path)
+    assert policy == Rolling(
+        parallelism=2,
+        delay=10.0,
+        order=START,
+        monitor=30.0,
+        max_failure_ratio=0.3,
+        failure_action=FailureAction.CONTINUE,
+    )
+    assert policy_of("blue-green", tmp_path)[0] is None
