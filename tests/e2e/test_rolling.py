@@ -55,7 +55,7 @@ async def test_replicas_change_places_without_a_lost_request() -> None:
             said = await shop.type("deploy", "web", "--image", TWO)
             assert said.code == 0, said.err
             assert (running(shop, ONE), running(shop, TWO)) == (0, 3)
-            shop.write("order: start-first", "order: stop-first")
+            shop.write("order: start-first", "order: stop-first, parallelism: 2")
             said = await shop.type("deploy", "web", "--image", THREE)
             assert said.code == 0, said.err
             assert (running(shop, TWO), running(shop, THREE)) == (0, 3)
@@ -105,7 +105,7 @@ async def test_a_killed_driver_leaves_a_rollout_that_goes_on() -> None:
     async with a_shop("{rolling: {order: start-first, monitor: 1500ms}}", replicas=2) as shop:
         async with under_load(shop) as loads:
             deploy = await shop.start("deploy", "web", "--image", TWO)
-            await until(shop, TWO, 1)
+            await until(shop, TWO, 2)  # the first one has traffic
             os.kill(shop.driver(), signal.SIGKILL)
             await deploy.communicate()
             assert (await shop.type("recover")).code == 0
