@@ -10,6 +10,7 @@ import asyncio
 import math
 
 from bench.arena import Row, command, report, warm_pair
+from proxyctl.adapters.nginx.names import cookie_name
 from proxyctl.demo.load import Load, Model
 from proxyctl.demo.stage import Stage
 
@@ -54,9 +55,9 @@ async def growing(scene: Stage) -> list[Row]:
 async def in_canary(scene: Stage, first: int) -> set[int]:
     """Which of every so many visitors from this one on are in it now. All of them come by one kept connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", scene.port)
-    found = set[int]()
+    found, name = set[int](), cookie_name(scene.project)
     for visitor in range(first, VISITORS, CONNECTIONS):
-        cookie = f"px_{scene.project}=visitor-{visitor}"
+        cookie = f"{name}=visitor-{visitor}"
         writer.write(f"GET / HTTP/1.1\r\nHost: web\r\nCookie: {cookie}\r\n\r\n".encode())
         head = await reader.readuntil(b"\r\n\r\n")
         await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r")[0]))

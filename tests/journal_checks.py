@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
+from proxyctl.domain import standing
 from proxyctl.domain.model import Colour, Role, ServiceName
 from proxyctl.domain.rollout import advance
-from proxyctl.domain.state import Placement, ServiceState, UnlawfulState
+from proxyctl.domain.state import Placement, ServiceState, UnlawfulState, must
 from proxyctl.ports import Entry
 
 Journal = Sequence[Entry]
@@ -20,6 +21,8 @@ INTENT_OF: Final[dict[type[Any], type[Any]]] = {
     ev.SplitMoved: do.Move,
     ev.PolicyAdopted: do.AdoptPolicy,
     ev.Retired: do.Retire,
+    ev.Grown: do.Grow,
+    ev.Shrunk: do.Shrink,
 }
 CLOCKS_MAY_DIFFER = 0.1
 
@@ -88,6 +91,13 @@ def retired_while_served(journal: Journal) -> Iterator[str]:
     """8: traffic had left, nobody was covered by it, and no rule led to it, before it was decided to stop it."""
     for before, entry in _told(journal):
         match entry.event:
+            case ev.Intended(command=do.Shrink(colour=colour, to=to)):
+                leaving = standing.shrunk(before, colour, to)
+                if before.route != standing.route(leaving):
+                    yield f"8: {entry.seq} stops replicas of {colour} that nginx could still ask"
+                serves = before.split is not None and before.split.serves(colour)
+                if serves and not must(leaving.at(colour)).replicas:
+                    yield f"8: {entry.seq} stops the last replica of {colour} while the split is {before.split}"
             case ev.Intended(command=do.Retire(release=release, colour=colour)):
                 if before.split is not None and before.split.serves(colour):
                     yield f"8: {entry.seq} stops {release} while the split is {before.split}"

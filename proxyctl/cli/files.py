@@ -25,8 +25,9 @@ from proxyctl.domain.forecast import StepForecast, Traffic, delays, forecast_of,
 from proxyctl.domain.model import Colour, Logged, Route, Service, Topology
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.record import Record
+from proxyctl.domain.rolling import told
 from proxyctl.domain.split import WHOLE
-from proxyctl.domain.state import Kind, ServiceState
+from proxyctl.domain.state import Kind, Rollout, ServiceState
 from proxyctl.domain.tally import Tick
 from proxyctl.engine.judging import BEFORE
 from proxyctl.errors import ConfigRejected, ProxyctlError, StateUnusable, UsageError
@@ -233,10 +234,11 @@ async def _planned(shop: Workshop, service: Service) -> dict[str, object]:
     with closing(shop.store.scratch()) as scratch:  # addresses are chosen, and leased to nobody
         opening = shop.opening_in(scratch, network)
         release = await opening.release(service, known, 0.0, config_digest(service), lambda line: say(f"  {line}"))
-        steps = plans.of(service, beside_live=known.live is not None)
+        steps = plans.of(service, known.live.release.service if known.live else None)
         opened = await opening.fresh(Kind.DEPLOY, steps, release, idle, signed)
     route = opened.rollout.route
-    replicas = opened.placement.replicas if opened.placement else ()
+    placed = opened.placement
+    replicas = (*placed.replicas, *placed.absent) if placed else ()
     return {
         "service": service.name,
         "release": release.id,
@@ -246,7 +248,8 @@ async def _planned(shop: Workshop, service: Service) -> dict[str, object]:
         "replaces": opened.rollout.replaces,
         "replicas": [{"name": r.name, "address": r.address} for r in replicas],
         "addresses": "chosen" if so_far else "stand-ins",
-        "steps": [*_before(known), *(plans.words(step) for step in opened.rollout.plan), *_after(service)],
+        "steps": _steps(known, service, opened.rollout),
+        "told": list(told(opened.rollout.plan, service.routed)),
         "nginx": await _diff(shop, known, route),
         "delays": list(delays(opened.rollout.plan, service.analysis)) if service.analysis else [],
         **await _foreseen(shop, service, known, opened.rollout.plan),
@@ -294,9 +297,12 @@ def _fields(record: Record) -> dict[str, object]:
     return {name: getattr(record, name) for name in record.fields()}
 
 
-def _before(known: ServiceState) -> list[str]:
+def _steps(known: ServiceState, service: Service, rollout: Rollout) -> list[str]:
     leaving = [f"end the standby {known.standby.release.id}"] if known.standby else []
-    return [*leaving, "start", "gate"]
+    steps = [plans.words(step) for step in rollout.plan]
+    if rollout.rolling is not None:
+        return [*leaving, *steps, "promote"]
+    return [*leaving, "start", "gate", *steps, *_after(service)]
 
 
 def _after(service: Service) -> list[str]:
@@ -315,7 +321,7 @@ async def _diff(shop: Workshop, known: ServiceState, route: Route | None) -> str
 
 def _plan_lines(one: dict[str, object]) -> list[object]:
     replicas = one["replicas"]
-    assert isinstance(replicas, list) and isinstance(one["steps"], list)
+    assert isinstance(replicas, list) and isinstance(one["steps"], list) and isinstance(one["told"], list)
     text: list[object] = [
         f"{one['service']}: {one['release']} from {one['image']} ({str(one['digest'])[:19]}) into {one['colour']}",
         f"  over {one['replaces'] or 'nothing'}",
@@ -323,7 +329,9 @@ def _plan_lines(one: dict[str, object]) -> list[object]:
         *([f"    {NOT_YET}"] if one["addresses"] == "stand-ins" else []),
         f"  steps: {', '.join(one['steps'])}",
     ]
-    if not one["nginx"]:
+    if one["told"]:
+        text += (f"  {line}" for line in one["told"])
+    elif not one["nginx"]:
         text.append("  nginx: no reload, it knows all of it already")
     else:
         text += ["  nginx: one new generation", *(f"    {line}" for line in str(one["nginx"]).splitlines())]

@@ -197,7 +197,9 @@ def prune(yes: bool, project: ProjectOptions, output: Output) -> None:
             for name in shop.known_services():
                 known = shop.store.load(name)
                 for standing in (known.blue, known.green, known.arriving):
-                    placed |= {replica.name for replica in standing.replicas} if standing else set()
+                    placed |= (
+                        {replica.name for replica in (*standing.replicas, *standing.absent)} if standing else set()
+                    )
             orphans = [s.name for s in await shop.runtime.owned() if s.name not in placed and s.life is not Life.ABSENT]
             for orphan in orphans:
                 if yes:

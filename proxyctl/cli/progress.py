@@ -14,7 +14,7 @@ from proxyctl.domain.model import ServiceName
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.plan import words
 from proxyctl.domain.state import Kind, ServiceState
-from proxyctl.engine.history import sentence
+from proxyctl.engine.history import sentence, unanswered
 from proxyctl.errors import Aborted, Degraded, GateFailed, Held, Interrupted, ProxyctlError, RolloutFailed, Unavailable
 from proxyctl.ports import Entry
 from proxyctl.wiring import Workshop
@@ -32,6 +32,8 @@ async def follow(shop: Workshop, service: ServiceName, rollout: str, after: int,
     listening = asyncio.ensure_future(_tell_ticks(shop, service, shown))
     try:
         story = await _read_to_the_end(shop, service, rollout, after, shown, leaving)
+        if gap := unanswered(story):
+            shown.note(f"nobody answered for {gap:.1f} s")
     finally:
         listening.cancel()
         with suppress(asyncio.CancelledError):

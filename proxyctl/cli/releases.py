@@ -103,7 +103,7 @@ def stage(
       proxyctl weight web 5
       proxyctl switch web
     """
-    asked = Asked(Kind.STAGE, lambda service, known: plan.hold(), reason, output, outside_windows)
+    asked = Asked(Kind.STAGE, _beside, reason, output, outside_windows)
     asyncio.run(_roll_out(project, asked, [service], image, supersede=False))
 
 
@@ -133,7 +133,17 @@ def retry(service: str, reason: str, project: ProjectOptions, output: Output) ->
 
 
 def by_strategy(service: Service, known: ServiceState) -> Plan:
-    return plan.of(service, beside_live=known.live is not None)
+    return plan.of(service, known.live.release.service if known.live else None)
+
+
+def _beside(service: Service, known: ServiceState) -> Plan:
+    if service.rolling is not None:
+        raise Conflict(
+            f"{service.name} is not staged: {service.strategy} releases never stand whole beside the live one",
+            serving=orders.serving(known),
+            next_step=f"proxyctl deploy {service.name}",
+        )
+    return plan.hold()
 
 
 async def _roll_out(
@@ -305,12 +315,18 @@ def start_retained(project: ProjectOptions, service: str, to: str, steps: Plan, 
             if not isinstance(target, Release):
                 raise Conflict(f"{to} is warm already", next_step=f"proxyctl rollback {service}")
             await shop.runtime.require_image(target)  # while the standby still stands
-            asked = Asked(Kind.ROLLBACK, lambda service, known: steps, reason, output)
+            asked = Asked(Kind.ROLLBACK, lambda service, known: _back(service, known, steps), reason, output)
             done = await _open_and_follow(shop, asked, target)
             if output.as_json:
                 print_json(_result(done))
 
     asyncio.run(work())
+
+
+def _back(service: Service, known: ServiceState, steps: Plan) -> Plan:
+    """What may not run twice goes back as it came."""
+    rolling = orders.rolling_of(service, known)
+    return by_strategy(service.replace(rolling=rolling), known) if rolling and known.live else steps
 
 
 def _result(known: ServiceState) -> dict[str, object]:

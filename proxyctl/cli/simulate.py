@@ -135,7 +135,7 @@ def _trial(service: Service, weights: Plan | None, defect: Defect) -> Trial:
             f"{service.name} is judged by no log: {why}", next_step="see analysis in docs/configuration.md"
         )
     named = service if weights is None else service.replace(steps=weights)
-    trial = Trial(plan=plans.of(named, beside_live=True), criteria=service.analysis, defect=defect)
+    trial = Trial(plan=plans.of(named, live=named), criteria=service.analysis, defect=defect)
     steps = len(with_traffic(trial.plan))
     if not steps:
         raise UsageError(

@@ -143,6 +143,9 @@ def _about_rollout(view: ServiceView) -> str:
 
 def _about_standby(view: ServiceView, shop: Workshop) -> str:
     state = view.state
+    rolled = state.live is not None and state.live.release.service.rolling is not None
+    if rolled and state.standby is None and state.rollout is None and (older := orders.retained(state)):
+        return f"   no warm rollback; rollback --to {older[-1]} starts it again"
     if state.standby is None or state.standby_since is None or state.rollout is not None:
         return ""
     left = state.standby.release.service.standby - state.standby_since.elapsed(moment(shop.clock))

@@ -44,12 +44,14 @@ from proxyctl.domain.model import (
     Tls,
     UpstreamTls,
 )
+from proxyctl.domain.rolling import Rolling
 
 WORKER_SHUTDOWN = 60.0  # where the file says nothing and no drain is longer
 
 
 def service_of(name: str, file: ServiceFile, definition: Definition, folder: Path) -> Service:
     """Relative paths of the file are taken from the folder."""
+    rolling, analysis = _rolling(file), file.strategy.analysis
     return Service(
         name=ServiceName(name),
         container=definition.to_domain(),
@@ -69,10 +71,11 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         error_pages=_pages(file.error_pages, folder),
         strategy=file.strategy.kind,
         steps=file.strategy.steps,
-        analysis=file.strategy.analysis.criteria(folder) if file.strategy.analysis else None,
+        analysis=analysis.criteria(folder) if analysis else None,
+        rolling=rolling,
         matches=file.strategy.matches,
         mirror=file.strategy.mirror,
-        bake=file.bakes_for,
+        bake=rolling.monitor if rolling else file.bakes_for,  # of a first release
         standby=file.standby,
         drain=file.drain,
         readiness_delay=file.readiness_delay,
@@ -81,6 +84,12 @@ def service_of(name: str, file: ServiceFile, definition: Definition, folder: Pat
         timeouts=_timeouts(file.timeouts),
         body_limit=file.body_limit,
     )
+
+
+def _rolling(file: ServiceFile) -> Rolling | None:
+    check = _health(file)
+    fails_within = 0.0 if check.kind is HealthKind.NONE else check.unhealthy * (check.interval + check.timeout)
+    return file.strategy.rolls.policy(fails_within) if file.strategy.rolls else None
 
 
 def _sticky(file: ServiceFile) -> str:

@@ -33,7 +33,7 @@ _IN_DEPLOY = {
     ("labels",): "they are a swarm service's; labels has those of a container",
     ("replicas",): "write replicas beside container",
     ("rollback_config",): "write standby beside container",
-    ("update_config",): "write strategy and bake beside container",
+    ("update_config",): "write strategy: {rolling: ...} beside container, in the same words",
     ("resources", "limits", "generic_resources"): _SWARM,
     ("resources", "reservations", "cpus"): _SWARM,
     ("resources", "reservations", "generic_resources"): _SWARM,

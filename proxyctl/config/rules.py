@@ -16,6 +16,7 @@ from proxyctl.config.definition import Definition
 from proxyctl.config.document import Location, place_of
 from proxyctl.config.mounts import is_written_to, mounted_at, source_of
 from proxyctl.config.problems import displayed, shown
+from proxyctl.config.rolling import too_short
 from proxyctl.config.schema import HealthFile, ProjectFile, RedirectFile, ServiceFile, UpstreamTlsFile
 from proxyctl.config.shape import Findings
 from proxyctl.config.source import Unreadable, bytes_of
@@ -147,7 +148,8 @@ def _repeated(texts: Iterable[str]) -> list[str]:
 def _of_service(service: ServiceFile, definition: Definition | None) -> Iterator[Breach]:
     if definition is not None:
         yield from _of_container(definition)
-        yield from _of_two_releases(definition, frozenset(service.allow))
+        if not service.strategy.recreate:
+            yield from _of_two_releases(definition, frozenset(service.allow))
     yield from _of_routing(service)
     yield from _of_health(service)
     yield from _of_strategy(service)
@@ -227,6 +229,7 @@ def _of_strategy(service: ServiceFile) -> Iterator[Breach]:
     judged = service.strategy.analysis
     if judged and judged.holdback and not service.bake:
         yield Breach(("strategy",), "analysis.holdback is for the bake, and bake is 0s; remove one of the two")
+    yield from _of_rolling(service)
     canary = service.strategy.canary
     if canary is not None and service.port is None:
         yield Breach(("strategy",), "a service without a port has no traffic to share; write blue-green")
@@ -236,6 +239,18 @@ def _of_strategy(service: ServiceFile) -> Iterator[Breach]:
         yield Breach(("strategy", "canary", "mirror"), "calls of gRPC are POSTs, which are not copied; remove it")
     if canary and canary.sticky and "sticky" in service.model_fields_set and canary.sticky != service.sticky:
         yield Breach(("sticky",), f"strategy.canary.sticky says {canary.sticky}; keep one of the two")
+
+
+def _of_rolling(service: ServiceFile) -> Iterator[Breach]:
+    own, check = service.strategy.rolls, service.health
+    if own is None:
+        return
+    instead = {"bake": "its replicas are watched as they come; write monitor", "standby": "no old release stays warm"}
+    for key, why in instead.items():
+        if key in service.model_fields_set:
+            yield Breach((key,), f"not with strategy {service.strategy.kind}: {why}")
+    if isinstance(check, HealthFile) and (wrong := too_short(own, check.unhealthy, check.interval, check.timeout)):
+        yield Breach(("strategy", service.strategy.kind, "monitor"), wrong)
 
 
 def _of_routing(service: ServiceFile) -> Iterator[Breach]:

@@ -15,6 +15,7 @@ from proxyctl.config import fields, grammar, matching, sources
 from proxyctl.config.document import Location
 from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, forms, lasting, one_of, written
 from proxyctl.config.matching import Matches, MatchFile, MirrorFile, PreviewFile, match_of, mirror_of
+from proxyctl.config.rolling import RecreateFile, RollingFile
 from proxyctl.config.sources import Sources, source_of
 from proxyctl.domain.criteria import Criteria, OnInconclusive, Sensitivity
 from proxyctl.domain.model import Match, Mirror, Strategy
@@ -145,13 +146,27 @@ class BlueGreenFile(Strict):
 class StrategyFile(Strict):
     blue_green: BlueGreenFile | None = Field(None, alias="blue-green")
     canary: CanaryFile | None = None
+    rolling: RollingFile | None = None
+    recreate: RecreateFile | None = None
+
+    @property
+    def written(self) -> tuple[Strategy, ...]:
+        """One, in a file without a fault."""
+        said = (self.blue_green, self.canary, self.rolling, self.recreate)
+        return tuple(kind for kind, own in zip(Strategy, said, strict=True) if own is not None)
 
     @property
     def kind(self) -> Strategy:
-        return Strategy.CANARY if self.canary is not None else Strategy.BLUE_GREEN
+        return next(iter(self.written), Strategy.BLUE_GREEN)
+
+    @property
+    def rolls(self) -> RollingFile | RecreateFile | None:
+        return self.rolling or self.recreate
 
     @property
     def analysis(self) -> AnalysisFile | None:
+        if self.rolls:
+            return None
         own = self.canary or self.blue_green or BlueGreenFile()
         return own.analysis
 
@@ -183,14 +198,16 @@ class StrategyFile(Strict):
 
 
 def _preset(value: Any) -> StrategyFile:
-    word = grammar.choice("blue-green", "canary", later=("rolling", "recreate"))(value)
+    word = grammar.choice(*Strategy)(value)
     return StrategyFile.model_validate({word: {}})
 
 
 AnyStrategy = Annotated[
     Annotated[StrategyFile, Tag(MAPPED)]
-    | Annotated[StrategyFile, Read(_preset, {"enum": ["blue-green", "canary"]}), Tag(ALONE)],
-    forms("blue-green, canary, or a mapping such as canary: {steps: [{weight: 5, for: 2m}, {weight: 50}]}"),
+    | Annotated[StrategyFile, Read(_preset, {"enum": list(map(str, Strategy))}), Tag(ALONE)],
+    forms(
+        "one of the words blue-green, canary, rolling and recreate, or a mapping such as canary: {steps: [{weight: 5}]}"
+    ),
 ]
 
 
@@ -214,8 +231,8 @@ def needs_analysis(step: Step) -> bool:
 
 def breaches(file: StrategyFile) -> Iterator[tuple[Location, str]]:
     """Where in it, and what is wrong."""
-    if (file.blue_green is None) == (file.canary is None):
-        yield (), "write one of blue-green and canary"
+    if len(file.written) != 1:
+        yield (), "write one of blue-green, canary, rolling and recreate"
     if file.canary and not file.canary.analysis and any(map(needs_analysis, file.steps)):
         yield ("canary", "analysis"), "off, and steps wait for it; give every weight a for, or remove it"
     for where, wrong in sources.breaches(file.analysis.sources if file.analysis else {}):

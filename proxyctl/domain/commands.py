@@ -36,6 +36,20 @@ class Start(Record):
     colour: Colour
 
 
+class Grow(Record):
+    """So many replicas of this slot run, and passed the gate."""
+
+    colour: Colour
+    to: int
+
+
+class Shrink(Record):
+    """So many replicas of this slot are left; the others were drained, stopped and removed."""
+
+    colour: Colour
+    to: int
+
+
 class Move(Record):
     """Traffic is split like this."""
 
@@ -63,7 +77,7 @@ class Retire(Record):
     colour: Colour
 
 
-EFFECTS = (Publish, Start, Move, RunHook, AdoptPolicy, Retire)
+EFFECTS = (Publish, Start, Grow, Shrink, Move, RunHook, AdoptPolicy, Retire)
 
 # --- without: looking, waiting, noting -------------------------------------------------------------------------
 
@@ -131,6 +145,10 @@ class Begin(Record):
     step: Step
 
 
+class Pass(Record):
+    """All is as this step says."""
+
+
 class EndPlan(Record):
     """Every step is done."""
 
@@ -146,6 +164,8 @@ class Close(Record):
 Command = (
     Publish
     | Start
+    | Grow
+    | Shrink
     | Move
     | RunHook
     | AdoptPolicy
@@ -159,6 +179,7 @@ Command = (
     | Analyse
     | Stand
     | Begin
+    | Pass
     | EndPlan
     | Promote
     | Close

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from proxyctl.domain import commands as do
+from proxyctl.domain import standing
 from proxyctl.domain.model import Colour, Role
+from proxyctl.domain.rolling import Rolling
 from proxyctl.domain.rollout import GATED, reached
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import (
@@ -23,7 +25,7 @@ from proxyctl.domain.state import (
     must,
     rollout_of,
 )
-from proxyctl.domain.steps import Analysis, Bake, Hook, Pause, Step, Weight
+from proxyctl.domain.steps import Analysis, Bake, Grow, Hook, Lookout, Pause, Shrink, Step, Weight
 
 HASTY: Final = (Kind.ROLLBACK, Kind.SWITCH)  # whoever takes traffic away from a release waits for no verdict on it
 
@@ -72,6 +74,10 @@ def _shifting(state: ServiceState) -> do.Command:
     step = rollout_of(state).step
     if step is None:
         return do.EndPlan()
+    if isinstance(step, Grow):
+        return _grow(state, candidate_of(state), step.to) or do.Pass()
+    if isinstance(step, Shrink):
+        return _shrink(state, must(state.live), step.to) or do.Pass()
     if isinstance(step, Weight) and (step.dwell == 0 or not reached(state, step)):
         return _move_on(state, step)
     if state.preview != _previewed(state, state.split):  # a wait or a hook may be what the preview is for
@@ -86,6 +92,35 @@ def _move_on(state: ServiceState, step: Weight) -> do.Command:
     return _flags(state, Split(rollout_of(state).colour, step.share), cover=cover)
 
 
+def _grow(state: ServiceState, placed: Placement, to: int) -> do.Command | None:
+    """They come, nginx is told of them, and they get their part."""
+    if todo := _as_they_stand(state):
+        return todo
+    return do.Grow(colour=placed.colour, to=to) if len(placed.replicas) < to else None
+
+
+def _shrink(state: ServiceState, placed: Placement, to: int) -> do.Command | None:
+    """The other way round: nobody is stopped that nginx could still ask."""
+    if len(placed.replicas) <= to:
+        return None
+    without = standing.shrunk(state, placed.colour, to)
+    return _their_part(without) or _their_route(without) or do.Shrink(colour=placed.colour, to=to)
+
+
+def _as_they_stand(state: ServiceState) -> do.Command | None:
+    return _their_route(state) or _their_part(state)
+
+
+def _their_route(state: ServiceState) -> do.Publish | None:
+    route = standing.route(state)
+    return None if route == state.route else do.Publish(route=route, settings=rollout_of(state).settings)
+
+
+def _their_part(state: ServiceState) -> do.Move | None:
+    flags = _flags(state, standing.split(state), cover=_coverable(state))
+    return None if _stand(state, flags) else flags
+
+
 def _wait(state: ServiceState, step: Step) -> do.Command:
     """Every wait is a watch over the candidate."""
     rollout = rollout_of(state)
@@ -94,7 +129,7 @@ def _wait(state: ServiceState, step: Step) -> do.Command:
     match step:
         case Weight(dwell=None) | Analysis():
             return do.Analyse(colour=rollout.colour, since=rollout.since, spent=rollout.spent)
-        case Weight(dwell=window) | Pause(window=window) | Bake(window=window):
+        case Weight(dwell=window) | Pause(window=window) | Bake(window=window) | Lookout(window=window):
             return do.Watch(colour=rollout.colour, since=rollout.since, spent=rollout.spent, window=window)
         case _:
             return do.Watch(colour=rollout.colour)
@@ -103,12 +138,16 @@ def _wait(state: ServiceState, step: Step) -> do.Command:
 def _paused(state: ServiceState) -> do.Command:
     """By the plan, or by a person: then until he resumes."""
     rollout = rollout_of(state)
+    if rollout.rolling and (todo := _as_they_stand(state)):
+        return todo
     if rollout.paused or rollout.step is None:
         return do.Watch(colour=rollout.colour)
     return _wait(state, rollout.step)
 
 
 def _held(state: ServiceState) -> do.Command:
+    if rollout_of(state).rolling and (todo := _as_they_stand(state)):
+        return todo
     return do.Watch(colour=rollout_of(state).colour)
 
 
@@ -132,6 +171,8 @@ def _promoting(state: ServiceState) -> do.Command:
 def _aborting(state: ServiceState) -> do.Command:
     """Traffic first, then the candidate, then the route: each only if it is not where it was."""
     rollout = rollout_of(state)
+    if rollout.rolling and state.live is not None and (todo := _back_again(state, rollout.rolling, state.live)):
+        return todo
     doomed = state.candidate if rollout.fresh and state.candidate and state.arriving is None else None
     safe = _flags(state, safe_split(state), cover=state.cover and doomed is None and _coverable(state))
     if not _stand(state, safe):
@@ -141,6 +182,24 @@ def _aborting(state: ServiceState) -> do.Command:
     if state.route != rollout.before:
         return do.Publish(route=rollout.before, settings=rollout.settings)
     return do.Close(outcome=rollout.outcome or Outcome.FAILED, reason=rollout.why)
+
+
+def _back_again(state: ServiceState, rolling: Rolling, live: Placement) -> do.Command | None:
+    """The way of a rolling release in the other direction, until the live one is whole."""
+    candidate = state.candidate
+    if candidate is None or state.arriving is not None:
+        return None
+    if not live.absent:
+        return _their_route(state)
+    size, stand = rolling.batch(candidate.whole), len(candidate.replicas)
+    room = rolling.most(live.whole, candidate.whole) - stand - len(live.replicas)
+    if candidate.astray:
+        return _as_they_stand(state) or do.Shrink(colour=candidate.colour, to=stand)
+    if room <= 0:
+        return _shrink(state, candidate, max(0, stand - size))
+    if todo := _as_they_stand(state):
+        return todo
+    return do.Grow(colour=live.colour, to=min(live.whole, len(live.replicas) + min(room, max(size, 1))))
 
 
 def _idle(state: ServiceState) -> do.Command | None:

@@ -36,6 +36,30 @@ class ReplicasStarted(Record):
     replicas: tuple[Replica, ...]
 
 
+class Grown(Record):
+    """These replicas run besides, and passed the gate."""
+
+    colour: Colour
+    replicas: tuple[Replica, ...]
+
+
+class Shrunk(Record):
+    """So many are left; nothing of the others is."""
+
+    colour: Colour
+    to: int
+    cut: int  # as of Retired
+    pre_stop: str = ""
+
+
+class ReplicaFailed(Record):
+    """One of the candidate did not pass the gate, or got sick after it. It serves nobody any more."""
+
+    name: str
+    reason: str
+    detail: str = ""
+
+
 class ReplicasMissing(Record):
     """A warm release is not what passed the gate any more: it is started and gated anew."""
 
@@ -168,6 +192,7 @@ class CandidateFailed(Record):
 
     reason: str
     detail: str = ""
+    replica: str = ""  # which one did; empty: the release as a whole
 
 
 class AbortRequested(Record):
@@ -225,6 +250,9 @@ Event = (
     | RolloutOpened
     | RoutePublished
     | ReplicasStarted
+    | Grown
+    | Shrunk
+    | ReplicaFailed
     | ReplicasMissing
     | GatePassed
     | GateFailed

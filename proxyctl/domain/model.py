@@ -14,6 +14,7 @@ from proxyctl.domain.container import Container as Container  # the nouns are fo
 from proxyctl.domain.container import DockerHealth as DockerHealth
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.record import Record
+from proxyctl.domain.rolling import Rolling
 from proxyctl.domain.steps import Step
 from proxyctl.domain.units import Pairs as Pairs
 from proxyctl.domain.units import Seconds as Seconds
@@ -82,6 +83,8 @@ class Sticky(StrEnum):
 class Strategy(StrEnum):
     BLUE_GREEN = "blue-green"  # all traffic at once
     CANARY = "canary"  # share by share
+    ROLLING = "rolling"  # replica by replica
+    RECREATE = "recreate"  # the old release leaves, then the new one comes
 
 
 class HealthCheck(Record):
@@ -213,6 +216,7 @@ class Service(Edge):
     replicas: int = 1
     strategy: Strategy = Strategy.BLUE_GREEN
     steps: tuple[Step, ...] = ()  # before all traffic is the candidate's
+    rolling: Rolling | None = None  # how replicas change places; None: a release stands whole beside the live one
     analysis: Criteria | None = Criteria()  # None: candidates are not judged by the log
     bake: Seconds = 60.0
     standby: Seconds = 900.0

@@ -18,14 +18,16 @@ from proxyctl.domain.model import (
     Role,
     RolloutId,
     Route,
+    Service,
 )
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.plan import Plan, at, at_once
 from proxyctl.domain.record import Record
+from proxyctl.domain.rolling import Rolling, without_waits
 from proxyctl.domain.rollout import ABORTABLE, GATED
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Kind, Phase, Placement, Rollout, ServiceState
-from proxyctl.domain.steps import Approval, Pause, Weight
+from proxyctl.domain.steps import Approval, Grow, Pause, Weight
 from proxyctl.errors import Conflict, UsageError
 
 
@@ -60,9 +62,12 @@ def open_fresh(
     """Start this release and go by the plan."""
     refuse_while_running(state)
     colour = free_colour(state)
+    rolling = rolling_of(release.service, state) if any(isinstance(step, Grow) for step in plan) else None
     placement = Placement(release=release, colour=colour, role=Role.CANDIDATE, replicas=replicas)
-    rollout = _rollout(state, kind, release.id, colour, plan, settings, signed).replace(fresh=True, route=route)
-    return ev.RolloutOpened(rollout=rollout, placement=placement)
+    if rolling is not None:
+        placement = placement.replace(replicas=(), away=replicas)
+    rollout = _rollout(state, kind, release.id, colour, plan, settings, signed)
+    return ev.RolloutOpened(rollout=rollout.replace(fresh=True, route=route, rolling=rolling), placement=placement)
 
 
 def open_warm(state: ServiceState, kind: Kind, plan: Plan, standby: Placement, signed: Signed) -> ev.RolloutOpened:
@@ -71,6 +76,12 @@ def open_warm(state: ServiceState, kind: Kind, plan: Plan, standby: Placement, s
     settings = state.settings or ProxySettings()
     rollout = _rollout(state, kind, standby.release.id, standby.colour, plan, settings, signed)
     return ev.RolloutOpened(rollout=rollout, placement=None)
+
+
+def rolling_of(service: Service, state: ServiceState) -> Rolling | None:
+    """How a release of this definition takes the place of the live one. Where that may not run twice, neither may
+    one of before it was said."""
+    return service.rolling or (state.live.release.service.rolling if state.live else None)
 
 
 def _rollout(
@@ -139,6 +150,12 @@ def change_plan(state: ServiceState, plan: Plan, signed: Signed) -> ev.PlanChang
 def weigh(state: ServiceState, share: int, signed: Signed) -> ev.PlanChanged:
     """This share, and there until told; the steps that give more come after it."""
     rollout = _gated(state)
+    if rollout.rolling is not None:
+        raise Conflict(
+            f"{state.service} is rolled: its share follows from how many of its replicas stand",
+            serving=serving(state),
+            next_step=f"proxyctl pause {state.service}, or proxyctl abort {state.service}",
+        )
     return change_plan(state, at(share, then=rollout.plan[rollout.cursor :]), signed)
 
 
@@ -155,8 +172,10 @@ def promote(state: ServiceState, signed: Signed) -> ev.StepSkipped:
 
 
 def promote_fully(state: ServiceState, signed: Signed) -> ev.PlanChanged:
-    """All traffic at once, and no wait is left."""
-    return change_plan(state, at_once(), signed)
+    """All traffic at once, and no wait is left. What rolls goes on rolling."""
+    rollout = _gated(state)
+    left = rollout.plan[rollout.cursor :]
+    return change_plan(state, at_once() if rollout.rolling is None else without_waits(left), signed)
 
 
 def pause(state: ServiceState, signed: Signed) -> ev.PauseRequested:
@@ -256,6 +275,8 @@ def carried_out(state: ServiceState, order: ev.Event) -> bool:
             return state.phase in (Phase.ABORTING, Phase.IDLE) and arrived
         case ev.PlanChanged(plan=(Weight(share=share), Pause(), *_)) if state.candidate is not None:
             return state.phase is Phase.PAUSED and Split(state.candidate.colour, share).same_traffic(state.split)
+        case ev.PlanChanged(plan=plan) if state.rollout is not None and state.rollout.rolling is not None:
+            return state.rollout.plan == plan
         case ev.PlanChanged():
             return state.phase in (Phase.BAKING, Phase.PROMOTING, Phase.IDLE)
         case ev.StepSkipped(step=step) | ev.Approved(step=step):
@@ -296,9 +317,14 @@ def named(state: ServiceState, wanted: str) -> Placement | Release:
     )
 
 
-def _retained_hint(state: ServiceState) -> str:
+def retained(state: ServiceState) -> list[ReleaseId]:
+    """What can be started again in the place of the live release, oldest first."""
     live = state.live.release.id if state.live else None
-    older = [release.id for release in state.releases if release.id != live]
+    return [release.id for release in state.releases if release.id != live]
+
+
+def _retained_hint(state: ServiceState) -> str:
+    older = retained(state)
     if not older:
         return f"proxyctl deploy {state.service}"
     return f"proxyctl rollback {state.service} --to {older[-1]} starts that release again and gates it"

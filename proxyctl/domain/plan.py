@@ -7,17 +7,20 @@ from itertools import pairwise
 
 from proxyctl.domain.model import Service
 from proxyctl.domain.record import Record
+from proxyctl.domain.rolling import between
 from proxyctl.domain.split import WHOLE
-from proxyctl.domain.steps import Analysis, Approval, Bake, Hook, Pause, Step, Weight
+from proxyctl.domain.steps import Analysis, Approval, Bake, Grow, Hook, Lookout, Pause, Shrink, Step, Weight
 from proxyctl.domain.units import Seconds, lasting
 
 Plan = tuple[Step, ...]
 
 
-def of(service: Service, beside_live: bool) -> Plan:
+def of(service: Service, live: Service | None) -> Plan:
     """What a deploy of this service goes by. The first release has nobody to be compared with, nor to share with."""
-    before = service.steps if beside_live else ()
-    holdback = service.analysis.holdback if service.analysis and beside_live else 0
+    if service.rolling is not None and live is not None:
+        return between(service.rolling, live.replicas, service.replicas)
+    before = service.steps if live is not None else ()
+    holdback = service.analysis.holdback if service.analysis and live is not None else 0
     if holdback and service.bake:
         return (*before, Weight(share=WHOLE - holdback), *_bake(service.bake), *at_once())
     return (*before, *(() if _all(before) else at_once()), *_bake(service.bake))
@@ -63,6 +66,11 @@ def _beyond(share: int, plan: Plan) -> Plan:
 
 def _bake(window: Seconds) -> Plan:
     return (Bake(window=window),) if window else ()
+
+
+def first_batch(plan: Plan) -> int | None:
+    """How many replicas come first; None: all."""
+    return next((step.to for step in plan if isinstance(step, Grow)), None)
 
 
 def tested(plan: Plan) -> int:
@@ -133,6 +141,12 @@ def words(step: Step) -> str:
             return f"hook {name}"
         case Bake(window=window):
             return f"bake for {lasting(window)}"
+        case Grow(to=to, of=of):
+            return f"{to} of {of} new"
+        case Shrink(to=to, of=of):
+            return f"{to} of {of} old"
+        case Lookout(window=window):
+            return f"watch for {lasting(window)}"
 
 
 def _stay(dwell: Seconds | None) -> str:

@@ -13,7 +13,8 @@ from typing import Final
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain.model import Colour, Role
+from proxyctl.domain import standing
+from proxyctl.domain.model import Role
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import (
     Outcome,
@@ -26,11 +27,12 @@ from proxyctl.domain.state import (
     must,
     rollout_of,
 )
-from proxyctl.domain.steps import Weight
+from proxyctl.domain.steps import Grow, Weight
 
 RETAINED = 10  # releases that `rollback --to` can start again
 
 GATED: Final = (Phase.SHIFTING, Phase.PAUSED, Phase.HELD, Phase.BAKING)  # the plan is being gone by
+ROLLING: Final = (Phase.SHIFTING, Phase.PAUSED, Phase.HELD)  # replicas come, and may fail
 ABORTABLE: Final = (Phase.STARTING, Phase.GATING, *GATED)
 
 MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
@@ -69,16 +71,23 @@ MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
         ev.ApprovalAsked: Phase.HELD,
         ev.BakeStarted: Phase.BAKING,
         ev.StepPassed: Phase.SHIFTING,
+        ev.Grown: Phase.SHIFTING,
+        ev.Shrunk: Phase.SHIFTING,
+        ev.RoutePublished: Phase.SHIFTING,
         ev.Inconclusive: Phase.HELD,
         ev.BakePassed: Phase.PROMOTING,
         ev.StepFailed: Phase.ABORTING,
         ev.Interrupted: Phase.ABORTING,
     },
     Phase.PAUSED: {
+        ev.RoutePublished: Phase.PAUSED,
+        ev.SplitMoved: Phase.PAUSED,
         ev.StepPassed: Phase.SHIFTING,
         ev.ResumeRequested: Phase.SHIFTING,
     },
     Phase.HELD: {
+        ev.RoutePublished: Phase.HELD,
+        ev.SplitMoved: Phase.HELD,
         ev.Approved: Phase.SHIFTING,
         ev.ResumeRequested: Phase.SHIFTING,
     },
@@ -96,6 +105,8 @@ MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
     Phase.ABORTING: {
         ev.SplitMoved: Phase.ABORTING,
         ev.Retired: Phase.ABORTING,
+        ev.Grown: Phase.ABORTING,
+        ev.Shrunk: Phase.ABORTING,
         ev.RoutePublished: Phase.ABORTING,
         ev.SafetyLost: Phase.DEGRADED,
         ev.RolloutEnded: Phase.IDLE,
@@ -110,6 +121,8 @@ MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
 }
 for _phase in ABORTABLE:
     MOVES[_phase][ev.AbortRequested] = Phase.ABORTING
+for _phase in ROLLING:
+    MOVES[_phase][ev.ReplicaFailed] = _phase
 for _phase in GATED:
     MOVES[_phase] |= {
         ev.CandidateFailed: Phase.ABORTING,
@@ -138,6 +151,8 @@ def advance(state: ServiceState, event: ev.Event) -> ServiceState:
         raise UnlawfulEvent(f"{type(event).__name__} in phase {state.phase}") from None
     if isinstance(state.intent, do.Move):
         state = state.replace(unsure=True)
+    if isinstance(state.intent, do.Grow) and not isinstance(event, ev.Grown):
+        state = standing.adrift(state, state.intent.colour, state.intent.to)
     return _apply(state, event).replace(phase=phase, intent=None)
 
 
@@ -148,17 +163,23 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
         case ev.RoutePublished():
             return state.replace(route=event.route, settings=event.settings)
         case ev.ReplicasMissing():
-            return _placed(state, candidate_of(state).replace(gated=()))
+            return state.placing(candidate_of(state).replace(gated=()))
         case ev.ReplicasStarted():
-            return _placed(state, candidate_of(state).replace(replicas=event.replicas))
+            return state.placing(candidate_of(state).replace(replicas=event.replicas))
         case ev.GatePassed():
-            return _placed(state, candidate_of(state).replace(gated=event.incarnations))
+            return state.placing(candidate_of(state).replace(gated=event.incarnations))
+        case ev.Grown():
+            return standing.grown(state, event.colour, event.replicas)
+        case ev.Shrunk():
+            return standing.shrunk(state, event.colour, event.to)
+        case ev.ReplicaFailed():
+            return _without_replica(state, event.name)
         case ev.Restarted():
-            return _placed(state, must(state.at(event.colour)).replace(replicas=event.replicas, sick=""))
+            return state.placing(must(state.at(event.colour)).replace(replicas=event.replicas, sick=""))
         case ev.Regated():
-            return _placed(state, must(state.at(event.colour)).replace(gated=event.incarnations))
+            return state.placing(must(state.at(event.colour)).replace(gated=event.incarnations))
         case ev.RegateFailed():
-            return _placed(state, _unfit(must(state.at(event.colour)), event.reason))
+            return state.placing(_unfit(must(state.at(event.colour)), event.reason))
         case ev.SplitMoved():
             return _moved(state, event)
         case ev.DwellStarted() | ev.StepHeld() | ev.ApprovalAsked() | ev.BakeStarted():
@@ -186,14 +207,14 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
         case ev.AbortRequested():
             return _rolled(_as_if_done(state), outcome=event.outcome, why=event.reason)
         case ev.PolicyAdopted():
-            return _placed(state, candidate_of(state).replace(keeps_running=True))
+            return state.placing(candidate_of(state).replace(keeps_running=True))
         case ev.Promoted():
             return _promoted(state, event)
         case ev.Retired():
             return _retired(state, event)
         case ev.StandbyLost():
             standby = must(state.standby)
-            return _placed(state, standby.replace(gated=()))
+            return state.placing(standby.replace(gated=()))
         case ev.RolloutEnded():
             return _ended(state)
         case ev.SafetyLost():
@@ -210,7 +231,7 @@ def _opened(state: ServiceState, rollout: Rollout, placement: Placement | None) 
     """A fresh release gets its placement once its slot is free; a warm one changes only its role."""
     state = state.replace(rollout=rollout, next_rollout=state.next_rollout + 1)
     if placement is None:
-        return _placed(state, must(state.at(rollout.colour)).replace(role=Role.CANDIDATE))
+        return state.placing(must(state.at(rollout.colour)).replace(role=Role.CANDIDATE))
     state = state.replace(
         arriving=placement,
         tried=placement.release,
@@ -223,7 +244,7 @@ def _settle(state: ServiceState) -> ServiceState:
     """Put the arriving release into its slot as soon as nobody stands there."""
     if state.arriving is None or state.at(state.arriving.colour) is not None:
         return state
-    return _placed(state, state.arriving).replace(arriving=None)
+    return state.placing(state.arriving).replace(arriving=None)
 
 
 def _moved(state: ServiceState, event: ev.SplitMoved) -> ServiceState:
@@ -242,6 +263,15 @@ def reached(state: ServiceState, step: Weight) -> bool:
 
 def _next_step(state: ServiceState) -> ServiceState:
     return _rolled(state, cursor=rollout_of(state).cursor + 1, since=None, spent=0.0, paused=False, why="")
+
+
+def _without_replica(state: ServiceState, name: str) -> ServiceState:
+    """It is to come again, and to be watched again, before the plan goes on."""
+    rollout = rollout_of(state)
+    plan = rollout.plan[: rollout.cursor + 1]
+    again = max((at for at, step in enumerate(plan) if isinstance(step, Grow)), default=rollout.cursor)
+    state = standing.left_by(state, candidate_of(state).colour, name)
+    return _rolled(state, cursor=again, since=None, spent=0.0, failed=(*rollout.failed, name))
 
 
 def _paused_at(state: ServiceState, now: do.Moment) -> ServiceState:
@@ -264,17 +294,20 @@ def _as_if_done(state: ServiceState) -> ServiceState:
             return state.replace(split=split, cover=cover, preview=preview)
         case do.Publish(route=route, settings=settings):
             return state.replace(route=route, settings=settings)
+        case do.Shrink(colour=colour, to=to):
+            return standing.shrunk(state, colour, to)
         case do.Retire(colour=colour) if (placed := state.at(colour)) is not None:
-            return _placed(state, placed.replace(gated=()))
+            return state.placing(placed.replace(gated=()))
         case _:
             return state
 
 
 def _failed(state: ServiceState, outcome: Outcome, reason: str) -> ServiceState:
-    """The candidate is not to be trusted any more: its gate is void, so that it covers nobody."""
+    """The candidate is not to be trusted any more: its gate is void, so that it covers nobody. Of a rolling one, those
+    that did not fail serve until their predecessors are back."""
     state = _rolled(state, outcome=outcome, why=reason)
     candidate = state.candidate
-    return state if candidate is None else _placed(state, candidate.replace(gated=()))
+    return state if candidate is None or rollout_of(state).rolling else state.placing(candidate.replace(gated=()))
 
 
 def _unfit(placed: Placement, reason: str) -> Placement:
@@ -293,12 +326,16 @@ def _promoted(state: ServiceState, event: ev.Promoted) -> ServiceState:
     candidate, live = candidate_of(state), state.live
     others = tuple(release for release in state.releases if release.id != candidate.release.id)
     state = state.replace(releases=(*others, candidate.release)[-RETAINED:], tried=None)
+    if live is not None and live.absent:
+        return _live(state.without(live.colour).replace(standby_since=None), candidate)
     if live is not None:
         gated = () if live.sick else live.gated
-        state = _placed(state, live.replace(role=Role.STANDBY, gated=gated, sick=""))
-    state = _placed(state, candidate.replace(role=Role.LIVE))
-    state = _rolled(state, outcome=Outcome.PROMOTED)
-    return state.replace(standby_since=event.since if live else None)
+        state = state.placing(live.replace(role=Role.STANDBY, gated=gated, sick=""))
+    return _live(state, candidate).replace(standby_since=event.since if live else None)
+
+
+def _live(state: ServiceState, candidate: Placement) -> ServiceState:
+    return _rolled(state.placing(candidate.replace(role=Role.LIVE)), outcome=Outcome.PROMOTED)
 
 
 def _retired(state: ServiceState, event: ev.Retired) -> ServiceState:
@@ -312,7 +349,7 @@ def _ended(state: ServiceState) -> ServiceState:
     """A warm candidate that was not promoted goes back to being the standby."""
     candidate = state.candidate
     if candidate is not None:
-        state = _placed(state, candidate.replace(role=Role.STANDBY))
+        state = state.placing(candidate.replace(role=Role.STANDBY))
     return state.replace(rollout=None, arriving=None)
 
 
@@ -321,10 +358,6 @@ def _ended(state: ServiceState) -> ServiceState:
 
 def _rolled(state: ServiceState, **changes: object) -> ServiceState:
     return state.replace(rollout=rollout_of(state).replace(**changes))
-
-
-def _placed(state: ServiceState, placement: Placement) -> ServiceState:
-    return state.replace(blue=placement) if placement.colour is Colour.BLUE else state.replace(green=placement)
 
 
 def _number(release: str) -> int:

@@ -22,6 +22,7 @@ from proxyctl.domain.model import (
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.plan import Plan
 from proxyctl.domain.record import Record
+from proxyctl.domain.rolling import Rolling
 from proxyctl.domain.split import Split
 from proxyctl.domain.steps import Step
 
@@ -72,9 +73,20 @@ class Placement(Record):
     colour: Colour
     role: Role
     replicas: tuple[Replica, ...]
+    astray: tuple[Replica, ...] = ()  # of a rolling release: they serve nobody, and may run all the same
+    away: tuple[Replica, ...] = ()  # of a rolling release: still to come, or gone already
     gated: tuple[Incarnation, ...] = ()  # the lives that passed the gate; empty: none did
     keeps_running: bool = False  # its containers have the restart policy of their definition
     sick: str = ""  # why the live release did not pass its gate again after a restart; it serves on
+
+    @property
+    def absent(self) -> tuple[Replica, ...]:
+        """In the order in which they come."""
+        return (*self.astray, *self.away)
+
+    @property
+    def whole(self) -> int:
+        return len(self.replicas) + len(self.absent)
 
     @property
     def incarnations(self) -> tuple[Incarnation, ...]:
@@ -112,6 +124,8 @@ class Rollout(Record):
     paused: bool = False  # by a person: no step goes on
     outcome: Outcome | None = None  # set when the end is known, before it is reached
     why: str = ""  # it ended, or is held
+    rolling: Rolling | None = None  # old replicas leave as new ones come
+    failed: tuple[str, ...] = ()  # replicas of the candidate, each time that one failed
 
     @property
     def step(self) -> Step | None:
@@ -141,6 +155,9 @@ class ServiceState(Record):
 
     def at(self, colour: Colour) -> Placement | None:
         return self.blue if colour is Colour.BLUE else self.green
+
+    def placing(self, placement: Placement) -> ServiceState:
+        return self.replace(**{placement.colour.value: placement})
 
     def without(self, colour: Colour) -> ServiceState:
         return self.replace(blue=None) if colour is Colour.BLUE else self.replace(green=None)

@@ -39,4 +39,24 @@ class Bake(Record):
     window: Seconds
 
 
-Step = Weight | Pause | Analysis | Approval | Hook | Bake
+class Grow(Record):
+    """So many replicas of the candidate have passed the gate, and serve."""
+
+    to: int
+    of: int  # in the end
+
+
+class Shrink(Record):
+    """So many replicas of the live release are left."""
+
+    to: int
+    of: int  # in the beginning
+
+
+class Lookout(Record):
+    """Watch the replicas that came."""
+
+    window: Seconds
+
+
+Step = Weight | Pause | Analysis | Approval | Hook | Bake | Grow | Shrink | Lookout

@@ -26,9 +26,10 @@ LOG_LINES = 20
 class NotPassed(Exception):
     """Why, and the evidence."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", replica: str = "") -> None:
         super().__init__(reason)
         self.detail = detail
+        self.replica = replica
 
 
 class Died(NotPassed):
@@ -47,7 +48,7 @@ class Gate:
         """GatePassed for these very incarnations, or GateFailed with the evidence."""
         placed = placement(state, command.colour)
         try:
-            await self._passes(state, placed, placed.release.service.health.deadline)
+            await self.passes(state, placed, placed.release.service.health.deadline)
         except NotPassed as no:
             return [ev.GateFailed(reason=str(no), detail=no.detail)]
         return [ev.GatePassed(incarnations=placed.incarnations)]
@@ -62,7 +63,7 @@ class Gate:
         noted = list[ev.Restarted]()
         while True:
             try:
-                await self._passes(state, placed, deadline - self._clock.now())
+                await self.passes(state, placed, deadline - self._clock.now())
                 return [*noted, ev.Regated(colour=command.colour, incarnations=placed.incarnations)]
             except NotPassed as no:
                 runs_again = await self._runs_again(placed, deadline) if isinstance(no, Died) else []
@@ -80,7 +81,8 @@ class Gate:
             await self._clock.sleep(LOOK_EVERY)
         return []
 
-    async def _passes(self, state: ServiceState, placed: Placement, within: Seconds) -> None:
+    async def passes(self, state: ServiceState, placed: Placement, within: Seconds) -> None:
+        """Raises NotPassed."""
         deadline = self._clock.now() + within
         await self._first_of(self._all_pass(placed, within), self._somebody_died(placed))
         await self._passes_through_nginx(state, placed, deadline)
@@ -113,6 +115,7 @@ class Gate:
                 raise NotPassed(
                     f"{replica.name} was not healthy within {within:g} s: {tally.last}",
                     await self._last_words(replica.name),
+                    replica.name,
                 )
             if tally.passes or tally.failures:
                 await self._clock.sleep(check.interval)
@@ -140,11 +143,11 @@ class Gate:
             placed.replicas, await self._runtime.inspect([r.name for r in placed.replicas]), strict=True
         ):
             if why := changed(replica, seen):
-                raise Died(why, await self._last_words(replica.name))
+                raise Died(why, await self._last_words(replica.name), replica.name)
 
     async def _passes_through_nginx(self, state: ServiceState, placed: Placement, deadline: Seconds) -> None:
         """The way that users will take, before any of them takes it."""
-        if state.route is None:
+        if state.route is None or not placed.replicas:
             return
         check = through_nginx(placed.release.service)
         where = self._proxy.endpoint(state.route, placed.colour)

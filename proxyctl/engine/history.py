@@ -9,7 +9,7 @@ from proxyctl.domain import events as ev
 from proxyctl.domain.model import ServiceName
 from proxyctl.domain.record import Record
 from proxyctl.domain.state import Rollout
-from proxyctl.domain.units import lasting
+from proxyctl.domain.units import Seconds, lasting
 from proxyctl.ports import Entry
 
 
@@ -38,6 +38,16 @@ def chapters(entries: Iterable[Entry]) -> list[Chapter]:
     return list(found.values())
 
 
+def unanswered(story: Iterable[Entry]) -> Seconds:
+    """For how long nobody served, by what was observed."""
+    seconds, since = 0.0, None
+    for entry in story:
+        if isinstance(entry.event, ev.SplitMoved):
+            seconds += entry.at - since if since is not None else 0.0
+            since = entry.at if entry.event.split is None else None
+    return seconds
+
+
 def sentence(event: ev.Event) -> str:
     """The same words in progress, events and logs."""
     match event:
@@ -48,10 +58,21 @@ def sentence(event: ev.Event) -> str:
             return intent(command)
         case ev.RoutePublished(generation=n):
             return f"nginx answers with generation {n}"
+        case ev.ReplicasStarted(replicas=()):
+            return "its replicas come in batches"
         case ev.ReplicasStarted(replicas=replicas):
             return f"{len(replicas)} running: {', '.join(f'{r.name} at {r.address}' for r in replicas)}"
+        case ev.Grown(colour=colour, replicas=replicas):
+            named = ", ".join(f"{r.name} at {r.address}" for r in replicas)
+            return f"{colour} has {len(replicas)} more, gate passed: {named}"
+        case ev.Shrunk(colour=colour, to=to, cut=cut, pre_stop=failed):
+            return f"{colour} drained to {to}{_cut(cut)}{'; ' + failed if failed else ''}"
+        case ev.ReplicaFailed(name=name, reason=reason):
+            return f"{name} failed: {reason}"
         case ev.ReplicasMissing(reason=reason):
             return f"not warm any more: {reason}"
+        case ev.GatePassed(incarnations=()):
+            return "each batch is gated as it comes"
         case ev.GatePassed(incarnations=lives):
             return f"gate passed by {len(lives)} of {len(lives)}"
         case ev.GateFailed(reason=reason):
@@ -124,6 +145,10 @@ def intent(command: do.Command) -> str:
             return "publishing the route" if route else "taking the route back"
         case do.Start(colour=colour):
             return f"starting {colour}"
+        case do.Grow(colour=colour, to=to):
+            return f"starting {colour} until {to} serve"
+        case do.Shrink(colour=colour, to=to):
+            return f"draining {colour} until {to} are left"
         case do.Move(split=split, cover=cover):
             return f"moving traffic to {split or 'nobody'}{' with cover' if cover else ''}"
         case do.RunHook(name=name):

@@ -12,7 +12,7 @@ from proxyctl.domain import events as ev
 from proxyctl.domain import orders
 from proxyctl.domain.model import Apart, Colour, Edge, ProxySettings, Release, Replica, Route, Service
 from proxyctl.domain.orders import Signed
-from proxyctl.domain.plan import Plan
+from proxyctl.domain.plan import Plan, first_batch
 from proxyctl.domain.state import Kind, Placement, ServiceState
 from proxyctl.ports import Network, Runtime, Store
 
@@ -56,6 +56,7 @@ class Opening:
             Replica(name=f"{self._project}-{release.id}-{ordinal}", address=address)
             for ordinal, address in enumerate(addresses[colour], start=1)
         )
+        addresses[colour] = addresses[colour][: first_batch(plan)]
         route = route_of(service, addresses, colour, state.at(colour.other)) if service.routed else None
         return orders.open_fresh(state, kind, plan, release, replicas, route, self._settings, signed)
 

@@ -8,11 +8,12 @@ from contextlib import suppress
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain.model import Cutover, ProxySettings, Replica, Route, Seconds, ServiceName, Topology
+from proxyctl.domain import standing
+from proxyctl.domain.model import Cutover, ProxySettings, Replica, Role, Route, Seconds, ServiceName, Topology
 from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.ticks import Drained
 from proxyctl.engine.bus import Bus
-from proxyctl.engine.gate import Gate
+from proxyctl.engine.gate import Gate, NotPassed
 from proxyctl.engine.judging import Judging
 from proxyctl.engine.runner import Facts, Hands
 from proxyctl.engine.traffic import placement, restarts
@@ -64,7 +65,9 @@ class ReplicaHands:
             do.Start: self._start,
             do.Gate: self._gate.verdict,
             do.Regate: self._gate.again,
-            do.Watch: self._watch.candidate,
+            do.Grow: self._grow,
+            do.Shrink: self._shrink,
+            do.Watch: self._watched,
             do.Analyse: self._watch.candidate,
             do.RunHook: self._run_hook,
             do.AdoptPolicy: self._adopt_policy,
@@ -89,15 +92,50 @@ class ReplicaHands:
         )
 
     async def _start(self, state: ServiceState, command: do.Start) -> Facts:
-        placed = placement(state, command.colour)
+        started = await self._started(state, placement(state, command.colour))
+        return [ev.ReplicasStarted(replicas=started), *await restarts(self._runtime, state.live)]
+
+    async def _started(self, state: ServiceState, placed: Placement) -> tuple[Replica, ...]:
         rollout = state.rollout.id if state.rollout else ""
         starts = (self._runtime.start(placed.release, replica, placed.colour, rollout) for replica in placed.replicas)
         outcomes = await asyncio.gather(*starts, return_exceptions=True)  # the way back finds all that started
-        started = [outcome for outcome in outcomes if isinstance(outcome, Replica)]
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        return [ev.ReplicasStarted(replicas=tuple(started)), *await restarts(self._runtime, state.live)]
+        return tuple(outcome for outcome in outcomes if isinstance(outcome, Replica))
+
+    # --- replica by replica ----------------------------------------------------------------------------------------
+
+    async def _grow(self, state: ServiceState, command: do.Grow) -> Facts:
+        """Those of the candidate that came before are watched meanwhile."""
+        placed = placement(state, command.colour)
+        if placed.role is Role.LIVE:
+            return await self._grown(state, placed, command.to)
+        return _meant(state, await self._watch.during(self._grown(state, placed, command.to), placed))
+
+    async def _grown(self, state: ServiceState, placed: Placement, to: int) -> Facts:
+        """What is astray is in an unknown state: it is started anew."""
+        await self._stopped(placed, placed.astray)
+        batch = placed.replace(replicas=placed.absent[: to - len(placed.replicas)])
+        batch = batch.replace(replicas=await self._started(state, batch))
+        try:
+            await self._gate.passes(state, batch, placed.release.service.health.deadline)
+        except NotPassed as no:
+            return standing.failed(state, no.replica, str(no), no.detail)
+        if placed.role is Role.LIVE:
+            names = [replica.name for replica in batch.replicas]
+            await self._runtime.adopt_restart_policy(placed.release, names)
+        return [ev.Grown(colour=placed.colour, replicas=batch.replicas)]
+
+    async def _shrink(self, state: ServiceState, command: do.Shrink) -> Facts:
+        placed = placement(state, command.colour)
+        leaving = placed.replace(replicas=placed.replicas[command.to :])
+        cut = await self._drain(leaving)
+        failed = await self._stopped(placed, (*leaving.replicas, *placed.astray))
+        return [ev.Shrunk(colour=command.colour, to=command.to, cut=cut, pre_stop=failed)]
+
+    async def _watched(self, state: ServiceState, command: do.Watch) -> Facts:
+        return _meant(state, await self._watch.candidate(state, command))
 
     async def _run_hook(self, state: ServiceState, command: do.RunHook) -> Facts:
         """The candidate is watched meanwhile."""
@@ -114,14 +152,17 @@ class ReplicaHands:
 
     async def _retire(self, state: ServiceState, command: do.Retire) -> Facts:
         placed = placement(state, command.colour)
-        definition = placed.release.service.container
         cut = await self._drain(placed)
-        stops = (
-            self._runtime.stop(replica.name, definition.stop_grace_period, definition.pre_stop)
-            for replica in placed.replicas
-        )
-        failed = ", ".join(why for why in await asyncio.gather(*stops) if why)
+        failed = await self._stopped(placed, (*placed.replicas, *placed.absent))
         return [ev.Retired(release=command.release, colour=command.colour, cut=cut, pre_stop=failed)]
+
+    async def _stopped(self, placed: Placement, replicas: tuple[Replica, ...]) -> str:
+        """Nothing of them is left. Returns why hooks failed."""
+        definition = placed.release.service.container
+        stops = (
+            self._runtime.stop(replica.name, definition.stop_grace_period, definition.pre_stop) for replica in replicas
+        )
+        return ", ".join(why for why in await asyncio.gather(*stops) if why)
 
     async def _drain(self, placed: Placement) -> int:
         """Wait until nothing can reach the release, or its drain deadline. Returns the connections that are cut."""
@@ -163,6 +204,18 @@ class ReplicaHands:
     def _idle_time(self) -> Seconds:
         settings = [s.settings for s in map(self._store.load, self._store.services()) if s.settings is not None]
         return max((s.upstream_keepalive_timeout for s in settings), default=math.inf)
+
+
+def _meant(state: ServiceState, facts: Facts) -> Facts:
+    """Of a rolling release a replica may fail."""
+    match facts:
+        case [ev.CandidateFailed(replica=name, reason=reason, detail=detail)] if name and _rolls(state):
+            return standing.failed(state, name, reason, detail)
+    return facts
+
+
+def _rolls(state: ServiceState) -> bool:
+    return state.rollout is not None and state.rollout.rolling is not None
 
 
 def known_route(state: ServiceState) -> Route | None:

@@ -26,7 +26,7 @@ Facts = Sequence[ev.Event]
 Hand = Callable[[ServiceState, Any], Awaitable[Facts]]
 Hands = dict[type[Any], Hand]
 
-LONG = (do.Start, do.Gate, do.Regate, do.Watch, do.Analyse, do.RunHook)
+LONG = (do.Start, do.Grow, do.Gate, do.Regate, do.Watch, do.Analyse, do.RunHook)
 RETRY_EVERY = 2.0
 RETRY_FOR = 600.0
 

@@ -33,6 +33,7 @@ class TrafficHands:
             do.Recheck: self._recheck,
             do.Move: self._move,
             do.Begin: self._begin,
+            do.Pass: self._pass,
             do.EndPlan: self._end_plan,
             do.Promote: self._promote,
             do.Close: self._close,
@@ -93,6 +94,9 @@ class TrafficHands:
                 return [ev.BakeStarted(since=now)]
             case _:
                 return [ev.DwellStarted(since=now)]
+
+    async def _pass(self, _state: ServiceState, _command: do.Pass) -> Facts:
+        return [ev.StepPassed()]
 
     async def _end_plan(self, _state: ServiceState, _command: do.EndPlan) -> Facts:
         return [ev.BakePassed()]

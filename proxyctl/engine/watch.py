@@ -32,9 +32,10 @@ TOLD_WITHIN: Seconds = 1.0
 
 
 class Sick(Exception):
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, replica: str = "") -> None:
         super().__init__(reason)
         self.detail = detail
+        self.replica = replica
 
 
 class Watch:
@@ -63,7 +64,7 @@ class Watch:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return [fact for task in done for fact in task.result()]  # of several, the one who got sick is heard
         except Sick as sick:
-            return [ev.CandidateFailed(reason=str(sick), detail=sick.detail)]
+            return [ev.CandidateFailed(reason=str(sick), detail=sick.detail, replica=sick.replica)]
         finally:
             for task in tasks:
                 task.cancel()
@@ -159,4 +160,4 @@ class Watch:
                 (seen,) = await self._runtime.inspect([replica.name])
                 why = changed(replica, seen) or why
                 words = await self._runtime.logs(replica.name, LOG_LINES)
-        return Sick(why, words)
+        return Sick(why, words, replica.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,13 @@ from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Match, Mirror, ServiceName
 from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.rolling import FailureAction, Rolling
+from proxyctl.domain.rolling import Order as RollingOrder
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.engine.steering import Steering
 from proxyctl.errors import Conflict, Fenced
 from proxyctl.ports import Lock
-from tests.arena import SIGNED, WEB, Arena, AtPauseError
+from tests.arena import SIGNED, WEB, Arena, AtPauseError, a_service
 from tests.journal_checks import broken_journal, states_of
 
 Story = Callable[[Arena], Awaitable[ServiceState]]
@@ -147,6 +150,45 @@ async def canary_beside_a_restarted_release(arena: Arena) -> ServiceState:
     return await arena.order(lambda s: orders.open_warm(s, Kind.WEIGHT, plan.at(5000), orders.warm(s), SIGNED))
 
 
+def rolls(arena: Arena, order: RollingOrder, parallelism: int = 1, replicas: int = 3, **policy: Any) -> None:
+    rolling = Rolling(parallelism=parallelism, order=order, monitor=1.0, **policy)
+    arena.edge = {"rolling": rolling, "replicas": replicas}
+
+
+async def rolled_start_first(arena: Arena) -> ServiceState:
+    rolls(arena, RollingOrder.START_FIRST, delay=1.0)
+    return await arena.deploy("app:2")
+
+
+async def rolled_stop_first(arena: Arena) -> ServiceState:
+    rolls(arena, RollingOrder.STOP_FIRST)
+    return await arena.deploy("app:2")
+
+
+async def recreated(arena: Arena) -> ServiceState:
+    rolls(arena, RollingOrder.STOP_FIRST, parallelism=0)
+    return await arena.deploy("app:2")
+
+
+async def sick_rolled(arena: Arena) -> ServiceState:
+    rolls(arena, RollingOrder.START_FIRST, failure_action=FailureAction.ROLLBACK)
+    arena.world.sick.add("sick:1")
+    return await arena.deploy("sick:1")
+
+
+async def sick_recreated(arena: Arena) -> ServiceState:
+    rolls(arena, RollingOrder.STOP_FIRST, parallelism=0, failure_action=FailureAction.ROLLBACK)
+    arena.world.sick.add("sick:1")
+    return await arena.deploy("sick:1")
+
+
+async def rolled_and_aborted_halfway(arena: Arena) -> ServiceState:
+    rolls(arena, RollingOrder.STOP_FIRST)
+    half = plan.of(arena.service("app:2"), a_service())[:6]
+    await arena.deploy("app:2", steps=(*half, *plan.hold()))
+    return await arena.order(lambda s: orders.abort(s, Outcome.ABORTED, SIGNED))
+
+
 def restart_live(arena: Arena) -> None:
     """By the engine; nobody looked yet."""
     assert arena.state.live is not None
@@ -168,6 +210,12 @@ STORIES: tuple[Story, ...] = (
     deploy_over_a_restarted_release,
     rollback_from_a_restarted_release,
     canary_beside_a_restarted_release,
+    rolled_start_first,
+    rolled_stop_first,
+    recreated,
+    sick_rolled,
+    sick_recreated,
+    rolled_and_aborted_halfway,
 )
 
 
@@ -264,7 +312,7 @@ def back(state: ServiceState) -> ev.Event:
 
 def weight(state: ServiceState) -> ev.Event:
     if state.rollout is not None:
-        return orders.change_plan(state, plan.at(1000), SIGNED)
+        return orders.weigh(state, 1000, SIGNED)
     return orders.open_warm(state, Kind.WEIGHT, plan.at(1000), orders.warm(state), SIGNED)
 
 

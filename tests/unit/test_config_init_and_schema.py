@@ -94,7 +94,7 @@ def test_the_schema_describes_every_key_of_a_service_and_refuses_others() -> Non
     service = schema["$defs"]["ServiceFile"]
     assert service["additionalProperties"] is False
     words = [form["enum"] for form in service["properties"]["strategy"]["oneOf"] if "enum" in form]
-    assert words == [["blue-green", "canary"]]
+    assert words == [["blue-green", "canary", "rolling", "recreate"]]
     assert {"weight", "for", "pause", "gate", "hook"} == set(schema["$defs"]["StepFile"]["properties"])
     assert re.fullmatch(service["properties"]["bake"]["pattern"], service["properties"]["bake"]["default"])
 

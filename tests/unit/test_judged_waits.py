@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from proxyctl.domain import events as ev
-from proxyctl.domain import plan
 from proxyctl.domain.criteria import Criteria, OnInconclusive
 from proxyctl.domain.model import Colour
 from proxyctl.domain.outcome import Outcome
@@ -35,7 +34,7 @@ async def baked(worse_by: float) -> tuple[list[int], Arena]:
     """The candidate's shares in a blue-green with a holdback of 5 %."""
     arena, _ = await judged(worse_by)
     arena.edge = {"analysis": Criteria(latency=False, holdback=500), "bake": 60.0}
-    await arena.deploy("app:2", Kind.DEPLOY, plan.of(arena.service("app:2"), beside_live=True))
+    await arena.deploy("app:2", Kind.DEPLOY, arena.plan_of(arena.service("app:2")))
     moves = [
         e.event.split for e in arena.store.entries() if e.rollout == "web-r2" and isinstance(e.event, ev.SplitMoved)
     ]

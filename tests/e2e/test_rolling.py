@@ -1,0 +1,115 @@
+"""Old replicas leave as new ones come, under load, with real containers and nginx; and the same the other way round."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from proxyctl.demo.load import Load, Model
+from tests.e2e.shop import ONE, SICK, THREE, TWO, Shop, open_shop
+
+pytestmark = pytest.mark.docker
+
+MODELS = (Model.KEEPALIVE, Model.NEW_CONNECTION)
+QUICK = "interval: 100ms, timeout: 400ms, healthy: 2, deadline: 4s"
+
+
+@asynccontextmanager
+async def a_shop(strategy: str, replicas: int = 3) -> AsyncIterator[Shop]:
+    """Release 1 is live."""
+    async with open_shop(bake="1s") as made:
+        made.write("interval: 200ms, healthy: 2, deadline: 4s", QUICK)
+        made.write("    bake: 1s\n    standby: 10m\n    drain: 5s\n", f"    drain: 1s\n    strategy: {strategy}\n")
+        made.write("replicas: 2", f"replicas: {replicas}")
+        first = await made.type("deploy", "web")
+        assert first.code == 0, first.err
+        yield made
+
+
+@asynccontextmanager
+async def under_load(shop: Shop) -> AsyncIterator[tuple[Load, Load]]:
+    """Not as much as the machine can do: the applications that start need some of it."""
+    kept, new = (Load("127.0.0.1", shop.scene.port, model, 3, pause=0.01) for model in MODELS)
+    async with kept, new:
+        yield kept, new
+
+
+def running(shop: Shop, image: str) -> int:
+    return sum(c.status == "running" and c.image is not None and image in c.image.tags for c in shop.containers())
+
+
+async def until(shop: Shop, image: str, count: int) -> None:
+    async with asyncio.timeout(20):
+        while await asyncio.to_thread(running, shop, image) != count:
+            await asyncio.sleep(0.05)
+
+
+async def test_replicas_change_places_without_a_lost_request() -> None:
+    async with a_shop("{rolling: {order: start-first, monitor: 1500ms}}") as shop:
+        async with under_load(shop) as loads:
+            said = await shop.type("deploy", "web", "--image", TWO)
+            assert said.code == 0, said.err
+            assert (running(shop, ONE), running(shop, TWO)) == (0, 3)
+            shop.write("order: start-first", "order: stop-first, parallelism: 2")
+            said = await shop.type("deploy", "web", "--image", THREE)
+            assert said.code == 0, said.err
+            assert (running(shop, TWO), running(shop, THREE)) == (0, 3)
+        for load in loads:
+            assert not load.failed(), load.failed()[:3]
+        back = await shop.type("rollback", "web")
+        assert back.code == 4 and "proxyctl rollback web --to web-2" in back.err, back.err
+
+
+async def test_recreate_answers_503_in_the_gap_and_says_how_long_it_was() -> None:
+    async with a_shop("recreate", replicas=1) as shop:
+        planned = await shop.type("plan", "web")
+        assert "nobody answers until the new release has passed its gate" in planned.out, planned.out
+        async with under_load(shop) as loads:
+            said = await shop.type("deploy", "web", "--image", TWO)
+        assert said.code == 0, said.err
+        assert "nobody answered for " in said.err
+        failed = [outcome.problem for load in loads for outcome in load.failed()]
+        assert failed and set(failed) == {"status 503"}, set(failed)
+        assert (running(shop, ONE), running(shop, TWO)) == (0, 1)
+
+
+async def test_a_release_that_does_not_get_healthy_leaves_the_old_one_whole() -> None:
+    async with a_shop("{rolling: {order: start-first, monitor: 1500ms, failure_action: rollback}}") as shop:
+        async with under_load(shop) as loads:
+            said = await shop.type("deploy", "web", "--image", SICK)
+            assert said.code == 5 and "was not healthy within 4 s" in said.err, said.err
+        for load in loads:
+            assert not load.failed(), load.failed()[:3]
+        assert (running(shop, ONE), len(shop.containers())) == (3, 3)
+
+
+async def test_an_abort_halfway_brings_the_old_replicas_back() -> None:
+    async with a_shop("{rolling: {monitor: 1500ms}}", replicas=2) as shop, under_load(shop) as loads:
+        deploy = await shop.start("deploy", "web", "--image", TWO)
+        await until(shop, TWO, 1)
+        aborted = await shop.type("abort", "web")
+        assert aborted.code == 0, aborted.err
+        await deploy.communicate()
+        await shop.at_rest()
+        assert (running(shop, ONE), len(shop.containers())) == (2, 2)
+        for load in loads:
+            assert not load.failed(), load.failed()[:3]
+
+
+async def test_a_killed_driver_leaves_a_rollout_that_goes_on() -> None:
+    async with a_shop("{rolling: {order: start-first, monitor: 1500ms}}", replicas=2) as shop:
+        async with under_load(shop) as loads:
+            deploy = await shop.start("deploy", "web", "--image", TWO)
+            await until(shop, TWO, 2)  # the first one has traffic
+            os.kill(shop.driver(), signal.SIGKILL)
+            await deploy.communicate()
+            assert (await shop.type("recover")).code == 0
+            await shop.at_rest()
+        for load in loads:
+            assert not load.failed(), load.failed()[:3]
+        assert (running(shop, ONE), running(shop, TWO)) == (0, 2)
