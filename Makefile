@@ -35,7 +35,7 @@ real: setup      ## the tests against real dockerd and nginx
 
 bench:           ## the figures of the README, side by side and beside other proxies
 	@scripts/setup bench
-	@for b in switches hot_commands throughput accuracy deploy_overhead kills scale analysis follower peers; do $(BIN)/python -m bench.$$b || exit 1; done
+	@for b in switches hot_commands throughput accuracy deploy_overhead kills scale analysis canaries follower peers; do $(BIN)/python -m bench.$$b || exit 1; done
 
 clean:           ## what the build left
 	@rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -82,7 +82,7 @@ async def judged(canaries: Canaries, load: Load, name: str, changed: dict[str, s
         "seconds": round(time.monotonic() - began, 1),
         "bad answers": len(failed) - len(lost),
         "lost": len(lost),
-        "why": str(rollout["reason"])[:110],
+        "why": rollout["reason"],
     }
 
 

@@ -23,15 +23,15 @@ class HostMeasurer:
     async def measure(self, source: Source, subject: Subject) -> Measurement:
         assert isinstance(source.question, HostCommand)
         try:
-            async with asyncio.timeout(source.timeout):
-                return await _run(source.question, subject)
+            return await _run(source.question, subject, source.timeout)
         except TimeoutError:
             return Measurement(error=f"the command did not end in {source.timeout:g} s")
         except OSError as error:
             return Measurement(error=f"{error.filename}: {(error.strerror or str(error)).lower()}")
 
 
-async def _run(command: HostCommand, subject: Subject) -> Measurement:
+async def _run(command: HostCommand, subject: Subject, timeout: Seconds) -> Measurement:
+    """Raises TimeoutError when it did not end in time."""
     async with _pipe() as (output, writing):
         child = await asyncio.create_subprocess_exec(
             *command.words,
@@ -44,7 +44,8 @@ async def _run(command: HostCommand, subject: Subject) -> Measurement:
         )
         writing.close()
         try:
-            code = await child.wait()
+            async with asyncio.timeout(timeout):
+                code = await child.wait()
         finally:
             if child.returncode is None:
                 with suppress(ProcessLookupError):

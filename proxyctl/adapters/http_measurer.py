@@ -43,6 +43,8 @@ class HttpMeasurer:
             return Measurement(error=str(error))
         except (aiohttp.ClientError, OSError) as error:
             return Measurement(error=why(error))
+        except ValueError as error:  # what HTTP cannot say: a port, a host, a header. Its value is in no message
+            return Measurement(error=f"it cannot be asked: {type(error).__name__}; look at its address and its headers")
         return Measurement(value=None if value is None or isnan(value) else value)
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from proxyctl.domain import explain
 from proxyctl.domain.criteria import Criteria, OnInconclusive
-from proxyctl.domain.evidence import SLOW, TIMED, Comparison, Count, Evidence, Sides, usual_rate
+from proxyctl.domain.evidence import RECENT, SLOW, TIMED, Comparison, Count, Evidence, Sides, usual_rate
 from proxyctl.domain.record import Record
 from proxyctl.domain.sequential import (
     log_proof,
@@ -163,7 +163,7 @@ def judge(evidence: Evidence, settings: Criteria, step: Step, now: float) -> Ver
         alpha=alpha,
         findings=_findings(evidence, settings, alpha, *step.margins(settings, usual, _usually_slow(evidence)), usual),
         usual=usual,
-        recent=reduce(add, evidence.recent, Sides()),
+        recent=_last_minute(evidence, now),
     )
     verdict = next(verdict for rule in rules(step) if (verdict := rule(case)) is not None)
     return verdict.replace(sentence=explain.sentence(verdict))
@@ -356,6 +356,12 @@ def _doubts(counts: Sides, settings: Criteria, one_client: bool) -> tuple[Doubt,
 
 
 # --- small words --------------------------------------------------------------------------------------------------
+
+
+def _last_minute(evidence: Evidence, now: float) -> Sides:
+    """Nothing, once that is over: what is silent does not suffer."""
+    over = evidence.last is None or now - evidence.last > (RECENT + 1) * TICK
+    return Sides() if over else reduce(add, evidence.recent, Sides())
 
 
 def _both_tests(evidence: Evidence, step: Step) -> bool:

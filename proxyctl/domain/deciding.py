@@ -48,8 +48,8 @@ def _starting(state: ServiceState) -> do.Command:
 
 
 def _make_room(state: ServiceState, occupant: Placement) -> do.Command:
-    """Nobody may be covered by a release that is about to stop."""
-    alone = _flags(state, state.split, cover=False)
+    """Nobody may be led to, nor covered by, a release that is about to stop."""
+    alone = _flags(state, safe_split(state), cover=False)
     return do.Retire(release=occupant.release.id, colour=occupant.colour) if _stand(state, alone) else alone
 
 

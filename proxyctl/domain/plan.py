@@ -52,14 +52,14 @@ def hold() -> Plan:
 
 
 def at(share: int, then: Plan = ()) -> Plan:
-    """This share, and there until told; then on, with those steps of `then` that give more."""
-    return (Weight(share=share), Pause(), *_beyond(share, then))
+    """This share, and there until told; then on to all traffic, with those steps of `then` that give more."""
+    return (Weight(share=share), Pause(), *(_beyond(share, then) or at_once()))
 
 
 def _beyond(share: int, plan: Plan) -> Plan:
-    """From its first step that gives more than this share."""
+    """From its first step that gives more than this share; no bake is left out."""
     for at, step in enumerate(plan):
-        if isinstance(step, Weight) and step.share > share:
+        if isinstance(step, Bake) or (isinstance(step, Weight) and step.share > share):
             return plan[at:]
     return ()
 

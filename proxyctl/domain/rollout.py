@@ -83,6 +83,7 @@ MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
         ev.RoutePublished: Phase.PAUSED,
         ev.SplitMoved: Phase.PAUSED,
         ev.StepPassed: Phase.SHIFTING,
+        ev.Inconclusive: Phase.HELD,
         ev.ResumeRequested: Phase.SHIFTING,
     },
     Phase.HELD: {

@@ -260,6 +260,9 @@ def _meaning(source: Source, measured: Measured) -> str:
 
 
 def _times(source: Source, measured: Measured) -> str:
+    if source.count is not None and complete(source, measured) and opinion(source, measured) is Opinion.WAITS:
+        needed = source.count - source.failures
+        return f"passed {measured.passed} of {measured.count} times, {needed} are needed, and no more are made"
     if measured.failed and measured.count > 1:
         return f"{measured.failed} of {measured.count} measurements failed"
     if source.count is not None and not complete(source, measured) and measured.count:

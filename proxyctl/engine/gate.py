@@ -17,7 +17,7 @@ from proxyctl.domain.ticks import Probed
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Facts
 from proxyctl.engine.traffic import changed, endpoint, placement, restarted
-from proxyctl.ports import Clock, Life, Prober, Proxy, Runtime
+from proxyctl.ports import Clock, Life, Prober, Proxy, ReplicaState, Runtime
 
 LOOK_EVERY: Seconds = 0.2
 LOG_LINES = 20
@@ -57,29 +57,29 @@ class Gate:
         """The same verdict on a release that the engine restarted: Regated or RegateFailed.
 
         An engine restarts one container after the other: what it starts anew meanwhile is noted as Restarted and asked
-        again, as long as there is time.
+        again, with as much time as it had.
         """
         placed, deadline = placement(state, command.colour), self._clock.now() + command.within
         noted = list[ev.Restarted]()
         while True:
             try:
-                await self.passes(state, placed, deadline - self._clock.now())
+                await self.passes(state, placed, command.within)
                 return [*noted, ev.Regated(colour=command.colour, incarnations=placed.incarnations)]
             except NotPassed as no:
-                runs_again = await self._runs_again(placed, deadline) if isinstance(no, Died) else []
-                if not runs_again:
+                if not isinstance(no, Died) or (lives := await self._running(placed, deadline)) is None:
                     return [*noted, ev.RegateFailed(colour=command.colour, reason=str(no), detail=no.detail)]
-            noted = runs_again
-            placed = placed.replace(replicas=noted[0].replicas)
+            if again := restarted(placed, lives):
+                noted = again
+                placed = placed.replace(replicas=again[0].replicas)
 
-    async def _runs_again(self, placed: Placement, deadline: Seconds) -> list[ev.Restarted]:
-        """Once every container runs; nothing when that was not seen in time."""
+    async def _running(self, placed: Placement, deadline: Seconds) -> list[ReplicaState] | None:
+        """Every container, once all run; none when that was not seen in time."""
         while self._clock.now() < deadline:
             seen = await self._runtime.inspect([replica.name for replica in placed.replicas])
             if all(replica.life is Life.RUNNING for replica in seen):
-                return restarted(placed, seen)
+                return seen
             await self._clock.sleep(LOOK_EVERY)
-        return []
+        return None
 
     async def passes(self, state: ServiceState, placed: Placement, within: Seconds) -> None:
         """Raises NotPassed."""

@@ -19,7 +19,7 @@ from proxyctl.domain.model import Colour, Logged, Route, Seconds
 from proxyctl.domain.plan import next_share, tested
 from proxyctl.domain.progress import Progress
 from proxyctl.domain.source import Heard, Measured
-from proxyctl.domain.state import Phase, Rollout, ServiceState
+from proxyctl.domain.state import Phase, Rollout, ServiceState, must
 from proxyctl.domain.steps import Bake as BakeStep
 from proxyctl.domain.tally import TICK, Tick
 from proxyctl.domain.ticks import Judged
@@ -99,13 +99,15 @@ class Judging:
 
     async def _look(self, case: _Case, before: Progress, measuring: Measuring) -> tuple[Progress, Verdict, bool]:
         """What is known goes on speaking where the log cannot be read; but that lets nothing pass."""
-        progress, more, unreadable = before, False, ""
+        progress, more, blind = before, False, ""
         try:
             progress, more = await self._read(case, before)
+            blind = "the log is still being read" if more else ""
         except StateUnusable as error:
-            unreadable = str(error)
+            blind = str(error)
         elapsed, heard = self._elapsed(case), measuring.heard
-        heard = heard.replace(unready="; ".join(filter(None, (unreadable, heard.unready))))
+        if not case.flees:
+            heard = heard.replace(unready="; ".join(filter(None, (blind, heard.unready))))
         evidence = progress.evidence if case.logged else None
         evidence = evidence or gathered.begin(tested(case.rollout.plan), self._began(case))
         verdict = case.judged(evidence, heard, self._clock.wall(), elapsed)
@@ -167,7 +169,8 @@ class _Case:
         self.colour: Colour = state.rollout.colour
         self.live: Colour = self.colour.other
         self.share = state.split.share(self.colour) if state.split else 0
-        self.wanted = _wanted(self.rollout, state.candidate.release.service.analysis)
+        self.flees = self.rollout.kind in HASTY  # then nothing unknown keeps it where it is
+        self.wanted = _wanted(state.candidate.release.service.analysis, self.flees)
         self.bakes = isinstance(self.rollout.step, BakeStep)
         self.held = state.phase is Phase.HELD  # what is measured then belongs to no wait
 
@@ -205,8 +208,9 @@ class _Case:
     @property
     def logged(self) -> bool:
         """The log tells of whom has traffic; sources may be asked of anybody."""
-        settings = self.state.settings
-        return self.share > 0 and settings is not None and settings.access_log is not Logged.OFF
+        state = self.state
+        has_log = state.route is not None and state.settings is not None
+        return self.share > 0 and has_log and must(state.settings).access_log is not Logged.OFF
 
     @property
     def window(self) -> Seconds:
@@ -237,9 +241,9 @@ class _Case:
         return judge(evidence, self.criteria, step, now)
 
 
-def _wanted(rollout: Rollout, criteria: Criteria | None) -> Criteria | None:
+def _wanted(criteria: Criteria | None, flees: bool) -> Criteria | None:
     """A way back asks no source: what it flees from may be why they fail, or do not answer."""
-    return criteria.replace(sources=()) if criteria and rollout.kind in HASTY else criteria
+    return criteria.replace(sources=()) if criteria and flees else criteria
 
 
 def _observed(evidence: Evidence, ticks: tuple[Tick, ...] | list[Tick], candidate: Colour) -> Evidence:

@@ -374,6 +374,13 @@ def test_what_is_not_ready_when_the_clock_ends_has_the_deadline_to_become_so(pol
     assert reached(judge(good, settings, blind, 660.0)) == (decision, Reason.INCONCLUSIVE)
 
 
+def test_what_suffered_and_is_silent_since_suffers_no_more() -> None:
+    both_bad = seen(a_tally(100, 50), a_tally(900, 450), 12)
+    last = both_bad.last or 0.0
+    assert judge(both_bad, ERRORS_ONLY, FIRST, last + 10.0).reason is Reason.SYSTEM_SICK
+    assert judge(both_bad, ERRORS_ONLY, FIRST, last + 3600.0).reason is Reason.INCONCLUSIVE
+
+
 def test_a_wait_for_a_person_ends_by_no_clock() -> None:
     settings = ERRORS_ONLY.replace(on_inconclusive=OnInconclusive.ROLLBACK)
     told = Step(share=500, next_share=2500, until=Until.PERSON)

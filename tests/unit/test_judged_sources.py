@@ -31,6 +31,7 @@ SMOKE = Source(
 )
 ALL = Weight(share=10_000)
 TIMED: Plan = (Weight(share=1000, dwell=30.0), ALL)
+PAUSED: Plan = (Weight(share=1000), Pause(window=30.0), ALL)
 BAKED: Plan = (ALL, Bake(window=30.0))
 
 
@@ -55,7 +56,7 @@ def said(arena: Arena) -> str:
     return [e.event.reason for e in arena.store.entries() if isinstance(e.event, spoken) and e.event.reason][-1]
 
 
-@pytest.mark.parametrize("plan", [TIMED, BAKED], ids=["timed", "bake"])
+@pytest.mark.parametrize("plan", [TIMED, PAUSED, BAKED], ids=["timed", "pause", "bake"])
 async def test_what_was_never_measured_holds_a_wait_that_the_clock_ends_until_its_deadline(plan: Plan) -> None:
     arena = await live(DEPTH)
     state, took = await deploy(arena, *plan)
@@ -64,7 +65,7 @@ async def test_what_was_never_measured_holds_a_wait_that_the_clock_ends_until_it
     assert "inconclusive" in said(arena) and "depth was not measured" in said(arena) and "a person" in said(arena)
 
 
-@pytest.mark.parametrize("plan", [TIMED, BAKED], ids=["timed", "bake"])
+@pytest.mark.parametrize("plan", [TIMED, PAUSED, BAKED], ids=["timed", "pause", "bake"])
 @pytest.mark.parametrize(
     ("policy", "release", "phase"),
     [(OnInconclusive.ROLLBACK, "web-1", Phase.IDLE), (OnInconclusive.PROMOTE, None, Phase.HELD)],
@@ -78,7 +79,7 @@ async def test_at_that_deadline_the_user_s_word_decides_but_nothing_unmeasured_i
     assert release is None or (state.live is not None and state.live.release.id == release)
 
 
-@pytest.mark.parametrize("plan", [TIMED, BAKED], ids=["timed", "bake"])
+@pytest.mark.parametrize("plan", [TIMED, PAUSED, BAKED], ids=["timed", "pause", "bake"])
 async def test_no_data_is_no_measurement(plan: Plan) -> None:
     arena = await live(DEPTH)
     arena.measurer.answers = {"depth": Measurement()}
@@ -86,7 +87,7 @@ async def test_no_data_is_no_measurement(plan: Plan) -> None:
     assert state.phase is Phase.HELD and "depth has no data" in said(arena)
 
 
-@pytest.mark.parametrize("plan", [TIMED, BAKED], ids=["timed", "bake"])
+@pytest.mark.parametrize("plan", [TIMED, PAUSED, BAKED], ids=["timed", "pause", "bake"])
 async def test_a_source_that_passes_lets_the_clock_go_on_at_once(plan: Plan) -> None:
     arena = await live(DEPTH)
     arena.measurer.answers = {"depth": Measurement(value=3.0)}

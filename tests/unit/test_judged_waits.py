@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from proxyctl.adapters.memory import MemoryAccessLog
 from proxyctl.domain import events as ev
+from proxyctl.domain import plan
 from proxyctl.domain.criteria import Criteria, OnInconclusive
-from proxyctl.domain.model import Colour
+from proxyctl.domain.model import Colour, Route
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.state import Kind
 from proxyctl.domain.steps import Weight
+from proxyctl.domain.tally import Position
 from proxyctl.errors import StateUnusable
 from proxyctl.ports import Reading
 from tests.arena import Arena
@@ -52,3 +55,49 @@ async def test_what_the_bake_shows_is_held_against_the_holdback() -> None:
     assert (max(shares), shares[-1], ended(arena)) == (9500, 0, Outcome.ROLLED_BACK)
     (failed,) = [e.event for e in arena.store.entries() if isinstance(e.event, ev.CandidateFailed)]
     assert "rolled back at 95 %" in failed.reason and "of 200 needed" in failed.reason, "each test has half the chance"
+
+
+async def test_a_log_that_is_still_being_read_lets_no_clock_end_a_wait() -> None:
+    """A driver that was away for long has more to read than one reading gives; what it missed may be what matters."""
+    arena, log = await judged(0.2)
+    arena.edge = {"analysis": Criteria(latency=False), "bake": 20.0}
+    read, readings = log.read, 0
+
+    async def in_parts(since: Position, route: Route) -> Reading:
+        """At first nothing, and the time of the bake is over."""
+        nonlocal readings
+        readings += 1
+        if readings == 2:  # the first one says what was usual
+            arena.world.time += 60.0
+            return Reading(ticks=(), position=since, newest=0.0, more=True, unreadable=0, gaps=0)
+        return await read(since, route)
+
+    log.read = in_parts  # type: ignore[method-assign]
+    await arena.deploy("app:2", Kind.DEPLOY, arena.plan_of(arena.service("app:2")))
+    assert ended(arena) is Outcome.ROLLED_BACK
+
+
+async def test_a_way_back_waits_for_no_log_that_cannot_be_read() -> None:
+    arena, log = await judged(0.0)
+    arena.edge = {"analysis": Criteria(latency=False, on_inconclusive=OnInconclusive.ROLLBACK)}
+
+    async def refused(*_: object) -> Reading:
+        raise StateUnusable("access.log: permission denied")
+
+    log.read = refused  # type: ignore[method-assign, assignment]
+    began = arena.world.time
+    await arena.deploy("app:2", Kind.ROLLBACK, plan.gradual())
+    assert ended(arena) is Outcome.PROMOTED
+    assert arena.world.time - began < 120.0
+
+
+async def test_a_candidate_that_nginx_knows_nothing_of_is_judged_by_no_log() -> None:
+    """Its first release was to be routed and failed; what becomes of it now is a worker."""
+    arena = Arena()
+    arena.log = MemoryAccessLog(arena.world)
+    arena.world.sick.add("app:1")
+    await arena.deploy("app:1")
+    assert (arena.state.route, arena.state.settings is None) == (None, False)
+    arena.edge = {"analysis": Criteria(latency=False), "port": None}
+    await arena.deploy("app:2", Kind.DEPLOY, plan.blue_green(20.0))
+    assert ended(arena) is Outcome.PROMOTED

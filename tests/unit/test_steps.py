@@ -13,10 +13,11 @@ from proxyctl.domain.commands import Moment
 from proxyctl.domain.deciding import decide
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.rollout import advance, fold
+from proxyctl.domain.split import WHOLE
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.domain.steps import Analysis, Approval, Bake, Hook, Pause, Step, Weight
 from proxyctl.errors import Conflict
-from tests.arena import Arena
+from tests.arena import SIGNED, Arena
 
 ANN = Signed(actor="ann", reason="", wall=2.0)
 
@@ -183,6 +184,24 @@ async def test_a_weight_by_hand_goes_on_with_the_steps_that_give_more() -> None:
     told = advance(state, orders.weigh(state, 3000, ANN))
     assert told.rollout is not None
     assert told.rollout.plan == (Weight(share=3000), Pause(), Weight(share=5000, dwell=60.0), Approval())
+
+
+async def test_a_weight_by_hand_that_is_promoted_gets_all_traffic() -> None:
+    """Nobody is promoted at a part of it: its predecessor leaves when the standby window is over."""
+    arena = Arena()
+    await arena.deploy("app:1")
+    await arena.deploy("app:2", Kind.WEIGHT, plan.at(5000))
+    await arena.order(lambda state: orders.promote(state, SIGNED))
+    state = await arena.end_standby()
+    assert state.live is not None and state.live.release.id == "web-2"
+    assert state.split is not None and state.split.sole is state.live.colour
+    assert not arena.broken_promises()
+
+
+def test_a_weight_by_hand_leaves_out_no_bake() -> None:
+    held_back = (Weight(share=9800), Bake(window=60.0), Weight(share=WHOLE))
+    for share in (9800, 9900):
+        assert plan.at(share, then=held_back)[2:] == (Bake(window=60.0), Weight(share=WHOLE))
 
 
 async def test_an_analysis_without_a_verdict_is_a_persons_to_decide() -> None:

@@ -21,6 +21,7 @@ from proxyctl.domain.model import Seconds
 from proxyctl.domain.record import Record
 
 LOOK_EVERY: Seconds = 0.05
+KILLED_WITHIN: Seconds = 1.0  # is waited for
 LAST_WORDS: Seconds = 0.5  # for what a command wrote to arrive once it has ended; what it left running may write on
 MOST_WORDS = 4096  # bytes
 SILENCE: Seconds = 3600.0
@@ -71,7 +72,9 @@ class Execs:
                     return int(seen["ExitCode"])
                 await asyncio.sleep(LOOK_EVERY)
         except asyncio.CancelledError:
-            await asyncio.shield(self._engine.act(lambda client: _kill(client, run), what))
+            killing = asyncio.ensure_future(self._engine.act(lambda client: _kill(client, run), what))
+            killing.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody waits for its outcome
+            await asyncio.wait({killing}, timeout=KILLED_WITHIN)  # whoever cancels may be taking traffic away
             raise
 
 

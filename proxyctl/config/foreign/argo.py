@@ -330,7 +330,7 @@ def _read_blue_green(part: Part, templates: Templates, sketch: Sketch) -> None:
         )
     part.not_carried(
         "prePromotionAnalysis",
-        "without traffic the log says nothing of a candidate; write analysis.sources, which are asked before it, too",
+        "the log says nothing of a candidate without traffic; a canary's analysis step asks analysis.sources then",
     )
     after = part.part("postPromotionAnalysis")
     if after.value:
