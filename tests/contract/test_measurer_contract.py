@@ -157,6 +157,22 @@ async def test_a_secret_that_cannot_be_had_is_named_and_nobody_is_asked() -> Non
     assert heard.requests == []
 
 
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("http://127.0.0.1:99999/", ""),
+        ("http://a..b/", ""),
+        (f"http://{'a' * 64}.t/", ""),
+        ("http://127.0.0.1:9/", "two\nlines"),
+    ],
+)
+async def test_what_http_cannot_say_was_not_measured(url: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", secret)
+    headers = (("X-Token", "env:TOKEN"),) if secret else ()
+    found = await HttpMeasurer().measure(a_source(JsonNumber(url=url, path=("x",), headers=headers)), SUBJECT)
+    assert found.error and "lines" not in found.error, found
+
+
 async def test_a_server_that_is_not_there_or_hangs_was_not_measured() -> None:
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(-1)

@@ -148,6 +148,10 @@ def test_the_output_of_the_command_that_failed_is_told() -> None:
         ((EMPTY,), "depth has no data"),
         ((0.001, 0.001), "depth is 0.001, measured 2 of 5 times"),
         ((0.03,), "depth is 0.03, neither < 0.01 nor > 0.05, measured 1 of 5 times"),
+        (
+            (0.03, 0.03, 0.001, 0.001, 0.001),
+            "depth is 0.001, passed 3 of 5 times, 4 are needed, and no more are made",
+        ),
     ],
 )
 def test_a_source_that_waits_says_for_what(seen: tuple[float | Measurement, ...], words: str) -> None:
