@@ -38,10 +38,12 @@ from proxyctl.domain.model import (
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.state import Kind, Placement, ServiceState
 from proxyctl.engine.bus import Bus
+from proxyctl.engine.judging import Judging
 from proxyctl.engine.releases import Opening
 from proxyctl.engine.replicas import ReplicaHands
 from proxyctl.engine.runner import Facts, Hand, Hands, Runner
 from proxyctl.engine.traffic import TrafficHands
+from proxyctl.engine.watch import Watch
 
 WEB = ServiceName("web")
 SIGNED = Signed(actor="tester", reason="", wall=1.0)
@@ -80,7 +82,7 @@ class Arena:
         self.splits = MemorySplits(self.world)
         self.hooks = MemoryHooks()
         self.measurer = MemoryMeasurer()
-        self.log: MemoryAccessLog | None = None  # none: nginx writes none
+        self.log = MemoryAccessLog(self.world)
         self.edge: dict[str, object] = {}  # what the file says of the service beside its image
         self.before_effect: Callable[[do.Command], None] = lambda command: None
         self.after_effect: Callable[[do.Command], None] = lambda command: None
@@ -109,6 +111,19 @@ class Arena:
             fence=fence,
         )
         return {kind: self._hooked(hand) for kind, hand in (light.hands() | heavy.hands()).items()}
+
+    def watch(self) -> Watch:
+        """Over a candidate that is judged by probes and containers."""
+        judging = Judging(
+            project="shop",
+            store=self.store,
+            log=self.log,
+            measurer=self.measurer,
+            clock=self.clock,
+            bus=Bus(),
+            fence=0,
+        )
+        return Watch(runtime=self.runtime, prober=self.prober, clock=self.clock, bus=Bus(), judging=judging)
 
     def _hooked(self, hand: Hand) -> Hand:
         async def hooked(state: ServiceState, command: do.Command) -> Facts:

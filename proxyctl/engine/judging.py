@@ -26,9 +26,9 @@ from proxyctl.domain.ticks import Judged
 from proxyctl.domain.verdict import Verdict
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.measuring import Measuring
-from proxyctl.engine.traffic import moment
+from proxyctl.engine.traffic import moment, subject_of
 from proxyctl.errors import StateUnusable
-from proxyctl.ports import AccessLog, Clock, Measurer, Store, Subject
+from proxyctl.ports import AccessLog, Clock, Measurer, Store
 
 READ_EVERY: Seconds = 1.0
 BEFORE: Seconds = 1800.0  # of the log before the rollout: what is usual
@@ -93,7 +93,7 @@ class Judging:
             sources=case.criteria.sources,
             known=known,
             measurer=self._measurer,
-            subject=case.subject(self._project),
+            subject=subject_of(self._project, case.state),
             clock=self._clock,
         )
 
@@ -178,17 +178,6 @@ class _Case:
     def route(self) -> Route:
         assert self.state.route is not None
         return self.state.route
-
-    def subject(self, project: str) -> Subject:
-        assert self.state.candidate is not None
-        return Subject(
-            project=project,
-            service=self.state.service,
-            release=self.rollout.release,
-            colour=self.colour,
-            share=self.share,
-            replica=self.state.candidate.replicas[0].name,
-        )
 
     def progress(self, spent: Seconds) -> Progress:
         return Progress(

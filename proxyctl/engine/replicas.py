@@ -10,13 +10,13 @@ from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import standing
 from proxyctl.domain.model import Cutover, ProxySettings, Replica, Role, Route, Seconds, ServiceName, Topology
-from proxyctl.domain.state import Placement, ServiceState
+from proxyctl.domain.state import Placement, ServiceState, candidate_of, rollout_of
 from proxyctl.domain.ticks import Drained
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.gate import Gate, NotPassed
 from proxyctl.engine.judging import Judging
 from proxyctl.engine.runner import Facts, Hands
-from proxyctl.engine.traffic import placement, restarts
+from proxyctl.engine.traffic import placement, restarts, subject_of
 from proxyctl.engine.watch import Watch
 from proxyctl.errors import Unavailable
 from proxyctl.ports import AccessLog, Clock, Hooks, Locks, Measurer, Prober, Proxy, Runtime, Store
@@ -40,7 +40,7 @@ class ReplicaHands:
         fence: int,
         hooks: Hooks,
         measurer: Measurer,
-        log: AccessLog | None = None,
+        log: AccessLog,
     ) -> None:
         self._project = project
         self._runtime = runtime
@@ -52,11 +52,7 @@ class ReplicaHands:
         self._fence = fence
         self._hooks = hooks
         self._gate = Gate(runtime=runtime, prober=prober, proxy=proxy, clock=clock, bus=bus)
-        judging = None
-        if log is not None:
-            judging = Judging(
-                project=project, store=store, log=log, measurer=measurer, clock=clock, bus=bus, fence=fence
-            )
+        judging = Judging(project=project, store=store, log=log, measurer=measurer, clock=clock, bus=bus, fence=fence)
         self._watch = Watch(runtime=runtime, prober=prober, clock=clock, bus=bus, judging=judging)
 
     def hands(self) -> Hands:
@@ -139,7 +135,7 @@ class ReplicaHands:
 
     async def _run_hook(self, state: ServiceState, command: do.RunHook) -> Facts:
         """The candidate is watched meanwhile."""
-        return await self._watch.during(self._hooked(state, command.name), _candidate(state))
+        return await self._watch.during(self._hooked(state, command.name), candidate_of(state))
 
     async def _hooked(self, state: ServiceState, name: str) -> Facts:
         await self._hooks.run(name, hook_variables(self._project, state))
@@ -222,27 +218,16 @@ def known_route(state: ServiceState) -> Route | None:
     return state.intent.route if isinstance(state.intent, do.Publish) else state.route
 
 
-def _candidate(state: ServiceState) -> Placement:
-    assert state.rollout is not None
-    return placement(state, state.rollout.colour)
-
-
 def hook_variables(project: str, state: ServiceState) -> dict[str, str]:
-    """What a hook is told of the rollout, in its environment."""
-    rollout, placed = state.rollout, _candidate(state)
-    assert rollout is not None
+    """What a hook is told of the rollout, in its environment: what every command is told, and more."""
+    rollout, placed = rollout_of(state), candidate_of(state)
     told = {
-        "PROJECT": project,
-        "SERVICE": state.service,
         "COMMAND": rollout.kind.value,
         "ROLLOUT": rollout.id,
-        "RELEASE": rollout.release,
         "REPLACES": rollout.replaces or "",
         "IMAGE": placed.release.image,
-        "COLOUR": rollout.colour.value,
-        "WEIGHT": f"{state.split.percent(rollout.colour):g}" if state.split else "0",
         "REPLICAS": " ".join(replica.address for replica in placed.replicas),
         "ACTOR": rollout.actor,
         "REASON": rollout.reason,
     }
-    return {f"PROXYCTL_{name}": value for name, value in told.items()}
+    return dict(subject_of(project, state).variables) | {f"PROXYCTL_{name}": value for name, value in told.items()}

@@ -11,11 +11,11 @@ from proxyctl.domain import events as ev
 from proxyctl.domain.commands import Moment
 from proxyctl.domain.model import Colour, HealthKind, Incarnation, Replica
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.state import Placement, ServiceState
+from proxyctl.domain.state import Placement, ServiceState, candidate_of, rollout_of
 from proxyctl.domain.steps import Approval, Bake, Pause
 from proxyctl.engine.runner import Facts, Hands
 from proxyctl.errors import DockerUnavailable, OutcomeUnknown
-from proxyctl.ports import Clock, Endpoint, Flags, Inspector, Life, Prober, ProbeResult, ReplicaState, Splits
+from proxyctl.ports import Clock, Endpoint, Flags, Inspector, Life, Prober, ProbeResult, ReplicaState, Splits, Subject
 
 
 class TrafficHands:
@@ -119,6 +119,19 @@ def placement(state: ServiceState, colour: Colour) -> Placement:
     if placed is None:
         raise LookupError(f"{state.service} has nothing in {colour}")
     return placed
+
+
+def subject_of(project: str, state: ServiceState) -> Subject:
+    """The candidate, for whoever is asked about it."""
+    rollout, placed = rollout_of(state), candidate_of(state)
+    return Subject(
+        project=project,
+        service=state.service,
+        release=rollout.release,
+        colour=rollout.colour,
+        share=state.split.share(rollout.colour) if state.split else 0,
+        replica=placed.replicas[0].name if placed.replicas else "",
+    )
 
 
 def endpoint(placed: Placement, replica: Replica) -> Endpoint:

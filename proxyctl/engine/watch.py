@@ -39,11 +39,7 @@ class Sick(Exception):
 
 
 class Watch:
-    """`judging` is none where nginx writes no log."""
-
-    def __init__(
-        self, *, runtime: Runtime, prober: Prober, clock: Clock, bus: Bus, judging: Judging | None = None
-    ) -> None:
+    def __init__(self, *, runtime: Runtime, prober: Prober, clock: Clock, bus: Bus, judging: Judging) -> None:
         self._runtime = runtime
         self._prober = prober
         self._clock = clock
@@ -72,7 +68,7 @@ class Watch:
 
     def _clock_lost(self, state: ServiceState, wait: do.Watch | do.Analyse) -> ev.ClockLost:
         """What had passed is known to the last tick."""
-        spent = self._judging.spent(state) if self._judging else None
+        spent = self._judging.spent(state)
         return ev.ClockLost(since=moment(self._clock), spent=wait.spent if spent is None else spent)
 
     # --- the end ---------------------------------------------------------------------------------------------------
@@ -88,8 +84,6 @@ class Watch:
 
     async def _judged(self, state: ServiceState, wait: do.Watch | do.Analyse) -> Facts:
         """Nothing where there is nothing to judge by."""
-        if self._judging is None:
-            return []
         async with aclosing(self._judging.verdicts(state, wait)) as verdicts:
             async for verdict in verdicts:
                 if verdict.decision is Decision.ROLLBACK:

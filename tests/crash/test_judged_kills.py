@@ -26,7 +26,7 @@ ALL = Weight(share=10_000)
 async def judged(worse_by: float) -> tuple[Arena, MemoryAccessLog]:
     """Release 1 is live for two minutes; what comes next answers so much of its requests badly."""
     arena = Arena()
-    arena.log = log = MemoryAccessLog(arena.world)
+    log = arena.log
     arena.edge = {"analysis": Criteria(bake=10.0, latency=False)}
     await arena.deploy("app:1", Kind.DEPLOY, (ALL,))
     log.bad_part = {Colour.BLUE: 0.005, Colour.GREEN: 0.005 + worse_by}

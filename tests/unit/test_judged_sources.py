@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from proxyctl.adapters.memory import MemoryAccessLog
 from proxyctl.domain import events as ev
 from proxyctl.domain.criteria import Criteria, OnInconclusive
 from proxyctl.domain.model import Logged, ProxySettings
@@ -38,7 +37,6 @@ BAKED: Plan = (ALL, Bake(window=30.0))
 async def live(*sources: Source, settings: ProxySettings | None = None, **judged: Any) -> Arena:
     """Release 1 serves; what comes next is judged by these sources too."""
     arena = Arena(settings or ProxySettings())
-    arena.log = MemoryAccessLog(arena.world)
     await arena.deploy("app:1", Kind.DEPLOY, (ALL,))
     arena.edge = {"analysis": Criteria(latency=False, deadline=120.0, bake=20.0, sources=sources).replace(**judged)}
     return arena
@@ -193,7 +191,6 @@ async def test_a_log_that_cannot_be_read_and_a_source_that_was_not_measured_are_
     async def refused(*_: object) -> Reading:
         raise StateUnusable("access.log: permission denied")
 
-    assert arena.log is not None
     arena.log.read = refused  # type: ignore[method-assign, assignment]
     await deploy(arena, *TIMED)
     assert "at 10 %: access.log: permission denied; depth was not measured" in said(arena)

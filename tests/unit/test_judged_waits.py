@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from proxyctl.adapters.memory import MemoryAccessLog
 from proxyctl.domain import events as ev
 from proxyctl.domain import plan
 from proxyctl.domain.criteria import Criteria, OnInconclusive
@@ -94,7 +93,6 @@ async def test_a_way_back_waits_for_no_log_that_cannot_be_read() -> None:
 async def test_a_candidate_that_nginx_knows_nothing_of_is_judged_by_no_log() -> None:
     """Its first release was to be routed and failed; what becomes of it now is a worker."""
     arena = Arena()
-    arena.log = MemoryAccessLog(arena.world)
     arena.world.sick.add("app:1")
     await arena.deploy("app:1")
     assert (arena.state.route, arena.state.settings is None) == (None, False)

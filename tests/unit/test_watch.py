@@ -7,9 +7,7 @@ import pytest
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain.model import Service
-from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Facts
-from proxyctl.engine.watch import Watch
 from proxyctl.errors import DockerUnavailable
 from tests.arena import WEB, Arena
 
@@ -62,7 +60,7 @@ async def test_a_candidate_that_gets_sick_in_the_moment_in_which_its_time_ends_i
     placed = (await arena.deploy("app:1")).live
     assert placed is not None
     arena.world.kill(placed.replicas[0].name)
-    watch = Watch(runtime=arena.runtime, prober=arena.prober, clock=arena.clock, bus=Bus())
+    watch = arena.watch()
 
     async def at_once() -> Facts:
         return [ev.StepPassed()]
