@@ -41,7 +41,7 @@ from tests.docker_site import PYTHON, SECRET, Site
 from tests.engine_relay import Relay, relay, tls_relay
 from tests.tiny_registry import Registry, registry
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("registry")]  # its images are the same in every registry
 
 # --- what is made -----------------------------------------------------------------------------------------------
 

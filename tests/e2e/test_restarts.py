@@ -44,11 +44,22 @@ async def restart(shop: Shop, release: str) -> None:
 async def sicken(shop: Shop, release: str) -> None:
     """Its health check fails from now on; it answers everything else."""
     for seen in (await replicas_of(shop, release)).values():
-        host, _, port = seen["address"].partition(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await connected(seen["address"])
         writer.write(b"GET /sick HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
         await reader.read(-1)
         writer.close()
+
+
+async def connected(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To a replica that may be about to listen again."""
+    host, _, port = address.partition(":")
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return await asyncio.open_connection(host, int(port))
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, address
+            await asyncio.sleep(0.05)
 
 
 async def replicas_of(shop: Shop, release: str) -> dict[str, Any]:

@@ -16,14 +16,14 @@ from tests.e2e.shop import ONE, SICK, THREE, TWO, Shop, open_shop
 pytestmark = pytest.mark.docker
 
 MODELS = (Model.KEEPALIVE, Model.NEW_CONNECTION)
-QUICK = "interval: 100ms, timeout: 400ms, healthy: 2, deadline: 4s"
+QUICK = "interval: 100ms, timeout: 400ms, healthy: 2, deadline: 6s"
 
 
 @asynccontextmanager
 async def a_shop(strategy: str, replicas: int = 3) -> AsyncIterator[Shop]:
     """Release 1 is live."""
     async with open_shop(bake="1s") as made:
-        made.write("interval: 200ms, healthy: 2, deadline: 4s", QUICK)
+        made.write("interval: 200ms, healthy: 2, deadline: 6s", QUICK)
         made.write("    bake: 1s\n    standby: 10m\n    drain: 5s\n", f"    drain: 1s\n    strategy: {strategy}\n")
         made.write("replicas: 2", f"replicas: {replicas}")
         first = await made.type("deploy", "web")
@@ -82,7 +82,7 @@ async def test_a_release_that_does_not_get_healthy_leaves_the_old_one_whole() ->
     async with a_shop("{rolling: {order: start-first, monitor: 1500ms, failure_action: rollback}}") as shop:
         async with under_load(shop) as loads:
             said = await shop.type("deploy", "web", "--image", SICK)
-            assert said.code == 5 and "was not healthy within 4 s" in said.err, said.err
+            assert said.code == 5 and "was not healthy within 6 s" in said.err, said.err
         for load in loads:
             assert not load.failed(), load.failed()[:3]
         assert (running(shop, ONE), len(shop.containers())) == (3, 3)
