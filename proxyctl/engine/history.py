@@ -131,8 +131,8 @@ def sentence(event: ev.Event) -> str:
             return f"standby leaves: {reason}"
         case ev.StandbyLost(reason=reason):
             return f"no warm rollback any more: {reason}"
-        case ev.RolloutEnded(outcome=outcome, reason=reason):
-            return f"rollout ended: {outcome}{': ' + reason if reason else ''}"
+        case ev.RolloutEnded(outcome=outcome):  # why was said when it was found
+            return f"rollout ended: {outcome}"
         case ev.SafetyLost(reason=reason):
             return f"DEGRADED: {reason}"
         case ev.RecoveryStarted():
