@@ -285,7 +285,9 @@ async def _today(shop: Workshop, known: ServiceState) -> tuple[Traffic | None, s
     finally:
         shop.access_log.close()
     traffic = traffic_of(ticks, known.live.colour, now)
-    return traffic, "" if traffic else f"nginx's log has no request for {known.service} in the last 30 minutes"
+    seldom = known.settings.access_log is Logged.ROLLOUTS
+    why = "; with proxy.log: rollouts it is written only while one runs" if seldom else ""
+    return traffic, "" if traffic else f"nginx's log has no request for {known.service} in the last 30 minutes{why}"
 
 
 def _step_json(step: StepForecast) -> dict[str, object]:
