@@ -26,7 +26,6 @@ LEFT_OUT = (
     "tkinter",
     "turtledemo",
     "site-packages",
-    "__pycache__",
     "ensurepip",
     "lib2to3",
     "config-",
@@ -101,7 +100,8 @@ def _python_files() -> Iterable[Path]:
 
 
 def _left_out(path: Path) -> bool:
-    return any(part.startswith(LEFT_OUT) for part in path.parts)
+    """What is compiled already is kept: every replica would compile it anew, in half a second of a processor."""
+    return any(part.startswith(LEFT_OUT) for part in path.parts) or ".opt-" in path.name
 
 
 def linked(binaries: list[Path]) -> set[Path]:
