@@ -200,9 +200,8 @@ async def _connected(replica: Replica) -> tuple[asyncio.StreamReader, asyncio.St
 async def shelf(docker_engine: docker.DockerClient) -> AsyncIterator[Registry]:
     async with registry() as made:
         yield made
-        for image in docker_engine.images.list(made.image("tiny")):
-            for tag in image.tags:  # the image itself may be of another registry, too
-                docker_engine.images.remove(tag)
+        for image in {str(image.id) for image in docker_engine.images.list(made.image("tiny"), all=True)}:
+            docker_engine.images.remove(image, force=True)
 
 
 async def test_a_missing_image_is_pulled_and_its_progress_told(site: Site, shelf: Registry) -> None:

@@ -79,7 +79,7 @@ class Shop:
         deadline = time.monotonic() + 30
         while not any(s["name"] == "web" and s["phase"] == phase for s in (await self.status())["services"]):
             assert time.monotonic() < deadline, f"never {phase}"
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(0.05)  # some phases are short
 
     def containers(self, *labels: str) -> list[Container]:
         """All of this project, also those that do not run; of a release with `release=web-2`."""

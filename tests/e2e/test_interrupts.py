@@ -23,6 +23,7 @@ async def shop() -> AsyncIterator[Shop]:
         made.write("drain: 5s", "drain: 500ms")
         assert (await made.type("deploy", "web")).code == 0
         made.write("bake: 0s", "bake: 20s")
+        made.write("healthy: 2", "healthy: 8")  # a gate that can be seen
         yield made
 
 
@@ -108,7 +109,7 @@ async def promoted(shop: Shop) -> None:
 async def test_a_terminal_shows_the_rollout_as_it_goes_and_a_pipe_plain_lines(shop: Shop) -> None:
     shop.write("bake: 20s", "bake: 2s")
     seen = await asyncio.to_thread(in_a_terminal, "deploy", "web", "--image", TWO, *shop.scene.options)
-    for part in ("gating", "gate  ", "healthy, 1 of 2", "bake  ", " of 2 s", "█", "\x1b["):
+    for part in ("gating", "gate  ", "healthy, ", " of 8", "bake  ", " of 2 s", "█", "\x1b["):
         assert part in seen, part
     plain = await shop.type("rollback", "web")
     assert "\x1b" not in plain.err + plain.out
