@@ -446,7 +446,8 @@ class Subject(Record):
 class Measurer(Protocol):
     async def measure(self, source: Source, subject: Subject) -> Measurement:
         """One measurement within `source.timeout` in total, and at most 64 KiB of an answer. Never raises for what is
-        asked: that it could not be measured is a result. Cancelled, it leaves no command running."""
+        asked: that it could not be measured is a result. Cancelled, it leaves no command running, but where the engine
+        hangs."""
         ...
 
 

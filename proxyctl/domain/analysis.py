@@ -53,7 +53,7 @@ class Until(StrEnum):
 
 
 class Step(Record):
-    """Where a rollout stands, and what is known elsewhere."""
+    """Where a rollout stands, and what is known beside the log."""
 
     share: int  # of the candidate, hundredths of a percent
     next_share: int | None = None  # after this step; None: it is the last
@@ -64,7 +64,6 @@ class Step(Record):
     told: tuple[str, ...] = ()  # what sources said that decide nothing now
     output: str = ""  # of the command whose exit code is the hard signal
     logged: bool = True  # else only sources tell of it: it has no traffic, or nginx writes no log
-    elsewhere: str = ""  # why others are thought to suffer too
     stopped: Seconds = 0.0  # of the time since it began, it did not wait: paused, or the machine was off
 
     def bake(self, settings: Criteria) -> Seconds:
@@ -182,10 +181,9 @@ def hard_signal(case: Case) -> Verdict | None:
 def system_sick(case: Case) -> Verdict | None:
     """Both sides are far above what is usual: going back would help nobody."""
     usual = max(case.usual, case.settings.floor)
-    others = bool(case.step.elsewhere) or _far_above(case.recent.live, usual)
-    if not others or case.recent.candidate.rate <= OUTAGE_TIMES * usual:
+    if not _far_above(case.recent.live, usual) or case.recent.candidate.rate <= OUTAGE_TIMES * usual:
         return None
-    return case.verdict(Decision.HOLD, Reason.SYSTEM_SICK, detail=case.step.elsewhere)
+    return case.verdict(Decision.HOLD, Reason.SYSTEM_SICK)
 
 
 def worse(case: Case) -> Verdict | None:

@@ -75,10 +75,8 @@ def _seen(verdict: Verdict) -> str:
 
 
 def _shared(verdict: Verdict) -> str:
-    ours = f"{_share(verdict.recent.candidate)} bad in the last minute"
-    if verdict.detail:
-        return f"{ours}, and {verdict.detail}"
-    return f"{ours}, and {_share(verdict.recent.live)} of the live release's, where {percent(verdict.usual)} is usual"
+    ours, theirs = _share(verdict.recent.candidate), _share(verdict.recent.live)
+    return f"{ours} bad in the last minute, and {theirs} of the live release's, where {percent(verdict.usual)} is usual"
 
 
 def _unknown(verdict: Verdict) -> Iterator[str]:

@@ -85,7 +85,7 @@ class Verdict(Record):
     samples: tuple[str, ...] = ()  # ids of its first bad requests
     gaps: int = 0  # of the log, since the rollout began
     logged: bool = True  # else only sources were asked
-    detail: str = ""  # what is known elsewhere, in words
+    detail: str = ""  # what is known beside the log, in words
     told: tuple[str, ...] = ()  # by sources that decided nothing: passed, or a dry run
     output: str = ""  # of the command that failed, the end of it
     sentence: str = ""  # all this for people: the same in terminal, JSON, journal and exit message

@@ -100,7 +100,7 @@ def sentence(event: ev.Event) -> str:
         case ev.StepPassed(reason=reason):
             return reason or "step passed"
         case ev.Inconclusive(reason=reason):
-            return f"held, a person decides: {reason}"
+            return f"held: {reason}"
         case ev.StepSkipped(actor=actor, reason=reason):
             return _by("step ended by", actor, reason)
         case ev.Approved(actor=actor, reason=reason):

@@ -18,6 +18,7 @@ from proxyctl.domain.model import HealthKind, Replica, Seconds
 from proxyctl.domain.probe import Tally
 from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.ticks import Probed, Watched
+from proxyctl.domain.units import lasting
 from proxyctl.domain.verdict import Decision, Reason
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.judging import Judging
@@ -100,7 +101,7 @@ class Watch:
         window = inf if wait.window is None else wait.window
         while (left := window - self._elapsed(wait)) > 0:
             await self._clock.sleep(min(left, LOOK_EVERY))
-        return [ev.StepPassed()]
+        return [ev.StepPassed(reason=f"nothing failed in {lasting(round(window, 1))}")]
 
     async def _tell(self, wait: do.Watch | do.Analyse) -> None:
         """How far it has come."""

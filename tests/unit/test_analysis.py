@@ -129,13 +129,6 @@ def test_a_minute_with_a_few_bad_answers_more_is_no_outage() -> None:
     assert at_once(evidence).reason is Reason.WORSE
 
 
-def test_others_that_suffer_hold_a_sick_candidate_and_no_healthy_one() -> None:
-    elsewhere = FIRST.replace(elsewhere="8 % of site blog's are")
-    assert at_once(TERRIBLE, step=elsewhere).reason is Reason.SYSTEM_SICK
-    assert "and 8 % of site blog's are" in at_once(TERRIBLE, step=elsewhere).sentence
-    assert at_once(GOOD, step=elsewhere).reason is Reason.PROVEN
-
-
 UNKNOWN = seen(a_tally(0), a_tally(40, 1), ticks=120)
 
 

@@ -16,13 +16,13 @@ from tests.arena import Arena
 from tests.crash.test_judged_kills import ALL, ended, judged
 
 
+async def refused(*_: object) -> Reading:
+    raise StateUnusable("access.log: permission denied")
+
+
 async def test_a_log_that_cannot_be_read_lets_no_clock_end_a_wait() -> None:
     arena, log = await judged(0.0)
     arena.edge = {"analysis": Criteria(latency=False, on_inconclusive=OnInconclusive.ROLLBACK)}
-
-    async def refused(*_: object) -> Reading:
-        raise StateUnusable("access.log: permission denied")
-
     log.read = refused  # type: ignore[method-assign, assignment]
     began = arena.world.time
     await arena.deploy("app:2", Kind.DEPLOY, (Weight(share=1000, dwell=30.0), ALL))
@@ -79,10 +79,6 @@ async def test_a_log_that_is_still_being_read_lets_no_clock_end_a_wait() -> None
 async def test_a_way_back_waits_for_no_log_that_cannot_be_read() -> None:
     arena, log = await judged(0.0)
     arena.edge = {"analysis": Criteria(latency=False, on_inconclusive=OnInconclusive.ROLLBACK)}
-
-    async def refused(*_: object) -> Reading:
-        raise StateUnusable("access.log: permission denied")
-
     log.read = refused  # type: ignore[method-assign, assignment]
     began = arena.world.time
     await arena.deploy("app:2", Kind.ROLLBACK, plan.gradual())
