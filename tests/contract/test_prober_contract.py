@@ -18,6 +18,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from proxyctl.adapters.docker.execs import KILLED_WITHIN
 from proxyctl.adapters.docker.prober import DockerProber
 from proxyctl.adapters.docker.runtime import DockerRuntime
 from proxyctl.adapters.memory import MemoryProber, MemoryWorld
@@ -468,7 +469,18 @@ async def test_a_command_that_outlives_its_timeout_fails_and_is_killed(bench: Be
     endpoint = await bench.started()
     result = await bench.prober.probe(endpoint, check)
     assert (result.passed, result.reason) == (False, "no answer in 1 s")
-    assert result.elapsed < 1.0 + LATE
+    assert result.elapsed < 1.0 + KILLED_WITHIN + LATE
+    assert not any("sleep(300)" in process for process in bench.processes())
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("after", [0.001, 0.004, 0.01, 0.03, 0.1])
+async def test_a_command_is_killed_however_early_it_is_given_up(bench: Bench, after: float) -> None:
+    endpoint = await bench.started()
+    check = EXEC.replace(command=python("import time; time.sleep(300)"), timeout=after)
+    for _ in range(4):
+        await bench.prober.probe(endpoint, check)
+    await asyncio.sleep(1.0)  # for a start that was still on its way
     assert not any("sleep(300)" in process for process in bench.processes())
 
 

@@ -7,18 +7,19 @@ exit_code() and end_of().
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import docker
 
 from proxyctl.adapters.docker import namespace
-from proxyctl.adapters.docker.calls import EngineCalls, Work
+from proxyctl.adapters.docker.calls import ACT_LIMIT, EngineCalls, Work
 from proxyctl.adapters.docker.definition import hook_options
 from proxyctl.domain.container import Hook
 from proxyctl.domain.model import Seconds
 from proxyctl.domain.record import Record
+from proxyctl.errors import OutcomeUnknown
 
 LOOK_EVERY: Seconds = 0.05
 KILLED_WITHIN: Seconds = 1.0  # is waited for
@@ -36,9 +37,12 @@ class Execs:
     def __init__(self, engine: EngineCalls) -> None:
         self._engine = engine
 
-    async def exit_code(self, begin: Work[str], what: str) -> int:
-        """Of a command that `begin` starts detached: no thread waits for it. Cancelled, the command is killed."""
-        return await self._ended(await self._engine.act(begin, what), what)
+    async def exit_code(self, create: Work[str], what: str) -> int:
+        """Of the run that `create` makes, started detached: no thread waits for it. Cancelled, it is killed."""
+        run = await self._engine.act(create, what)
+        async with self._killed_when_left(run, what):
+            await self._engine.act(lambda client: client.api.exec_start(run, detach=True), what)
+            return await self._ended(run, what)
 
     async def end_of(self, hook: Hook, container: str, what: str) -> HookEnd:
         """Run a hook to its end. Cancelled, it is killed. Raises Unavailable for one that cannot be run."""
@@ -48,10 +52,11 @@ class Execs:
         reading = asyncio.ensure_future(self._read(output, what))
         ending = asyncio.ensure_future(self._ended(run, what))
         try:
-            await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
-            if reading.done():
-                reading.result()  # what could not be started never ends
-            code = await ending
+            async with self._killed_when_left(run, what):
+                await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
+                if reading.done():
+                    reading.result()  # what could not be started never ends
+                code = await ending
             await asyncio.wait({reading}, timeout=LAST_WORDS)
             return HookEnd(exit_code=code, output=str(output))
         finally:
@@ -65,17 +70,34 @@ class Execs:
             output.add(chunk)
 
     async def _ended(self, run: str, what: str) -> int:
+        while (code := _exit_code(await self._state(run, what))) is None:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_EVERY)
+        return code
+
+    @asynccontextmanager
+    async def _killed_when_left(self, run: str, what: str) -> AsyncIterator[None]:
         try:
-            while True:
-                seen = await self._engine.look(lambda client: _state(client, run), what)
-                if seen["ExitCode"] is not None and not seen["Running"]:
-                    return int(seen["ExitCode"])
-                await asyncio.sleep(LOOK_EVERY)
-        except asyncio.CancelledError:
-            killing = asyncio.ensure_future(self._engine.act(lambda client: _kill(client, run), what))
+            yield
+        except (asyncio.CancelledError, OutcomeUnknown):
+            killing = asyncio.ensure_future(self._kill(run, what))
             killing.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody waits for its outcome
             await asyncio.wait({killing}, timeout=KILLED_WITHIN)  # whoever cancels may be taking traffic away
             raise
+
+    async def _kill(self, run: str, what: str) -> None:
+        """Returns when it is seen ended. Its start may still be on the way to the engine, and is waited for."""
+        async with asyncio.timeout(ACT_LIMIT):
+            while _exit_code(seen := await self._state(run, what)) is None:
+                if seen["Running"]:
+                    namespace.kill(seen["ContainerID"], seen["Pid"])
+                await asyncio.sleep(LOOK_EVERY)
+
+    async def _state(self, run: str, what: str) -> dict[str, Any]:
+        def inspect(client: docker.DockerClient) -> dict[str, Any]:
+            seen: dict[str, Any] = client.api.exec_inspect(run)
+            return seen
+
+        return await self._engine.look(inspect, what)
 
 
 class _Output:
@@ -108,12 +130,6 @@ class _Output:
         return self._end.decode("utf-8", "replace").strip()
 
 
-def _state(client: docker.DockerClient, run: str) -> dict[str, Any]:
-    seen: dict[str, Any] = client.api.exec_inspect(run)
-    return seen
-
-
-def _kill(client: docker.DockerClient, run: str) -> None:
-    seen = _state(client, run)
-    if seen["Running"]:
-        namespace.kill(seen["ContainerID"], seen["Pid"])
+def _exit_code(seen: dict[str, Any]) -> int | None:
+    """None for one that runs, and for one that is not started yet."""
+    return None if seen["Running"] else seen["ExitCode"]

@@ -181,7 +181,7 @@ class DockerRuntime:
     async def run_in(self, name: str, command: Sequence[str]) -> int:
         """The exit code of a command inside a container of ours. Cancelled, the command is killed."""
         return await self._execs.exit_code(
-            lambda client: self._begin(client, name, command), f"running {command[0]} in {name}"
+            lambda client: self._run_of(client, name, command), f"running {command[0]} in {name}"
         )
 
     async def end_in(self, name: str, command: Hook) -> HookEnd:
@@ -380,13 +380,11 @@ class DockerRuntime:
             next_step=f"docker network disconnect {self._networks.slots} {holder}",
         )
 
-    def _begin(self, client: docker.DockerClient, name: str, command: Sequence[str]) -> str:
-        """Detached: no thread waits for it. Returns the id of the run."""
+    def _run_of(self, client: docker.DockerClient, name: str, command: Sequence[str]) -> str:
         container = self._ours(client, name)
         if container is None:
             raise Unavailable(f"{name} is gone")
         run: str = client.api.exec_create(container.id, list(command))["Id"]
-        client.api.exec_start(run, detach=True)
         return run
 
 
