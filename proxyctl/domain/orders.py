@@ -284,9 +284,15 @@ def carried_out(state: ServiceState, order: ev.Event) -> bool:
         case ev.PauseRequested():
             return state.rollout is None or state.rollout.paused
         case ev.ResumeRequested():
-            return state.phase is not Phase.HELD and not (state.rollout and state.rollout.paused)
+            rollout = state.rollout
+            return rollout is None or not (rollout.paused or _without_a_verdict(state, rollout))
         case _:
             return False
+
+
+def _without_a_verdict(state: ServiceState, rollout: Rollout) -> bool:
+    """Held by an analysis, not by a plan that asks to be approved."""
+    return state.phase is Phase.HELD and not isinstance(rollout.step, Approval)
 
 
 # --- which release is meant -------------------------------------------------------------------------------------
