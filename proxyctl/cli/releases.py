@@ -109,10 +109,11 @@ def stage(
 
 @click.command()
 @click.argument("service")
+@outside_windows_option
 @reason_option
 @project_options
 @output_options
-def retry(service: str, reason: str, project: ProjectOptions, output: Output) -> None:
+def retry(service: str, outside_windows: bool, reason: str, project: ProjectOptions, output: Output) -> None:
     """Start the last release again that was not promoted: same image, same definition, as if deployed anew.
 
     \b
@@ -120,12 +121,14 @@ def retry(service: str, reason: str, project: ProjectOptions, output: Output) ->
       proxyctl retry web --reason "the database was down"
     """
 
+    asked = Asked(Kind.DEPLOY, by_strategy, reason, output, outside_windows)
+
     async def work() -> None:
         async with workshop(*project) as shop:
-            refuse_while_frozen(shop)
+            refuse_while_none_starts(shop, asked)
             known = await _mended(shop, known_service(shop, service))
             await _proxy_runs(shop)
-            done = await _open_and_follow(shop, Asked(Kind.DEPLOY, by_strategy, reason, output), orders.retry(known))
+            done = await _open_and_follow(shop, asked, orders.retry(known))
             if output.as_json:
                 print_json(_result(done))
 
@@ -151,9 +154,7 @@ async def _roll_out(
 ) -> None:
     async with workshop(*project) as shop:
         chosen = chosen_services(shop, names, image)
-        refuse_while_frozen(shop)
-        if not asked.outside_windows:
-            _refuse_outside_windows(shop)
+        refuse_while_none_starts(shop, asked)
         if supersede:
             chosen = [service for service in chosen if not await _is_rolled_out_already(shop, asked, service)]
             for service in chosen:
@@ -161,6 +162,13 @@ async def _roll_out(
         done = await deploy_each(shop, asked, chosen)
         if asked.output.as_json:
             print_json([_result(known) for known in done])
+
+
+def refuse_while_none_starts(shop: Workshop, asked: Asked) -> None:
+    """In a freeze, and when the file's windows say not now. Raises Conflict."""
+    refuse_while_frozen(shop)
+    if not asked.outside_windows:
+        _refuse_outside_windows(shop)
 
 
 def _refuse_outside_windows(shop: Workshop) -> None:

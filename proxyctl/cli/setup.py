@@ -8,7 +8,13 @@ from contextlib import suppress
 import click
 
 from proxyctl.cli.options import Output, ProjectOptions, output_options, print_json, project_options, reason_option, say
-from proxyctl.cli.releases import Asked, by_strategy, deploy_each
+from proxyctl.cli.releases import (
+    Asked,
+    by_strategy,
+    deploy_each,
+    outside_windows_option,
+    refuse_while_none_starts,
+)
 from proxyctl.cli.traffic import recovered
 from proxyctl.domain import orders
 from proxyctl.domain.model import Mode
@@ -25,10 +31,11 @@ AT_BOOT = {
 
 @click.command()
 @click.option("--no-boot", is_flag=True, help="Write no systemd unit: something else starts nginx after a reboot.")
+@outside_windows_option
 @reason_option
 @project_options
 @output_options
-def setup(no_boot: bool, reason: str, project: ProjectOptions, output: Output) -> None:
+def setup(no_boot: bool, outside_windows: bool, reason: str, project: ProjectOptions, output: Output) -> None:
     """Deploy every service that is not live yet, and have nginx serve again after a reboot. May be repeated.
 
     With mode: include nginx is yours, and so is its start.
@@ -38,6 +45,8 @@ def setup(no_boot: bool, reason: str, project: ProjectOptions, output: Output) -
       proxyctl setup
       proxyctl setup --no-boot
     """
+
+    asked = Asked(Kind.DEPLOY, by_strategy, reason, output, outside_windows)
 
     async def work() -> None:
         async with workshop(*project) as shop:
@@ -50,7 +59,9 @@ def setup(no_boot: bool, reason: str, project: ProjectOptions, output: Output) -
                 with suppress(Locked):  # it is driven: whoever drives it mends it
                     await recovered(shop, state.service)
             missing = [service for service in shop.config.services if known[service.name].live is None]
-            await deploy_each(shop, Asked(Kind.DEPLOY, by_strategy, reason, output), missing)
+            if missing:
+                refuse_while_none_starts(shop, asked)
+            await deploy_each(shop, asked, missing)
             if output.as_json:
                 print_json({name: orders.serving(shop.store.load(name)) for name in known})
 

@@ -17,6 +17,14 @@ pytestmark = pytest.mark.docker
 
 STEPS = "[{weight: 5, for: 2s}, {weight: 25, for: 2s}, {gate: approve}, {weight: 50, for: 2s}]"
 
+ANOTHER = """\
+  other:
+    container: {image: "proxyctl-demo:1"}
+    port: 8000
+    hosts: [other.example.com]
+    health: {path: /healthz}
+"""
+
 
 @pytest.fixture
 async def shop() -> AsyncIterator[Shop]:
@@ -145,6 +153,9 @@ async def test_a_freeze_keeps_new_releases_away_and_no_way_back_is_closed(shop: 
         assert refused.code == 4 and "is frozen by" in refused.err and "proxyctl thaw" in refused.err, refused.err
     assert (await shop.type("abort", "web")).code == 0
     await shop.at_rest()
+    shop.file.write_text(shop.file.read_text() + ANOTHER)
+    missing = await shop.type("setup", "--no-boot")
+    assert missing.code == 4 and "live already: web" in missing.err and "is frozen by" in missing.err, missing.err
     assert (await shop.type("thaw")).code == 0
 
 
@@ -181,10 +192,13 @@ async def test_a_hook_of_the_plan_runs_and_its_no_takes_the_candidate_back(shop:
 
 async def test_outside_its_windows_a_release_is_started_only_when_that_is_said(shop: Shop) -> None:
     tomorrow = DAYS[(datetime.now().weekday() + 1) % 7]
-    shop.file.write_text(shop.file.read_text() + f"windows: ['{tomorrow} 00:00-24:00']\n")
-    refused = await shop.type("deploy", "web", "--image", TWO)
-    assert refused.code == 4 and f"{tomorrow} 00:00-24:00" in refused.err, refused.err
-    assert "--outside-windows" in refused.err
+    shop.file.write_text(shop.file.read_text() + ANOTHER + f"windows: ['{tomorrow} 00:00-24:00']\n")
+    for words in (["deploy", "web", "--image", TWO], ["setup", "--no-boot"]):
+        refused = await shop.type(*words)
+        assert refused.code == 4 and f"{tomorrow} 00:00-24:00" in refused.err, refused.err
+        assert "--outside-windows" in refused.err
     assert (await shop.type("deploy", "web", "--image", TWO, "--outside-windows")).code == 8
     assert (await shop.type("abort", "web")).code == 0
     await shop.at_rest()
+    again = await shop.type("retry", "web")
+    assert again.code == 4 and f"{tomorrow} 00:00-24:00" in again.err, again.err
