@@ -111,13 +111,13 @@ def failure(story: list[Entry], known: ServiceState) -> ProxyctlError | None:
 
 def held(known: ServiceState) -> Held | None:
     """Whether the rollout waits for a person; a staged release does so as asked."""
-    rollout, choices = known.rollout, orders.choices(known)
-    if rollout is None or not choices or rollout.kind is Kind.STAGE:
+    rollout, asked = known.rollout, orders.asked_of_you(known)
+    if rollout is None or not asked or rollout.kind is Kind.STAGE:
         return None
     return Held(
         f"{rollout.id} waits for you at step {rollout.cursor + 1} of {len(rollout.plan)}: {_asks(known)}",
         serving=orders.serving(known),
-        next_step=" or ".join(f"proxyctl {choice} {known.service}" for choice in choices),
+        next_step=asked,
     )
 
 

@@ -243,7 +243,8 @@ async def _supersede(shop: Workshop, service: ServiceName, reason: str) -> None:
 
 
 async def _one(shop: Workshop, asked: Asked, service: Service) -> ServiceState:
-    known = await _mended(shop, service.name)
+    supersede = "repeat it with --supersede, which takes that one back first" if asked.kind is Kind.DEPLOY else ""
+    known = await _mended(shop, service.name, instead=supersede)
     await _proxy_runs(shop)
     release = await _release(shop, asked, service, known)
     if asked.kind is Kind.DEPLOY and known.standby is not None:
@@ -283,7 +284,7 @@ async def _refuse_what_nginx_refuses(shop: Workshop, known: ServiceState, rollou
         )
 
 
-async def _mended(shop: Workshop, service: ServiceName) -> ServiceState:
+async def _mended(shop: Workshop, service: ServiceName, instead: str = "") -> ServiceState:
     """What a crash left is mended first; a rollout that somebody drives is refused with its name."""
     known = shop.store.load(service)
     if known.rollout is not None and shop.locks.holder(service) is None:
@@ -293,7 +294,7 @@ async def _mended(shop: Workshop, service: ServiceName) -> ServiceState:
     if known.phase is Phase.DRAINING:
         await _until_undone(shop, service)
         known = shop.store.load(service)
-    orders.refuse_while_running(known)
+    orders.refuse_while_running(known, instead)
     return known
 
 

@@ -129,8 +129,8 @@ def _step_lines(view: ServiceView, shop: Workshop) -> list[str]:
     text = [f"  step {rollout.cursor + 1} of {len(rollout.plan)}: {plan.words(rollout.step)}{since}"]
     text += [f"  held: {rollout.why}"] if rollout.why and view.state.phase is Phase.HELD else []
     text += [f"  analysis: {view.said}"] if view.said and view.said != rollout.why else []
-    if choices := orders.choices(view.state):
-        text.append("  next: " + " or ".join(f"proxyctl {choice} {view.state.service}" for choice in choices))
+    if asked := orders.asked_of_you(view.state):
+        text.append(f"  next: {asked}")
     return text
 
 

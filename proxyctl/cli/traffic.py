@@ -236,7 +236,14 @@ def _tell(known: ServiceState, output: Output) -> None:
     else:
         say(f"live: {orders.serving(known)}", output.quiet)
         if known.rollout is not None:
-            say(f"{known.rollout.id} goes on in the background: proxyctl status {known.service} --watch", output.quiet)
+            say(f"{known.rollout.id} {_what_follows(known)}", output.quiet)
+
+
+def _what_follows(known: ServiceState) -> str:
+    if asked := orders.asked_of_you(known):
+        return f"waits for you: {asked}"
+    on_its_way = "is taken back" if known.phase is Phase.ABORTING else "goes on"
+    return f"{on_its_way} in the background: proxyctl status {known.service} --watch"
 
 
 def _with_workshop(project: ProjectOptions, work: Callable[[Workshop], Awaitable[T]]) -> T:

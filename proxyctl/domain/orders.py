@@ -110,7 +110,8 @@ def _rollout(
     )
 
 
-def refuse_while_running(state: ServiceState) -> None:
+def refuse_while_running(state: ServiceState, instead: str = "") -> None:
+    """`instead` is what else may be done here. Raises Conflict."""
     if state.phase is Phase.DRAINING:
         raise Conflict(
             f"{state.service} is draining its standby",
@@ -120,10 +121,11 @@ def refuse_while_running(state: ServiceState) -> None:
     if state.rollout is None:
         return
     rollout = state.rollout
+    going_on = f"proxyctl abort {state.service}, or wait: proxyctl status {state.service} --watch"
     raise Conflict(
         f"rollout {rollout.id} of {rollout.release} is {state.phase}, started by {rollout.actor}",
         serving=serving(state),
-        next_step=f"proxyctl abort {state.service}, or wait: proxyctl status {state.service} --watch",
+        next_step=(asked_of_you(state) or going_on) + (f"; or {instead}" if instead else ""),
     )
 
 
@@ -264,6 +266,12 @@ def choices(state: ServiceState) -> tuple[str, ...]:
     if state.phase is Phase.PAUSED:
         return ("promote", "weight", "abort") if rollout.step == Pause() else ()
     return ("approve", "deny") if isinstance(rollout.step, Approval) else ("resume", "promote", "abort")
+
+
+def asked_of_you(state: ServiceState) -> str:
+    """The commands of which a person is to type one; empty while the rollout goes on by itself."""
+    words = {"weight": f"weight {state.service} PERCENT"}
+    return " or ".join(f"proxyctl {words.get(choice, f'{choice} {state.service}')}" for choice in choices(state))
 
 
 def carried_out(state: ServiceState, order: ev.Event) -> bool:

@@ -64,7 +64,7 @@ async def test_a_no_takes_the_candidate_back(shop: Shop) -> None:
     async with shop.load() as load:
         assert (await shop.type("deploy", "web", "--image", TWO)).code == 8
         denied = await shop.type("deny", "web", "--reason", "wrong totals")
-        assert denied.code == 0, denied.err
+        assert denied.code == 0 and "is taken back in the background" in denied.err, denied.err
         web = await shop.at_rest()
     assert [r["id"] for r in web["releases"]] == ["web-1"]
     assert not load.failed(), load.failed()[:3]
@@ -78,6 +78,7 @@ async def test_a_pause_keeps_the_share_and_resume_goes_on(shop: Shop) -> None:
         pass
     paused = await shop.type("pause", "web", "--reason", "graphs")
     assert paused.code == 0, paused.err
+    assert "waits for you: proxyctl resume web or proxyctl promote web or proxyctl abort web" in paused.err
     _, err = await deploy.communicate()
     assert deploy.returncode == 8, err.decode()
     assert "proxyctl resume web" in err.decode()
@@ -161,6 +162,8 @@ async def test_a_freeze_keeps_new_releases_away_and_no_way_back_is_closed(shop: 
 
 async def test_superseding_takes_the_candidate_back_first_but_never_for_itself(shop: Shop) -> None:
     assert (await shop.type("deploy", "web", "--image", TWO)).code == 8
+    refused = await shop.type("deploy", "web", "--image", "proxyctl-demo:3")
+    assert refused.code == 4 and "--supersede" in refused.err and "proxyctl approve web" in refused.err, refused.err
     same = await shop.type("deploy", "web", "--image", TWO, "--supersede")
     assert same.code == 0 and "is this very release" in same.err, same.err
     assert share(await shop.web()) == 25.0

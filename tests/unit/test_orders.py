@@ -79,13 +79,29 @@ async def test_a_second_rollout_is_refused_by_the_name_of_the_first(phase: Phase
     assert refusal.value.next_step
 
 
-@pytest.mark.parametrize("phase", ABORTABLE)
+ON_ITS_OWN = [phase for phase in ABORTABLE if phase not in (Phase.PAUSED, Phase.HELD)]
+
+
+@pytest.mark.parametrize("phase", ON_ITS_OWN)
 async def test_the_abort_that_the_refusal_proposes_is_allowed(phase: Phase) -> None:
     state = await in_phase(phase)
     with pytest.raises(Conflict) as refusal:
         orders.refuse_while_running(state)
     assert "proxyctl abort web" in refusal.value.next_step
     assert isinstance(abort(state), ev.AbortRequested)
+
+
+@pytest.mark.parametrize(
+    ("phase", "asked"),
+    [
+        (Phase.PAUSED, "proxyctl promote web or proxyctl weight web PERCENT or proxyctl abort web"),
+        (Phase.HELD, "proxyctl approve web or proxyctl deny web"),
+    ],
+)
+async def test_nobody_is_told_to_wait_for_what_waits_for_a_person(phase: Phase, asked: str) -> None:
+    with pytest.raises(Conflict) as refusal:
+        orders.refuse_while_running(await in_phase(phase), "repeat it")
+    assert refusal.value.next_step == f"{asked}; or repeat it"
 
 
 async def test_while_a_standby_leaves_no_rollout_starts_and_waiting_is_the_advice() -> None:
