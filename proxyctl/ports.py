@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxyctl.domain.container import Container, Hook
-    from proxyctl.domain.events import Event
+    from proxyctl.domain.events import Event, ProjectEvent
     from proxyctl.domain.model import HealthCheck
     from proxyctl.domain.progress import Progress
     from proxyctl.domain.simulation import Stretch
@@ -54,6 +54,14 @@ class Entry(Record):
     at: float  # unix time, displayed only
     fence: int
     event: Event
+
+
+class Note(Record):
+    """One line of the journal that is of the whole project."""
+
+    seq: int
+    at: float
+    event: ProjectEvent
 
 
 class Store(Protocol):
@@ -82,6 +90,14 @@ class Store(Protocol):
 
     def entries(self, service: ServiceName | None = None, after: int = 0, limit: int = -1) -> list[Entry]:
         """In order of their seq, the oldest first."""
+        ...
+
+    def note(self, event: ProjectEvent, at: float) -> None:
+        """Of the whole project."""
+        ...
+
+    def told(self, service: ServiceName | None = None, after: int = 0) -> list[Entry | Note]:
+        """The entries with the notes among them, in order of their seq."""
         ...
 
     def last_seq(self) -> int: ...

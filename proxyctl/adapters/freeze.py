@@ -9,8 +9,6 @@ from proxyctl.adapters.places import Places
 from proxyctl.domain.codec import decode, encode
 from proxyctl.ports import Frozen
 
-BY_HAND = Frozen(actor="somebody's hand", reason="", since=0.0)
-
 
 class FreezeFile:
     """Implements `Freeze`."""
@@ -26,7 +24,7 @@ class FreezeFile:
         try:
             found: Frozen = decode(Frozen, json.loads(text))
         except ValueError:  # somebody made the file, and will have meant it
-            return BY_HAND
+            return Frozen(actor="somebody's hand", reason="", since=self._places.frozen.stat().st_mtime)
         return found
 
     def put(self, frozen: Frozen) -> Frozen:

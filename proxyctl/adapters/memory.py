@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 
 from proxyctl.domain.container import Container, Hook
-from proxyctl.domain.events import Event
+from proxyctl.domain.events import Event, ProjectEvent
 from proxyctl.domain.model import (
     Colour,
     HealthCheck,
@@ -51,6 +51,7 @@ from proxyctl.ports import (
     Life,
     Lock,
     Network,
+    Note,
     ProbeResult,
     ProxyState,
     ProxyStatus,
@@ -300,6 +301,7 @@ class MemorySplits:
 class MemoryStore:
     def __init__(self) -> None:
         self.journal: list[Entry] = []
+        self._notes: list[Note] = []
         self._states: dict[ServiceName, ServiceState] = {}
         self._fences: dict[ServiceName, int] = {}
         self._progress: dict[ServiceName, Progress] = {}
@@ -321,7 +323,7 @@ class MemoryStore:
     def append(self, events: Sequence[Event], state: ServiceState, rollout: str, fence: int, at: float) -> None:
         self._check_fence(state.service, fence)
         for event in events:
-            seq = len(self.journal) + 1
+            seq = self.last_seq() + 1
             entry = Entry(seq=seq, service=state.service, rollout=rollout, at=at, fence=fence, event=event)
             self.journal.append(entry)
         self._states[state.service] = state
@@ -341,8 +343,15 @@ class MemoryStore:
         found = [e for e in self.journal if e.seq > after and service in (None, e.service)]
         return found if limit < 0 else found[:limit]
 
+    def note(self, event: ProjectEvent, at: float) -> None:
+        self._notes.append(Note(seq=self.last_seq() + 1, at=at, event=event))
+
+    def told(self, service: ServiceName | None = None, after: int = 0) -> list[Entry | Note]:
+        notes = [note for note in self._notes if note.seq > after]
+        return sorted([*self.entries(service, after), *notes], key=lambda line: line.seq)
+
     def last_seq(self) -> int:
-        return len(self.journal)
+        return len(self.journal) + len(self._notes)
 
     def claim_generation(self) -> int:
         self._generation += 1

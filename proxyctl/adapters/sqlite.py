@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.domain.codec import decode, encode
-from proxyctl.domain.events import Event
+from proxyctl.domain.events import Event, ProjectEvent
 from proxyctl.domain.model import Colour, ServiceName
 from proxyctl.domain.state import ServiceState
 from proxyctl.errors import AddressTaken, Fenced, StateUnusable
-from proxyctl.ports import Entry
+from proxyctl.ports import Entry, Note
 
 if TYPE_CHECKING:
     from proxyctl.domain.progress import Progress
@@ -46,6 +46,8 @@ CREATE TABLE requests (
 SECOND = """
 CREATE TABLE progress (service TEXT PRIMARY KEY, progress TEXT NOT NULL);
 """
+COLUMNS = "seq, service, rollout, at, fence, event"
+OF_PROJECT = ""  # in the place of a service
 SCHEMA = (FIRST, SECOND)  # each version is the one before and this
 SCHEMA_VERSION = len(SCHEMA)
 
@@ -117,15 +119,24 @@ class SqliteStore:
         return self._decoded(Progress, rows[0][0]) if rows else None
 
     def entries(self, service: ServiceName | None = None, after: int = 0, limit: int = -1) -> list[Entry]:
-        which, values = ("AND service = ?", [service]) if service else ("", [])
-        columns = "seq, service, rollout, at, fence, event"
+        which, value = ("=", service) if service else ("!=", OF_PROJECT)
         rows = self._rows(
-            f"SELECT {columns} FROM journal WHERE seq > ? {which} ORDER BY seq LIMIT ?", after, *values, limit
+            f"SELECT {COLUMNS} FROM journal WHERE seq > ? AND service {which} ? ORDER BY seq LIMIT ?",
+            *(after, value, limit),
         )
-        return [
-            Entry(seq=seq, service=name, rollout=rollout, at=at, fence=fence, event=self._decoded(Event, event))
-            for seq, name, rollout, at, fence, event in rows
-        ]
+        return [self._entry(row) for row in rows]
+
+    def note(self, event: ProjectEvent, at: float) -> None:
+        with self._commit() as db:
+            db.execute(
+                "INSERT INTO journal (service, rollout, at, fence, event) VALUES (?, '', ?, 0, ?)",
+                (OF_PROJECT, at, _json(event)),
+            )
+
+    def told(self, service: ServiceName | None = None, after: int = 0) -> list[Entry | Note]:
+        which, values = ("AND service IN (?, ?)", [service, OF_PROJECT]) if service else ("", [])
+        rows = self._rows(f"SELECT {COLUMNS} FROM journal WHERE seq > ? {which} ORDER BY seq", after, *values)
+        return [self._entry(row) if row[1] else self._note(row) for row in rows]
 
     def last_seq(self) -> int:
         return int(self._rows("SELECT coalesce(max(seq), 0) FROM journal")[0][0])
@@ -177,6 +188,14 @@ class SqliteStore:
 
     def taken(self, request: int) -> bool:
         return bool(self._rows("SELECT taken FROM requests WHERE id = ?", request)[0][0])
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        seq, service, rollout, at, fence, event = row
+        return Entry(seq=seq, service=service, rollout=rollout, at=at, fence=fence, event=self._decoded(Event, event))
+
+    def _note(self, row: tuple[Any, ...]) -> Note:
+        seq, _, _, at, _, event = row
+        return Note(seq=seq, at=at, event=self._decoded(ProjectEvent, event))
 
     # --- inside -------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from proxyctl.cli.options import (
     reason_option,
     say,
 )
+from proxyctl.domain import events as ev
 from proxyctl.engine.status import frozen_json
 from proxyctl.ports import Frozen
 from proxyctl.wiring import Workshop, workshop
@@ -41,16 +42,17 @@ def freeze(reason: str, project: ProjectOptions, output: Output) -> None:
 
 
 @click.command()
+@reason_option
 @project_options
 @output_options
-def thaw(project: ProjectOptions, output: Output) -> None:
+def thaw(reason: str, project: ProjectOptions, output: Output) -> None:
     """End a freeze.
 
     \b
     Example:
       proxyctl thaw
     """
-    _with(project, lambda shop: _thaw(shop, output))
+    _with(project, lambda shop: _thaw(shop, reason, output))
 
 
 def _with(project: ProjectOptions, work: Callable[[Workshop], None]) -> None:
@@ -62,23 +64,29 @@ def _with(project: ProjectOptions, work: Callable[[Workshop], None]) -> None:
 
 
 def _freeze(shop: Workshop, reason: str, output: Output) -> None:
+    if (before := shop.freeze.read()) is not None:
+        _told(before, f"{shop.name} is frozen already, {in_words(before)}", output)
+        return
     frozen = Frozen(actor=actor(), reason=reason, since=shop.clock.wall())
-    _told(shop.freeze.put(frozen), f"{shop.name} is frozen", output)
+    shop.store.note(ev.Froze(actor=frozen.actor, reason=reason), frozen.since)
+    frozen = shop.freeze.put(frozen)
+    _told(frozen, f"{shop.name} is frozen, {in_words(frozen)}", output)
 
 
-def _thaw(shop: Workshop, output: Output) -> None:
-    was = shop.freeze.lift()
-    if was is None:
-        say(f"{shop.name} is not frozen", output.quiet)
-    else:
-        _told(was, f"{shop.name} is not frozen any more; it was", output)
+def _thaw(shop: Workshop, reason: str, output: Output) -> None:
+    if (was := shop.freeze.read()) is None:
+        _told(None, f"{shop.name} is not frozen", output)
+        return
+    shop.store.note(ev.Thawed(actor=actor(), reason=reason), shop.clock.wall())
+    shop.freeze.lift()
+    _told(was, f"{shop.name} is not frozen any more; it was, {in_words(was)}", output)
 
 
-def _told(frozen: Frozen, what: str, output: Output) -> None:
+def _told(frozen: Frozen | None, words: str, output: Output) -> None:
     if output.as_json:
-        print_json(frozen_json(frozen))
+        print_json(frozen_json(frozen) if frozen else None)
     else:
-        say(f"{what}, {in_words(frozen)}", output.quiet)
+        say(words, output.quiet)
 
 
 def in_words(frozen: Frozen) -> str:

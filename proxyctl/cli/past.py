@@ -23,7 +23,7 @@ from proxyctl.domain.codec import encode
 from proxyctl.domain.model import ServiceName
 from proxyctl.engine.history import Chapter, chapters, sentence
 from proxyctl.errors import Conflict
-from proxyctl.ports import Entry
+from proxyctl.ports import Entry, Note
 from proxyctl.wiring import Workshop, showroom
 
 
@@ -32,7 +32,7 @@ from proxyctl.wiring import Workshop, showroom
 @project_options
 @json_option
 def history(service: str | None, project: ProjectOptions, as_json: bool) -> None:
-    """Past rollouts, the newest last: from, to, outcome, why, who.
+    """Past rollouts and freezes, the newest last: from, to, outcome, who and why.
 
     \b
     Example:
@@ -41,7 +41,7 @@ def history(service: str | None, project: ProjectOptions, as_json: bool) -> None
 
     async def work(shop: Workshop) -> None:
         name = known_service(shop, service) if service else None
-        told = chapters(shop.store.entries(name))
+        told = chapters(shop.store.told(name))
         if as_json:
             print_json([_chapter_json(chapter) for chapter in told])
             return
@@ -69,8 +69,8 @@ def events(service: str | None, follow: bool, project: ProjectOptions, as_json: 
 
     async def work(shop: Workshop) -> None:
         name = known_service(shop, service) if service else None
-        async for entry in _entries(shop, name, follow):
-            click.echo(json.dumps(_entry_json(entry)) if as_json else _entry_line(entry))
+        async for line in _lines(shop, name, follow):
+            click.echo(json.dumps(_line_json(line)) if as_json else _line_text(line))
 
     with leaving_quietly():
         asyncio.run(_in_showroom(project, work))
@@ -114,12 +114,12 @@ async def _in_showroom(project: ProjectOptions, work: object) -> None:
         await work(shop)  # type: ignore[operator]
 
 
-async def _entries(shop: Workshop, service: ServiceName | None, following: bool) -> AsyncIterator[Entry]:
+async def _lines(shop: Workshop, service: ServiceName | None, following: bool) -> AsyncIterator[Entry | Note]:
     after = 0
     while True:
-        for entry in shop.store.entries(service, after=after):
-            after = entry.seq
-            yield entry
+        for line in shop.store.told(service, after=after):
+            after = line.seq
+            yield line
         if not following:
             return
         await shop.clock.sleep(0.1)
@@ -130,39 +130,48 @@ def _when(at: float) -> str:
 
 
 def _chapter_line(chapter: Chapter) -> str:
-    rollout = chapter.rollout
     took = f"{chapter.finished - chapter.started:6.1f} s" if chapter.finished else "  running"
-    why = f"  {printable(chapter.reason)}" if chapter.reason else ""
-    move = f"{rollout.replaces or 'nothing'} -> {rollout.release}"
-    return f"{_when(chapter.started)}  {rollout.id:10} {rollout.kind:9} {move:24} {chapter.outcome:12} {took}{why}"
+    move = f"{chapter.replaces or 'nothing'} -> {chapter.release}" if chapter.release else "all services"
+    about = f"{chapter.id:10} {chapter.kind:9} {move:24} {chapter.outcome:12} {took}"
+    return f"{_when(chapter.started)}  {about}  {printable(_why(chapter))}"
+
+
+def _why(chapter: Chapter) -> str:
+    """Who began it and why; who ended it, or what did."""
+    begun = f"by {chapter.actor}{': ' + chapter.asked if chapter.asked else ''}"
+    if chapter.ended_by:
+        return f"{begun}; ended by {chapter.ended_by}{': ' + chapter.reason if chapter.reason else ''}"
+    return f"{begun}; {chapter.reason}" if chapter.reason else begun
 
 
 def _chapter_json(chapter: Chapter) -> dict[str, object]:
-    rollout = chapter.rollout
     return {
-        "id": rollout.id,
+        "id": chapter.id,
         "service": chapter.service,
-        "kind": rollout.kind.value,
-        "from": rollout.replaces,
-        "to": rollout.release,
+        "kind": chapter.kind,
+        "from": chapter.replaces,
+        "to": chapter.release,
         "outcome": chapter.outcome,
-        "reason": chapter.reason,
+        "reason": chapter.reason or chapter.asked,
         "started": chapter.started,
         "finished": chapter.finished,
-        "actor": rollout.actor,
+        "actor": chapter.actor,
+        "asked": chapter.asked,
+        "ended_by": chapter.ended_by or None,
     }
 
 
-def _entry_line(entry: Entry) -> str:
-    return f"{_when(entry.at)}  {entry.seq:5}  {entry.service:12} {printable(sentence(entry.event))}"
+def _line_text(line: Entry | Note) -> str:
+    service = line.service if isinstance(line, Entry) else "all services"
+    return f"{_when(line.at)}  {line.seq:5}  {service:12} {printable(sentence(line.event))}"
 
 
-def _entry_json(entry: Entry) -> dict[str, object]:
+def _line_json(line: Entry | Note) -> dict[str, object]:
     return {
-        "seq": entry.seq,
-        "at": entry.at,
-        "service": entry.service,
-        "rollout": entry.rollout,
-        "event": encode(entry.event),
-        "text": sentence(entry.event),
+        "seq": line.seq,
+        "at": line.at,
+        "service": line.service if isinstance(line, Entry) else None,
+        "rollout": line.rollout if isinstance(line, Entry) else "",
+        "event": encode(line.event),
+        "text": sentence(line.event),
     }

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from proxyctl.cli.freezing import in_words
 from proxyctl.cli.options import ProjectOptions, json_option, leaving_quietly, print_json, project_options
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Colour
@@ -77,7 +78,7 @@ def lines(view: ProjectView, shop: Workshop) -> list[str]:
     text = [f"project {view.project}   nginx {proxy.version} {proxy.state}, {generation}{seen}{draining}"]
     text += certificate_lines(proxy, shop.clock.wall())
     if frozen := view.frozen:
-        text.append(f"  FROZEN by {frozen.actor}{': ' + frozen.reason if frozen.reason else ''}; proxyctl thaw ends it")
+        text.append(f"  FROZEN {in_words(frozen)}; proxyctl thaw ends it")
     if not view.services:
         text += ["", "no service was deployed yet: proxyctl deploy"]
     for service in view.services:

@@ -245,6 +245,18 @@ class SafetyLost(Record):
 class RecoveryStarted(Record): ...
 
 
+class Froze(Record):
+    """No release of the project gets traffic that it does not have, until it is thawed."""
+
+    actor: str
+    reason: str
+
+
+class Thawed(Record):
+    actor: str
+    reason: str
+
+
 Event = (
     Intended
     | RolloutOpened
@@ -286,3 +298,5 @@ Event = (
     | SafetyLost
     | RecoveryStarted
 )
+
+ProjectEvent = Froze | Thawed  # of no service: no state follows from it

@@ -3,39 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain.model import ServiceName
+from proxyctl.domain.model import ReleaseId, ServiceName
+from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.plan import words
 from proxyctl.domain.record import Record
-from proxyctl.domain.state import Rollout
 from proxyctl.domain.units import Seconds, lasting
-from proxyctl.ports import Entry
+from proxyctl.ports import Entry, Note
+
+ASKED: Final = {Outcome.ABORTED: "abort", Outcome.ROLLED_BACK: "rollback", Outcome.SUPERSEDED: "another deploy"}
 
 
 class Chapter(Record):
-    """One rollout, from its opening to its end."""
+    """A rollout from its opening to its end, or a freeze of the project until it was thawed."""
 
-    service: ServiceName
-    rollout: Rollout
+    id: str = ""  # of the rollout
+    kind: str
+    service: ServiceName | None = None  # None: all of them
+    replaces: ReleaseId | None = None
+    release: ReleaseId | None = None
+    actor: str  # who began it,
+    asked: str  # and why
     started: float  # unix time
     finished: float | None = None
-    outcome: str = "running"
-    reason: str = ""
+    outcome: str
+    ended_by: str = ""  # whom the end was asked by; "": by nobody
+    reason: str = ""  # of the end
 
 
-def chapters(entries: Iterable[Entry]) -> list[Chapter]:
+def chapters(told: Iterable[Entry | Note]) -> list[Chapter]:
     """Oldest first."""
     found: dict[str, Chapter] = {}
-    for entry in entries:
-        match entry.event:
-            case ev.RolloutOpened(rollout=rollout):
-                found[rollout.id] = Chapter(service=entry.service, rollout=rollout, started=entry.at)
-            case ev.RolloutEnded(outcome=outcome, reason=reason) if entry.rollout in found:
-                chapter = found[entry.rollout]
-                why = reason or chapter.rollout.reason
-                found[entry.rollout] = chapter.replace(finished=entry.at, outcome=outcome.value, reason=why)
+    for line in told:
+        if isinstance(line, Note):
+            _turn_frozen(found, line)
+        else:
+            _turn(found, line)
     return list(found.values())
+
+
+def _turn(found: dict[str, Chapter], entry: Entry) -> None:
+    match entry.event:
+        case ev.RolloutOpened(rollout=r):
+            found[r.id] = Chapter(
+                id=r.id,
+                kind=r.kind.value,
+                service=entry.service,
+                replaces=r.replaces,
+                release=r.release,
+                actor=r.actor,
+                asked=r.reason,
+                started=entry.at,
+                outcome="running",
+            )
+        case ev.AbortRequested(actor=actor) if entry.rollout in found:
+            found[entry.rollout] = found[entry.rollout].replace(ended_by=actor)
+        case ev.RolloutEnded(outcome=outcome, reason=reason) if entry.rollout in found:
+            ended = found[entry.rollout].replace(finished=entry.at, outcome=outcome.value, reason=reason)
+            found[entry.rollout] = ended
+
+
+def _turn_frozen(found: dict[str, Chapter], note: Note) -> None:
+    """One freeze is in force at a time; one by a file that somebody made began unseen."""
+    begun = next((key for key, chapter in found.items() if chapter.outcome == "frozen"), None)
+    match note.event:
+        case ev.Froze(actor=actor, reason=reason) if begun is None:
+            freeze = Chapter(kind="freeze", actor=actor, asked=reason, started=note.at, outcome="frozen")
+            found[f"freeze {note.seq}"] = freeze
+        case ev.Thawed(actor=actor, reason=reason) if begun is not None:
+            thawed = found[begun].replace(finished=note.at, outcome="thawed", ended_by=actor, reason=reason)
+            found[begun] = thawed
 
 
 def unanswered(story: Iterable[Entry]) -> Seconds:
@@ -48,12 +88,12 @@ def unanswered(story: Iterable[Entry]) -> Seconds:
     return seconds
 
 
-def sentence(event: ev.Event) -> str:
+def sentence(event: ev.Event | ev.ProjectEvent) -> str:
     """The same words in progress, events and logs."""
     match event:
         case ev.RolloutOpened(rollout=r):
             over = f" over {r.replaces}" if r.replaces else ""
-            return f"{r.kind} {r.id}: {r.release} into {r.colour}{over}, by {r.actor}"
+            return _by(f"{r.kind} {r.id}: {r.release} into {r.colour}{over}, by", r.actor, r.reason)
         case ev.Intended(command=command):
             return intent(command)
         case ev.RoutePublished(generation=n):
@@ -109,8 +149,8 @@ def sentence(event: ev.Event) -> str:
             return _by("paused by", actor, reason)
         case ev.ResumeRequested(actor=actor, reason=reason):
             return _by("resumed by", actor, reason)
-        case ev.PlanChanged(actor=actor):
-            return f"told by {actor} how to go on"
+        case ev.PlanChanged(plan=plan, actor=actor, reason=reason):
+            return _by(f"goes on by {', '.join(map(words, plan))}; told by", actor, reason)
         case ev.BakeStarted():
             return "the bake begins"
         case ev.BakePassed():
@@ -118,7 +158,7 @@ def sentence(event: ev.Event) -> str:
         case ev.CandidateFailed(reason=reason):
             return f"the candidate failed: {reason}"
         case ev.AbortRequested(actor=actor, outcome=outcome, reason=reason):
-            return _by(f"{outcome} asked by", actor, reason)
+            return _by(f"{ASKED[outcome]} asked by", actor, reason)
         case ev.Interrupted(reason=reason):
             return f"interrupted: {reason}"
         case ev.PolicyAdopted():
@@ -137,6 +177,10 @@ def sentence(event: ev.Event) -> str:
             return f"DEGRADED: {reason}"
         case ev.RecoveryStarted():
             return "recovery started"
+        case ev.Froze(actor=actor, reason=reason):
+            return _by("frozen by", actor, reason)
+        case ev.Thawed(actor=actor, reason=reason):
+            return _by("thawed by", actor, reason)
 
 
 def intent(command: do.Command) -> str:

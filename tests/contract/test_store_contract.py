@@ -80,6 +80,18 @@ def test_entries_come_in_order_by_service_and_from_where_one_left_off(store: Sto
     assert store.last_seq() == every[-1].seq
 
 
+def test_a_note_of_the_project_stands_among_the_entries_of_every_service_and_is_none_of_them(store: Store) -> None:
+    note(store, lost("one"))
+    store.note(ev.Froze(actor="ann", reason="sale"), 7.5)
+    note(store, lost("two"), service=API)
+    assert [line.event for line in store.told()] == [lost("one"), ev.Froze(actor="ann", reason="sale"), lost("two")]
+    web = store.told(WEB)
+    assert [(line.seq, line.at) for line in web] == [(1, 1.5), (2, 7.5)]
+    assert store.told(API, after=2) == store.entries(API)
+    assert [entry.event for entry in store.entries()] == [lost("one"), lost("two")]
+    assert store.services() == [API, WEB]
+
+
 # --- one writer --------------------------------------------------------------------------------------------------
 
 

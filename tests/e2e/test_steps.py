@@ -68,7 +68,7 @@ async def test_a_no_takes_the_candidate_back(shop: Shop) -> None:
         web = await shop.at_rest()
     assert [r["id"] for r in web["releases"]] == ["web-1"]
     assert not load.failed(), load.failed()[:3]
-    assert "denied: wrong totals" in (await shop.type("history", "web")).out
+    assert "ended by root: denied: wrong totals" in (await shop.type("history", "web")).out
 
 
 async def test_a_pause_keeps_the_share_and_resume_goes_on(shop: Shop) -> None:
@@ -147,6 +147,8 @@ async def test_a_freeze_keeps_new_releases_away_and_no_way_back_is_closed(shop: 
     assert (await shop.type("deploy", "web", "--image", TWO)).code == 8
     frozen = await shop.type("freeze", "--reason", "black friday")
     assert frozen.code == 0, frozen.err
+    again = await shop.type("freeze", "--reason", "just in case")
+    assert again.code == 0 and "is frozen already, by" in again.err and "black friday" in again.err, again.err
     assert "FROZEN by" in (await shop.type("status")).out
     assert (await shop.status())["frozen"]["reason"] == "black friday"
     for words in (["approve", "web"], ["promote", "web"], ["weight", "web", "30"], ["deploy", "web"], ["retry", "web"]):
@@ -157,7 +159,21 @@ async def test_a_freeze_keeps_new_releases_away_and_no_way_back_is_closed(shop: 
     shop.file.write_text(shop.file.read_text() + ANOTHER)
     missing = await shop.type("setup", "--no-boot")
     assert missing.code == 4 and "live already: web" in missing.err and "is frozen by" in missing.err, missing.err
-    assert (await shop.type("thaw")).code == 0
+    assert (await shop.type("thaw", "--reason", "over")).code == 0
+    nothing = await shop.type("thaw", "--json")
+    assert (nothing.code, nothing.out) == (0, "null\n")
+    lines = (await shop.type("events", "web")).out.splitlines()
+    assert [line.split("  ")[-1] for line in lines if "frozen" in line or "thawed" in line] == [
+        "all services frozen by root: black friday",
+        "all services thawed by root: over",
+    ]
+    freeze = json.loads((await shop.type("history", "--json")).out)[-1]
+    assert (freeze["kind"], freeze["outcome"], freeze["asked"], freeze["reason"]) == (
+        "freeze",
+        "thawed",
+        "black friday",
+        "over",
+    )
 
 
 async def test_superseding_takes_the_candidate_back_first_but_never_for_itself(shop: Shop) -> None:
