@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from proxyctl.domain.evidence import CLIENTS, Count
+from proxyctl.domain.tally import TICK
 from proxyctl.domain.units import Seconds
 from proxyctl.domain.verdict import Decision, Finding, Metric, Reason, Verdict
+
+TOLD_AFTER: Final[Seconds] = 3 * TICK  # the one that begins, a whole one, and until both are written and read
 
 
 def sentence(verdict: Verdict) -> str:
@@ -69,6 +73,8 @@ def _seen(verdict: Verdict) -> str:
     errors = verdict.findings[0]
     if not verdict.logged:
         return f"{duration(verdict.elapsed)} without a word against it"
+    if not errors.step.requests and verdict.elapsed < TOLD_AFTER:
+        return f"{duration(verdict.elapsed)}, before the log could tell who asked it"
     if not errors.step.requests:
         return f"in {duration(verdict.elapsed)} nobody asked it for anything"
     return f"{duration(verdict.elapsed)} with {_counted(errors, errors.step)}"

@@ -90,10 +90,11 @@ async def project_view(
 
 
 def _said(store: Store, service: ServiceName) -> str:
-    """What the log said last in the rollout that runs."""
+    """What the log said last in the present step of the rollout that runs."""
     rollout = store.load(service).rollout
     kept = store.kept(service) if rollout is not None else None
-    return kept.said if kept is not None and rollout is not None and kept.rollout == rollout.id else ""
+    here = kept is not None and rollout is not None and (kept.rollout, kept.step) == (rollout.id, rollout.cursor)
+    return kept.said if kept is not None and here else ""
 
 
 async def _inspected(state: ServiceState, inspector: Inspector) -> dict[str, ReplicaState] | None:

@@ -359,6 +359,12 @@ def test_the_clock_waits_for_nobody_to_ask_but_says_that_nobody_did() -> None:
     assert verdict.sentence == "passed at 100 %: in 60 s nobody asked it for anything"
 
 
+def test_nobody_is_said_to_have_asked_nothing_before_the_log_could_tell() -> None:
+    verdict = judge(begin(1, 0.0, KNOWN), ERRORS_ONLY, ALL.replace(window=3.0), 3.0)
+    assert reached(verdict) == (Decision.ADVANCE, Reason.LASTED)
+    assert verdict.sentence == "passed at 100 %: 3 s, before the log could tell who asked it"
+
+
 @pytest.mark.parametrize(("policy", "decision"), [("hold", Decision.HOLD), ("rollback", Decision.ROLLBACK)])
 def test_what_is_not_ready_when_the_clock_ends_has_the_deadline_to_become_so(policy: str, decision: Decision) -> None:
     settings, blind = ERRORS_ONLY.replace(on_inconclusive=OnInconclusive(policy)), ALL.replace(unready="no answer")
