@@ -199,9 +199,10 @@ def chosen_services(shop: Workshop, names: Sequence[str], image: str | None) -> 
     known = {str(service.name): service for service in shop.config.services}
     for name in names:
         if name not in known:
-            near = next(iter(get_close_matches(name, known, n=1)), "SERVICE")
+            near = get_close_matches(name, known, n=1)
             raise UsageError(
-                f"{shop.file} has no service {name!r}; it has: {', '.join(known)}", next_step=f"proxyctl deploy {near}"
+                f"{shop.file} has no service {name!r}; it has: {', '.join(known)}",
+                next_step=f"repeat it with {near[0] if near else 'one of them'}",
             )
     chosen = [service for name, service in known.items() if not names or name in names]
     if image is None:

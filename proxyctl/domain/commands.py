@@ -146,7 +146,7 @@ class Begin(Record):
 
 
 class Pass(Record):
-    """All is as this step says."""
+    """As many replicas stand as this step says."""
 
 
 class EndPlan(Record):

@@ -57,6 +57,12 @@ def _left(placed: Placement, leaving: tuple[Replica, ...]) -> Placement:
     )
 
 
+def words(state: ServiceState) -> str:
+    """How many stand of each release."""
+    old, new = must(state.live), candidate_of(state)
+    return f"{len(old.replicas)} old and {len(new.replicas)} new stand"
+
+
 def split(state: ServiceState) -> Split | None:
     """Every replica has its part; None: nobody stands."""
     candidate = candidate_of(state)

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
+from proxyctl.domain import standing
 from proxyctl.domain.commands import Moment
 from proxyctl.domain.model import Colour, HealthKind, Incarnation, Replica
 from proxyctl.domain.outcome import Outcome
@@ -95,8 +96,8 @@ class TrafficHands:
             case _:
                 return [ev.DwellStarted(since=now)]
 
-    async def _pass(self, _state: ServiceState, _command: do.Pass) -> Facts:
-        return [ev.StepPassed()]
+    async def _pass(self, state: ServiceState, _command: do.Pass) -> Facts:
+        return [ev.StepPassed(reason=standing.words(state))]
 
     async def _end_plan(self, _state: ServiceState, _command: do.EndPlan) -> Facts:
         return [ev.BakePassed()]

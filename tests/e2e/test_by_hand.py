@@ -84,7 +84,7 @@ async def test_a_plan_says_what_a_deploy_does_before_the_first_and_after(shop: S
     assert (second["release"], second["replaces"], second["colour"], second["nginx"]) == ("web-2", "web-1", "green", "")
     assert len(second["replicas"]) == 2
     assert second["digest"].startswith("sha256:")
-    helps(await shop.type("plan", "wbe"), 2, "no service 'wbe'", "web")
+    helps(await shop.type("plan", "wbe"), 2, "no service 'wbe'", "repeat it with web")
 
 
 async def test_what_programs_read_has_the_fields_of_the_contract(shop: Shop) -> None:

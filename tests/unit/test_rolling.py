@@ -98,6 +98,17 @@ async def test_nobody_is_asked_while_nobody_serves() -> None:
     assert not facts(arena, ev.Inconclusive)
 
 
+async def test_after_every_batch_it_is_told_how_many_stand() -> None:
+    told = [event.reason for event in facts(await rolled(replicas=2), ev.StepPassed)]
+    assert [reason for reason in told if "stand" in reason] == [
+        "1 old and 0 new stand",
+        "1 old and 1 new stand",
+        "0 old and 1 new stand",
+        "0 old and 2 new stand",
+    ]
+    assert all(told), "no line is bare"
+
+
 async def test_as_many_may_fail_as_the_ratio_says_and_not_one_more() -> None:
     arena = await rolled("sick:1", max_failure_ratio=0.34, failure_action=FailureAction.ROLLBACK)
     assert len(facts(arena, ev.ReplicaFailed)) == 2
