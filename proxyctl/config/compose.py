@@ -1,4 +1,5 @@
-"""Take container definitions from a Compose file. Never writes to it, never starts what it describes.
+"""Take container definitions from a Compose file, and how replicas change places. Never writes to it, never starts what
+it describes.
 
 Only the services that `proxyctl.yml` names are looked at. What is left out is told in a warning each, and what cannot
 be had without Compose is a problem (compose_keys.py). Start at inherited().
@@ -11,15 +12,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from proxyctl.config import document as tree
-from proxyctl.config.compose_keys import is_label_of_another_proxy, is_variable_of_another_proxy, sifted
+from proxyctl.config.compose_keys import (
+    UPDATE_CONFIG,
+    is_label_of_another_proxy,
+    is_variable_of_another_proxy,
+    sifted,
+)
 from proxyctl.config.container import ContainerFile
 from proxyctl.config.definition import Definition, defined
 from proxyctl.config.document import Document, Entry, Location, Node, Scalar, Sequence, Value, dotted, parse, value_of
 from proxyctl.config.interpolate import dotenv, replaced
 from proxyctl.config.mounts import is_path, source_of
 from proxyctl.config.problems import Problem, shown
+from proxyctl.config.rolling import UpdateConfigFile
 from proxyctl.config.shape import Findings, shaped
 from proxyctl.config.source import text_of
 
@@ -27,23 +35,31 @@ _OF_OTHER_PROXIES = {"labels": is_label_of_another_proxy, "environment": is_vari
 _NOT_IN_PROJECT = re.compile(r"[^a-z0-9_-]", re.ASCII)
 
 
+class Wanted(NamedTuple):
+    """What `proxyctl.yml` says of a service that is to inherit."""
+
+    allow: frozenset[str]
+    has_strategy: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inherited:
-    """By service, what a Compose file says of its container."""
+    """By service, what a Compose file says of its container, and of a strategy where there is none beside."""
 
     definitions: Mapping[str, Definition] = field(default_factory=dict)
+    rolling: Mapping[str, UpdateConfigFile] = field(default_factory=dict)
     findings: Findings | None = None
     warnings: tuple[Problem, ...] = ()
 
 
-def inherited(path: Path, wanted: Mapping[str, frozenset[str]], environment: Mapping[str, str]) -> Inherited:
-    """The definitions of the wanted services that the file has; each comes with the words of its `allow`. Raises
-    Unreadable."""
+def inherited(path: Path, wanted: Mapping[str, Wanted], environment: Mapping[str, str]) -> Inherited:
+    """What the file has of the wanted services. Raises Unreadable."""
     document = parse(path)
     reading = _Reading(document, _variables(path, environment), wanted)
     definitions = {name: reading.definition(name) for name in reading.taken}
+    rolling = {name: reading.rolling(name) for name in reading.rolled}
     warnings = tuple(sorted(reading.warnings, key=lambda warning: warning.place))
-    return Inherited(definitions=definitions, findings=reading.findings, warnings=warnings)
+    return Inherited(definitions=definitions, rolling=rolling, findings=reading.findings, warnings=warnings)
 
 
 def services_of(path: Path) -> Mapping[str, Value]:
@@ -60,13 +76,14 @@ def _variables(path: Path, environment: Mapping[str, str]) -> Mapping[str, str]:
 class _Reading:
     """One Compose file being read."""
 
-    def __init__(self, document: Document, variables: Mapping[str, str], wanted: Mapping[str, frozenset[str]]) -> None:
+    def __init__(self, document: Document, variables: Mapping[str, str], wanted: Mapping[str, Wanted]) -> None:
         self._document = document
         self._variables = variables
         self._wanted = wanted
         self._services = _below(document.root, "services")
         self.taken = tuple(name for name in self._services if name in wanted)
         self._left = tuple(name for name in self._services if name not in wanted)
+        self.rolled = tuple(name for name in self.taken if self._update_config(name) and not wanted[name].has_strategy)
         self.findings = Findings(document)
         self.warnings: list[Problem] = []
         if "include" in document.root.entries:
@@ -86,16 +103,37 @@ class _Reading:
         definition = self._without_other_proxies(defined(file, self._document.path.parent), location)
         return self._renamed(definition, location)
 
+    def rolling(self, name: str) -> UpdateConfigFile:
+        """One of those `rolled`."""
+        location: Location = ("services", name, *UPDATE_CONFIG)
+        written = self._update_config(name)
+        value = value_of(self._replaced(written.node, location)) if written else None
+        if isinstance(value, dict):
+            return shaped(UpdateConfigFile, value, self.findings, location)
+        self.findings.value(location, "write a mapping, such as order: start-first")
+        return UpdateConfigFile()
+
+    def _update_config(self, name: str) -> Entry | None:
+        node = self._services[name].node
+        deploy = _below(node, UPDATE_CONFIG[0]) if isinstance(node, tree.Mapping) else {}
+        return deploy.get(UPDATE_CONFIG[1])
+
     # --- what is not for us ---
 
     def _carried(self, node: tree.Mapping, name: str) -> tree.Mapping:
         """The service without what is left out or refused."""
-        service = sifted(node, self._wanted[name])
+        service = sifted(node, self._wanted[name].allow)
         for below, why in service.left_out.items():
-            self._warn(("services", name, *below), f"left out: {why}")
+            words = self._of_update_config(name) if below == UPDATE_CONFIG else f"left out: {why}"
+            self._warn(("services", name, *below), words)
         for below, why in service.refused.items():
             self.findings.key(("services", name, *below), f"not carried; {why}")
         return service.kept
+
+    def _of_update_config(self, name: str) -> str:
+        if name in self.rolled:
+            return "taken as strategy: rolling; a strategy beside container would go before it"
+        return "left out: the strategy beside container goes before it"
 
     def _without_other_proxies(self, definition: Definition, location: Location) -> Definition:
         """What makes another proxy on this host route a container: it would route candidates, past the gate."""
@@ -236,6 +274,6 @@ class _Reading:
 
 
 def _below(root: tree.Mapping, key: str) -> Mapping[str, Entry]:
-    """The entries of a mapping at the top level, none where it is not there."""
+    """The entries of the mapping that stands there, none where it is not there."""
     entry = root.entries.get(key)
     return entry.node.entries if entry is not None and isinstance(entry.node, tree.Mapping) else {}

@@ -78,6 +78,8 @@ INSTEAD_IN_DEPLOY: Mapping[str, str] = {
     **dict.fromkeys(("mode", "placement"), _SWARM),
 }
 
+UPDATE_CONFIG = ("deploy", "update_config")  # left out only where a strategy is written
+
 ALLOWING_SWARM = "swarm"  # the word of `allow` with which what is for a swarm alone is left out too
 
 OTHER_PROXIES_LABELS = ("traefik.", "caddy.", "caddy_", "com.github.nginx-proxy.")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxyctl.config.bridge import service_of, settings_of
-from proxyctl.config.compose import Inherited, inherited
+from proxyctl.config.compose import Inherited, Wanted, inherited
 from proxyctl.config.definition import Definition, defined
 from proxyctl.config.document import Document, parse, value_of
 from proxyctl.config.doubts import doubts
@@ -29,6 +29,7 @@ from proxyctl.config.rules import held
 from proxyctl.config.schema import ProjectFile
 from proxyctl.config.shape import Findings, shaped
 from proxyctl.config.source import Unreadable, bytes_of
+from proxyctl.config.strategy import StrategyFile
 from proxyctl.domain.codec import encode
 from proxyctl.domain.model import ProxySettings, Service
 from proxyctl.domain.steps import Hook
@@ -82,6 +83,7 @@ class _Loading:
 
     def project(self) -> Project:
         from_compose = self._inherited()
+        self._file = _rolled(self._file, from_compose)
         definitions = dict(self._definitions(from_compose))
         held(self._file, definitions, self._findings)
         templates_digest = self._templates_digest()
@@ -104,7 +106,10 @@ class _Loading:
         if self._file.compose is None:
             return Inherited()
         try:
-            wanted = {name: frozenset(service.allow) for name, service in self._file.services.items()}
+            wanted = {
+                name: Wanted(frozenset(service.allow), "strategy" in service.model_fields_set)
+                for name, service in self._file.services.items()
+            }
             return inherited(self._folder / self._file.compose, wanted, self._environment)
         except Unreadable as error:
             self._findings.value(("compose",), f"{shown(self._file.compose)}: {error.problem}")
@@ -147,6 +152,15 @@ class _Loading:
     @property
     def _folder(self) -> Path:
         return self._document.path.parent
+
+
+def _rolled(file: ProjectFile, from_compose: Inherited) -> ProjectFile:
+    """With the strategies that the Compose file has."""
+    services = dict(file.services)
+    for name, rolling in from_compose.rolling.items():
+        strategy = StrategyFile.model_validate({"rolling": rolling})
+        services[name] = services[name].model_copy(update={"strategy": strategy})
+    return file.model_copy(update={"services": services})
 
 
 def _rejected(path: Path, problems: list[Problem]) -> ConfigRejected:

@@ -1,10 +1,13 @@
-"""What `strategy:` says of replicas that change places: the words of Compose's update_config. Start at RollingFile."""
+"""What `strategy:` says of replicas that change places: the words of Compose's update_config, and update_config itself.
+Start at RollingFile."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
+from proxyctl.config import engine_grammar
 from proxyctl.config.fields import Read, Strict, counted, lasting, one_of, written
+from proxyctl.config.grammar import compose_duration
 from proxyctl.domain.rolling import FailureAction, Order, Rolling
 from proxyctl.domain.units import lasting as in_words
 
@@ -24,6 +27,8 @@ _Ratio = Annotated[float, Read(ratio, {"type": "number", "minimum": 0, "maximum"
 
 class RollingFile(Strict):
     """Old replicas leave as new ones come."""
+
+    place: ClassVar[str] = ""  # where else than beside strategy it is written
 
     parallelism: Annotated[int, counted(0, 64)] = written(1, "Replicas in a batch; 0: all at once.")
     delay: Annotated[float, lasting("0s", "24h")] = written("0s", "Between two batches.")
@@ -47,8 +52,35 @@ class RollingFile(Strict):
         )
 
 
+def compose_monitor(value: Any) -> float:
+    seconds = compose_duration(value)
+    if seconds < 1:
+        raise ValueError("write a duration of at least 1s")
+    return seconds
+
+
+def compose_ratio(value: Any) -> float:
+    try:
+        return ratio(float(value) if isinstance(value, str) else value)
+    except ValueError as error:
+        raise ValueError("write a part of all replicas from 0 to 1, such as 0.3") from error
+
+
+class UpdateConfigFile(RollingFile):
+    """The same as Compose has it: durations of several units, and numbers that came out of variables as text."""
+
+    place: ClassVar[str] = " in update_config of the Compose file"
+
+    parallelism: Annotated[int, Read(engine_grammar.count(0, 64), {})] = written(1)
+    delay: Annotated[float, Read(compose_duration, {})] = written("0s")
+    monitor: Annotated[float, Read(compose_monitor, {})] | None = written(None)
+    max_failure_ratio: Annotated[float, Read(compose_ratio, {})] = written(0)
+
+
 class RecreateFile(Strict):
     """The old release leaves whole, then the new one comes."""
+
+    place: ClassVar[str] = ""
 
     monitor: _Monitor | None = written(None, "It is watched so long; else as long as its check takes to fail.")
 
@@ -70,4 +102,4 @@ def too_short(file: RollingFile | RecreateFile, unhealthy: int, interval: float,
     if file.monitor is None or file.monitor >= needed:
         return ""
     sum_ = f"{unhealthy} times {in_words(interval)} of interval and {in_words(timeout)} of timeout"
-    return f"over before the health check can fail, which takes {sum_}: write {in_words(needed)} or more"
+    return f"over before the health check can fail, which takes {sum_}: write {in_words(needed)} or more{file.place}"

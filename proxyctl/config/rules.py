@@ -248,7 +248,7 @@ def _of_rolling(service: ServiceFile) -> Iterator[Breach]:
     instead = {"bake": "its replicas are watched as they come; write monitor", "standby": "no old release stays warm"}
     for key, why in instead.items():
         if key in service.model_fields_set:
-            yield Breach((key,), f"not with strategy {service.strategy.kind}: {why}")
+            yield Breach((key,), f"not with strategy {service.strategy.kind}{own.place}: {why}")
     if isinstance(check, HealthFile) and (wrong := too_short(own, check.unhealthy, check.interval, check.timeout)):
         yield Breach(("strategy", service.strategy.kind, "monitor"), wrong)
 

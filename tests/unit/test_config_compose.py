@@ -9,6 +9,8 @@ import pytest
 from proxyctl.config.interpolate import dotenv, replaced
 from proxyctl.config.load import Project, load
 from proxyctl.domain.container import Container, GrantedFile
+from proxyctl.domain.model import Strategy
+from proxyctl.domain.rolling import FailureAction, Order, Rolling
 from proxyctl.errors import ConfigRejected
 
 OURS = """\
@@ -93,12 +95,89 @@ services:
     container_name: w
     deploy: {replicas: 3, mode: replicated, update_config: {order: start-first}, resources: {reservations: {cpus: 1}}}
 """
-    warnings = loaded(tmp_path, compose).warnings
+    warnings = loaded(tmp_path, compose, ", strategy: blue-green").warnings
     left_out = [line.split(": ")[1].removeprefix("services.web.") for line in warnings if "left out" in line]
     assert left_out == [
         *("build", "depends_on", "profiles", "ports", "expose", "container_name"),
         *("deploy.replicas", "deploy.update_config", "deploy.resources.reservations.cpus"),
     ]
+
+
+UPDATES = """\
+services:
+  web:
+    image: x
+    deploy:
+      update_config:
+        parallelism: "${BATCH}"
+        delay: 1m30s
+        order: start-first
+        monitor: 12s
+        max_failure_ratio: "0.3"
+        failure_action: rollback
+"""
+BATCH = {"BATCH": "2"}
+
+
+def test_how_compose_updates_is_the_strategy_where_none_is_written(tmp_path: Path) -> None:
+    project = loaded(tmp_path, UPDATES, environment=BATCH)
+    (service,) = project.services
+    assert service.strategy is Strategy.ROLLING
+    assert service.rolling == Rolling(
+        parallelism=2,
+        delay=90.0,
+        order=Order.START_FIRST,
+        monitor=12.0,
+        max_failure_ratio=0.3,
+        failure_action=FailureAction.ROLLBACK,
+    )
+    (told,) = project.warnings
+    assert told.endswith(
+        "compose.yml:5:7: services.web.deploy.update_config: "
+        "taken as strategy: rolling; a strategy beside container would go before it"
+    )
+
+
+def test_what_compose_leaves_open_of_an_update_is_as_compose_has_it(tmp_path: Path) -> None:
+    (service,) = loaded(tmp_path, "services: {web: {image: x, deploy: {update_config: {order: stop-first}}}}").services
+    assert service.rolling == Rolling(monitor=5.0)
+
+
+def test_a_strategy_of_ones_own_goes_before_how_compose_updates(tmp_path: Path) -> None:
+    project = loaded(tmp_path, UPDATES, ", strategy: blue-green", BATCH)
+    assert (project.services[0].strategy, project.services[0].rolling) == (Strategy.BLUE_GREEN, None)
+    assert [line.partition("update_config: ")[2] for line in project.warnings] == [
+        "left out: the strategy beside container goes before it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("{order: sideways}", "services.web.deploy.update_config.order: "),
+        ("{monitor: 200ms}", "write a duration of at least 1s"),
+        ("{max_failure_ratio: 2}", "write a part of all replicas from 0 to 1"),
+        ("{parallelism: many}", "write a whole number from 0 to 64"),
+        ("{paralelism: 2}", "parallelism"),
+        ("rolling", "write a mapping, such as order: start-first"),
+    ],
+)
+def test_an_update_that_compose_would_not_take_is_refused_at_its_place(
+    tmp_path: Path, written: str, words: str
+) -> None:
+    (line,) = problems(tmp_path, f"services: {{web: {{image: x, deploy: {{update_config: {written}}}}}}}")
+    assert line.startswith("1:") and words in line
+
+
+def test_what_does_not_fit_how_compose_updates_says_where_that_is_written(tmp_path: Path) -> None:
+    probed = ", health: {path: /, interval: 5s}"
+    with pytest.raises(ConfigRejected) as refused:
+        loaded(tmp_path, UPDATES, ", bake: 60s", BATCH)
+    assert "not with strategy rolling in update_config of the Compose file" in refused.value.problems[0]
+    (tmp_path / "proxyctl.yml").write_text((OURS % probed).replace("health: none, ", ""))
+    with pytest.raises(ConfigRejected) as refused:
+        load(tmp_path / "proxyctl.yml", environment=BATCH)
+    assert "write 21s or more in update_config of the Compose file" in refused.value.problems[0]
 
 
 def test_a_key_that_we_do_not_carry_is_refused_by_name_and_place(tmp_path: Path) -> None:
