@@ -248,9 +248,6 @@ async def _one(shop: Workshop, asked: Asked, service: Service) -> ServiceState:
     known = await _mended(shop, service.name, instead=supersede)
     await _proxy_runs(shop)
     release = await _release(shop, asked, service, known)
-    if asked.kind is Kind.DEPLOY and known.standby is not None:
-        leaves = f"{service.name}: {known.standby.release.id} leaves the standby: no warm rollback until promotion"
-        say(leaves, asked.output.quiet)
     return await _open_and_follow(shop, asked, release)
 
 
@@ -262,6 +259,9 @@ async def _open_and_follow(shop: Workshop, asked: Asked, release: Release) -> Se
     steps = asked.plan_of(release.service, known)
     opened = await shop.opening.fresh(asked.kind, steps, release, known, signed)
     await _refuse_what_nginx_refuses(shop, known, opened.rollout, asked.output.quiet)
+    if known.standby is not None:
+        leaves = f"{name}: {known.standby.release.id} leaves the standby: no warm rollback until promotion"
+        say(leaves, asked.output.quiet)
     before = shop.store.last_seq()
     shop.steering.open(name, lambda known: opened, asked.kind.value)
     return await follow(shop, name, opened.rollout.id, before, asked.output.quiet)

@@ -60,6 +60,25 @@ async def test_a_release_that_is_warm_no_more_is_started_and_gated_again(shop: S
     assert (await shop.get("/")).endswith(b"1\n")
 
 
+async def test_a_warm_release_leaves_for_a_deploy_only_once_that_one_can_come_and_this_is_said(shop: Shop) -> None:
+    for image in (ONE, TWO):
+        assert (await shop.type("deploy", "web", "--image", image)).code == 0
+    warm = {"web-1": "standby", "web-2": "live"}
+    unpulled = await shop.type("deploy", "web", "--image", "proxyctl-demo:none")
+    assert (unpulled.code, roles(await shop.at_rest())) == (6, warm), unpulled.err
+    tls = "    hosts: [a.example.com]\n    tls: {cert: file:no.pem, key: file:no.pem}\n"
+    shop.file.write_text(shop.file.read_text() + tls)
+    invalid = await shop.type("deploy", "web", "--image", THREE)
+    assert (invalid.code, roles(await shop.at_rest())) == (6, warm), invalid.err
+    assert "leaves" not in unpulled.err + invalid.err
+    shop.write(tls, "")
+    said = await shop.type("deploy", "web", "--image", THREE)
+    assert said.code == 0, said.err
+    leaves = said.err.index("web-1 leaves the standby: no warm rollback until promotion")
+    assert leaves < said.err.index("into blue"), "before it is done"
+    assert roles(await shop.at_rest()) == {"web-2": "standby", "web-3": "live"}
+
+
 async def test_a_staged_release_waits_for_its_switch_and_can_be_named(shop: Shop) -> None:
     assert (await shop.type("deploy", "web")).code == 0
     assert (await shop.type("stage", "web", "--image", TWO)).code == 0

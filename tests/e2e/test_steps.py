@@ -128,6 +128,22 @@ async def test_a_killed_driver_leaves_a_wait_that_goes_on(shop: Shop) -> None:
     await shop.at_rest()
 
 
+async def test_a_candidate_whose_processes_die_in_a_step_costs_nobody_an_answer(shop: Shop) -> None:
+    shop.write("for: 2s}, {gate", "for: 10m}, {gate")
+    async with shop.load() as load:
+        deploy = await shop.start("deploy", "web", "--image", TWO)
+        await shop.until("shifting")
+        while share(await shop.web()) != 25.0:
+            pass
+        for container in shop.containers("release=web-2"):
+            os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
+        _, err = await deploy.communicate()
+    assert deploy.returncode == 5 and "rolled-back" in err.decode(), err.decode()
+    assert load.releases_since(0) == {"1", "2"}
+    assert not load.failed(), load.failed()[:3]
+    assert [r["id"] for r in (await shop.at_rest())["releases"]] == ["web-1"]
+
+
 async def test_a_release_that_was_refused_is_tried_again(shop: Shop) -> None:
     refused = await shop.type("deploy", "web", "--image", SICK)
     assert refused.code == 5
