@@ -167,7 +167,7 @@ class Traffic(Record):
     """Established connections to a replica's port, seen from inside its network namespace."""
 
     connections: int
-    quiet_for: Seconds  # since the youngest byte on any of them; infinite when there is none
+    quiet_for: Seconds  # since the youngest byte on any of them, 0 while an answer is owed; infinite when there is none
 
 
 class Inspector(Protocol):

@@ -180,7 +180,8 @@ class ReplicaHands:
                 await self._clock.sleep(LOOK_EVERY)
 
     async def _drain_replica(self, placed: Placement, replica: Replica, deadline: Seconds) -> int:
-        """Idle upstream connections are closed by nginx after its keep-alive time; only traffic counts."""
+        """Idle upstream connections are closed by nginx after its keep-alive time; only traffic counts, and an answer
+        that is owed."""
         idle = self._idle_time()
         port = placed.release.service.port or 0
         while True:

@@ -79,6 +79,21 @@ async def test_a_warm_release_leaves_for_a_deploy_only_once_that_one_can_come_an
     assert roles(await shop.at_rest()) == {"web-2": "standby", "web-3": "live"}
 
 
+async def test_an_answer_that_takes_long_is_waited_for_before_its_release_leaves(shop: Shop) -> None:
+    """Longer than nginx keeps a connection that nobody uses."""
+    shop.write("drain: 500ms", "drain: 20s")
+    for words in (["deploy", "web"], ["stage", "web", "--image", TWO], ["weight", "web", "100"]):
+        assert (await shop.type(*words)).code == 0
+    slow = asyncio.create_task(shop.get("/slow?ms=10000"))
+    await asyncio.sleep(0.3)
+    assert (await shop.type("abort", "web")).code == 0
+    assert (await shop.get("/")).endswith(b"1\n")
+    head, _, page = (await slow).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ") and page == b"2\n", head
+    assert roles(await shop.at_rest()) == {"web-1": "live"}
+    assert "cut" not in (await shop.type("events", "web")).out
+
+
 async def test_a_staged_release_waits_for_its_switch_and_can_be_named(shop: Shop) -> None:
     assert (await shop.type("deploy", "web")).code == 0
     assert (await shop.type("stage", "web", "--image", TWO)).code == 0

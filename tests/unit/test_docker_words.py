@@ -93,7 +93,7 @@ def test_progress_is_one_line_for_each_layer_and_for_every_ten_megabytes() -> No
 
 SS = """\
 0      0         172.30.0.2:8000    172.30.0.1:40000
-\t cubic wscale:7,7 rto:201 rtt:0.05/0.02 lastsnd:812 lastrcv:790 lastack:790 minrtt:0.01
+\t cubic wscale:7,7 rto:201 rtt:0.05/0.02 lastsnd:790 lastrcv:812 lastack:790 minrtt:0.01
 0      0         172.30.0.2:8000    172.30.0.1:40001
 \t cubic wscale:7,7 rto:201 rtt:0.05/0.02 lastsnd:120 lastrcv:5000 lastack:790 minrtt:0.01
 """
@@ -106,6 +106,12 @@ def test_each_connection_counts_and_the_youngest_byte_decides() -> None:
 
 def test_an_age_that_ss_leaves_out_is_zero() -> None:
     assert read_ss(SS.replace(" lastsnd:120", "")).quiet_for == 0.0
+
+
+@pytest.mark.parametrize("asked_last", ["lastsnd:9120 lastrcv:9000", "lastsnd:9000 lastrcv:9000"])
+def test_who_owes_an_answer_is_not_quiet_however_long_it_takes(asked_last: str) -> None:
+    """The second was asked on a new connection: both ages began with it."""
+    assert read_ss(SS.replace("lastsnd:120 lastrcv:5000", asked_last)).quiet_for == 0.0
 
 
 def test_no_connection_is_quiet_for_ever() -> None:

@@ -51,9 +51,13 @@ def kill(container: str, pid: int) -> None:
 
 
 def _quiet_for(line: str) -> Seconds:
-    """Since the last byte in either direction; a field that `ss` leaves out is zero."""
+    """Since the last byte in either direction; a field that `ss` leaves out is zero. Where the last one came in an
+    answer is owed, and a slow one is no silence."""
     ages = {name: int(ms) for name, ms in re.findall(r"\blast(snd|rcv):(\d+)", line)}
-    return min(ages.get("snd", 0), ages.get("rcv", 0)) / 1000
+    sent, received = ages.get("snd", 0), ages.get("rcv", 0)
+    # The same moment may be a fast answer as well as a request on a new connection. If it was an answer, nginx ends the
+    # connection by itself.
+    return sent / 1000 if sent < received else 0.0
 
 
 def _is_process_of(container: str, pid: int) -> bool:
