@@ -279,7 +279,18 @@ def _closing(trial: Trial, story: Story) -> Iterator[str]:
     else:
         yield end.verdict.sentence
         yield f"{ENDED[end.ending]} {duration(end.elapsed)} after the rollout began, in step {end.step}"
+    yield from _left_out(story)
     yield f"bad answers of the candidate that users would have seen: {ours.bad:,} of {ours.requests:,}"
+
+
+def _left_out(story: Story) -> Iterator[str]:
+    """Why the verdict counts far fewer than the rows."""
+    end = story.end
+    seen = sum(minute.answers.candidate.bad for minute in story.minutes if minute.last.step == end.step)
+    counted = end.verdict.findings[0].step.bad
+    if 2 * counted < seen:
+        once = "of a client only the first bad answer in 5 s is evidence"
+        yield f"{once}: {counted:,} of these {seen:,} in step {end.step}"
 
 
 # --- for programs -------------------------------------------------------------------------------------------------

@@ -236,6 +236,17 @@ def test_people_read_minute_by_minute_what_happened(desk: Desk) -> None:
     assert said[-1].startswith("bad answers of the candidate that users would have seen: ")
 
 
+def test_people_read_why_a_verdict_counts_fewer_than_users_saw(desk: Desk) -> None:
+    """Two clients: a verdict has at most two bad answers of each tick."""
+    desk.write(asked=[asked._replace(client=asked.client % 2) for asked in requests()])
+    told = desk.told("--error-rate", "50%", "--weights", "50")
+    said = desk.type("--error-rate", "50%", "--weights", "50").output.splitlines()
+    assert said[-2].startswith("of a client only the first bad answer in 5 s is evidence: ")
+    assert said[-2].endswith(f" of these {told['candidate_bad']:,} in step 1")
+    desk.write()
+    assert "is evidence: " not in desk.type().output
+
+
 # --- what it cannot go by -----------------------------------------------------------------------------------------
 
 
