@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import reduce
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxyctl.domain.analysis import Bake, Step, judge
@@ -68,6 +68,7 @@ logs = st.lists(st.tuples(sides, sides), min_size=1, max_size=25).map(
 )
 
 
+@settings(deadline=None)
 @given(logs, st.sets(st.integers(0, 24)), st.sets(st.integers(1, 24), max_size=3))
 def test_restarts_between_any_two_ticks_change_no_verdict(log: list[Tick], kills: set[int], moves: set[int]) -> None:
     """The process dies and reads its evidence again; the log is read again from a tick or two before."""
