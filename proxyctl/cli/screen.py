@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from math import log
 from typing import TYPE_CHECKING, Protocol
@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Protocol
 from proxyctl.cli.options import say
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
-from proxyctl.domain.explain import duration, figure, percent
 from proxyctl.domain.model import Colour
 from proxyctl.domain.state import Phase, Placement, Rollout, ServiceState
-from proxyctl.domain.ticks import Drained, Grown, Judged, Lately, Probed, Tick, Waiting, Watched
+from proxyctl.domain.ticks import Drained, Judged, Probed, Tick, Waiting, Watched
 from proxyctl.engine.history import intent, sentence
 from proxyctl.ports import Entry
 
@@ -97,7 +96,7 @@ class Picture(Lines):
         self._probes: dict[str, Probed] = {}
         self._now: Watched | Drained | Waiting | None = None
         self._judged: Judged | None = None
-        self._grown = defaultdict[str, deque[float]](lambda: deque(maxlen=SPARK))
+        self._grown = deque[float](maxlen=SPARK)
         self._gate_opened: float | None = None
 
     def line(self, entry: Entry) -> None:
@@ -116,8 +115,7 @@ class Picture(Lines):
             self._probes[tick.replica] = tick
         elif isinstance(tick, Judged):
             self._judged = tick
-            for each in tick.grown:
-                self._grown[each.metric].append(_part(each))
+            self._grown.append(log(max(tick.evidence, 1.0)) / log(tick.needed))
         else:
             self._now = tick
 
@@ -126,15 +124,14 @@ class Picture(Lines):
         if now - self._drawn < DRAW_EVERY:
             return
         self._drawn = now
-        self._live.update(self.picture(self._look()), refresh=True)
+        self._live.update(self._picture(self._look()), refresh=True)
 
     def close(self) -> None:
         self._live.stop()
 
     # --- the picture -----------------------------------------------------------------------------------------------
 
-    def picture(self, known: ServiceState) -> RenderableType:
-        """What is so right now."""
+    def _picture(self, known: ServiceState) -> RenderableType:
         from rich.console import Group
 
         return Group("", *(_fitting(line) for line in self._rows(known)))
@@ -165,8 +162,6 @@ class Picture(Lines):
             *self._bar(share / 100, _style(placed.colour)),
             f"  {placed.role:9}  {placed.release.id}  {placed.release.image}",
         )
-        if did := next((each for each in self._lately if each.colour is placed.colour), None):
-            yield Text(f"        {_did(did)}", style="dim")
         for replica in placed.replicas:
             if probe := self._probes.get(replica.name):
                 yield Text.assemble(f"        {replica.name:26} {replica.address:22} ", _verdict(probe, known.phase))
@@ -181,25 +176,21 @@ class Picture(Lines):
             row.append(plan.words(step), style).append("" if at + 1 == len(rollout.plan) else " > ", "dim")
         return row
 
-    @property
-    def _lately(self) -> tuple[Lately, ...]:
-        return self._judged.lately if self._judged else ()
-
     def _judged_rows(self, judged: Judged) -> Iterator[Text]:
-        """How far the evidence against the candidate has grown toward its limits, and the verdict in words."""
+        """How far the evidence against the candidate has grown toward its limit, and the verdict in words."""
         from rich.text import Text
 
-        for each in judged.grown:
-            part = _part(each)
-            bar = self._bar(min(part, 1.0), "red" if part > 0.5 else "yellow")
-            found = f"evidence {figure(each.evidence)} of {figure(each.needed)} needed"
-            yield Text.assemble(f"  {each.metric:14}  ", *bar, f"  {self._spark(each.metric)}  {found}")
+        grown = log(max(judged.evidence, 1.0)) / log(judged.needed)
+        bar = self._bar(min(grown, 1.0), "red" if grown > 0.5 else "yellow")
+        counts = f"{judged.candidate_bad} bad of {judged.candidate_requests:,}"
+        beside = f"live {judged.live_bad} of {judged.live_requests:,}"
+        yield Text.assemble(f"  {'evidence':14}  ", *bar, f"  {self._spark()}  candidate {counts}, {beside}")
         yield Text(f"  {'analysis':14}  {judged.sentence}")
 
-    def _spark(self, metric: str) -> str:
+    def _spark(self) -> str:
         """The evidence of the last readings, each against the limit."""
         levels = SPARKS_ASCII if self._console.options.ascii_only else SPARKS
-        return "".join(levels[min(int(part * len(levels)), len(levels) - 1)] for part in self._grown[metric])
+        return "".join(levels[min(int(grown * len(levels)), len(levels) - 1)] for grown in self._grown)
 
     def _now_row(self, now: Watched | Drained | Waiting, known: ServiceState) -> Text:
         from rich.text import Text
@@ -227,19 +218,6 @@ class Picture(Lines):
         filled = max(round(part * BAR), 1 if part else 0)
         full, empty = ("#", ".") if self._console.options.ascii_only else (FULL, EMPTY)
         return (full * filled, style), (empty * (BAR - filled), "dim")
-
-
-def _part(grown: Grown) -> float:
-    """Of the way to its limit; evidence multiplies."""
-    return log(max(grown.evidence, 1.0)) / log(grown.needed)
-
-
-def _did(lately: Lately) -> str:
-    """What the log saw of a colour in the last minute."""
-    asked = f"observed {percent(lately.share)}, {figure(lately.per_second)} req/s, {percent(lately.bad)} bad"
-    if lately.half is None or lately.most is None:
-        return asked
-    return f"{asked}, half within {duration(lately.half)}, 95 % within {duration(lately.most)}"
 
 
 def _verdict(probe: Probed, phase: Phase) -> tuple[str, str]:

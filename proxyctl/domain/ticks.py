@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxyctl.domain.model import Colour, Seconds
+from proxyctl.domain.model import Seconds
 from proxyctl.domain.record import Record
 
 
@@ -23,32 +23,17 @@ class Watched(Record):
     window: Seconds
 
 
-class Grown(Record):
-    """The evidence of one metric that the candidate is worse."""
-
-    metric: str  # errors or latency
-    evidence: float
-    needed: float
-
-
-class Lately(Record):
-    """What one colour was asked in the last minute of the log, and how it answered."""
-
-    colour: Colour
-    share: float  # of the requests that were dealt, observed
-    per_second: float
-    bad: float  # the rate of bad answers, each counted
-    half: Seconds | None = None  # of its answers came within this; None: there is no time to tell
-    most: Seconds | None = None  # 95 % of them did
-
-
 class Judged(Record):
-    """What is said of the candidate, by which evidence, and how both colours did lately."""
+    """What nginx's log says of the candidate: the errors of this step, and the evidence that it is worse."""
 
     decision: str  # advance, wait, hold or rollback
     sentence: str
-    grown: tuple[Grown, ...]
-    lately: tuple[Lately, ...] = ()  # nothing while the log says nothing of this step
+    evidence: float
+    needed: float
+    candidate_requests: int
+    candidate_bad: int
+    live_requests: int
+    live_bad: int
 
 
 class Drained(Record):

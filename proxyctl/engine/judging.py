@@ -14,8 +14,7 @@ from proxyctl.domain import evidence as gathered
 from proxyctl.domain.analysis import Bake, Step, Until, judge
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.deciding import HASTY
-from proxyctl.domain.evidence import RECENT, Evidence
-from proxyctl.domain.lately import lately
+from proxyctl.domain.evidence import Evidence
 from proxyctl.domain.model import Colour, Logged, Route, Seconds
 from proxyctl.domain.plan import next_share, tested
 from proxyctl.domain.progress import Progress
@@ -23,7 +22,7 @@ from proxyctl.domain.source import Heard, Measured
 from proxyctl.domain.state import Phase, Rollout, ServiceState, must
 from proxyctl.domain.steps import Bake as BakeStep
 from proxyctl.domain.tally import TICK, Tick
-from proxyctl.domain.ticks import Grown, Judged
+from proxyctl.domain.ticks import Judged
 from proxyctl.domain.verdict import Verdict
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.measuring import Measuring
@@ -57,12 +56,10 @@ class Judging:
             return
         progress = self._known(case)
         measuring = self._measuring(case, progress.measured)
-        seen = tuple[Tick, ...]()
         async with measuring.going_on(self._elapsed(case)):
             while True:
-                progress, verdict, ticks, more = await self._look(case, progress, measuring)
-                seen = (*seen, *ticks)[-RECENT:]
-                self._bus.tell(_told(verdict, seen))
+                progress, verdict, more = await self._look(case, progress, measuring)
+                self._bus.tell(_told(verdict))
                 yield verdict
                 if not more:
                     await self._clock.sleep(self._until_next_look(case))
@@ -100,14 +97,11 @@ class Judging:
             clock=self._clock,
         )
 
-    async def _look(
-        self, case: _Case, before: Progress, measuring: Measuring
-    ) -> tuple[Progress, Verdict, list[Tick], bool]:
-        """What is known goes on speaking where the log cannot be read; but that lets nothing pass. With the new ticks
-        of this step, and whether there are more."""
-        progress, ticks, more, blind = before, list[Tick](), False, ""
+    async def _look(self, case: _Case, before: Progress, measuring: Measuring) -> tuple[Progress, Verdict, bool]:
+        """What is known goes on speaking where the log cannot be read; but that lets nothing pass."""
+        progress, more, blind = before, False, ""
         try:
-            progress, ticks, more = await self._read(case, before)
+            progress, more = await self._read(case, before)
             blind = "the log is still being read" if more else ""
         except StateUnusable as error:
             blind = str(error)
@@ -121,21 +115,19 @@ class Judging:
         if progress != before or elapsed - before.spent >= TICK:
             progress = progress.replace(spent=elapsed, said=verdict.sentence)
             self._store.keep(case.state.service, progress, self._fence)
-        return progress, verdict, ticks, more
+        return progress, verdict, more
 
-    async def _read(self, case: _Case, progress: Progress) -> tuple[Progress, list[Tick], bool]:
-        """With what the log says since then, of which ticks are of this step, and whether there is more. Raises
-        StateUnusable."""
+    async def _read(self, case: _Case, progress: Progress) -> tuple[Progress, bool]:
+        """With what the log says since then, and whether there is more. Raises StateUnusable."""
         if not case.logged:
-            return progress, [], False
+            return progress, False
         if progress.evidence is None:
             progress = await self._learned(case, progress)
         assert progress.position is not None and progress.evidence is not None
         reading = await self._log.read(progress.position, case.route)
         evidence = _observed(progress.evidence, reading.ticks, case.colour)
         evidence = evidence.replace(gaps=evidence.gaps + reading.gaps)
-        ticks = [tick for tick in reading.ticks if tick.at >= evidence.step_began]
-        return progress.replace(position=reading.position, evidence=evidence), ticks, reading.more
+        return progress.replace(position=reading.position, evidence=evidence), reading.more
 
     async def _learned(self, case: _Case, progress: Progress) -> Progress:
         """What was usual before the rollout, and what has been said since its traffic moved."""
@@ -247,11 +239,15 @@ def _observed(evidence: Evidence, ticks: tuple[Tick, ...] | list[Tick], candidat
     return reduce(lambda known, tick: gathered.observe(known, tick, candidate), ticks, evidence)
 
 
-def _told(verdict: Verdict, seen: tuple[Tick, ...]) -> Judged:
-    grown = [Grown(metric=f.metric.value, evidence=f.evidence, needed=f.needed) for f in verdict.findings]
+def _told(verdict: Verdict) -> Judged:
+    errors = verdict.findings[0]
     return Judged(
         decision=verdict.decision.value,
         sentence=verdict.sentence,
-        grown=tuple(grown) if verdict.logged else (),
-        lately=lately(seen),
+        evidence=errors.evidence,
+        needed=errors.needed,
+        candidate_requests=errors.step.requests,
+        candidate_bad=errors.step.bad,
+        live_requests=errors.counts.live.requests,
+        live_bad=errors.counts.live.bad,
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -34,23 +32,6 @@ class Said(NamedTuple):
 async def ended(process: asyncio.subprocess.Process) -> Said:
     out, err = await process.communicate()
     return Said(process.returncode or 0, out.decode(), err.decode())
-
-
-def in_a_terminal(*words: str) -> str:
-    """All that a command writes to a terminal of its own."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ |= {"TERM": "xterm-256color", "COLUMNS": "110", "LINES": "30"}
-        os.execv(sys.executable, [sys.executable, "-m", "proxyctl", *words])
-    seen = b""
-    try:
-        while part := os.read(terminal, 65536):
-            seen += part
-    except OSError:  # the other side is closed
-        pass
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    return seen.decode()
 
 
 class Shop:

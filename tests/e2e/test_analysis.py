@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxyctl.demo.load import Load, Model
-from tests.e2e.shop import TWO, Shop, in_a_terminal, open_shop
+from tests.e2e.shop import TWO, Shop, open_shop
 
 pytestmark = pytest.mark.docker
 
@@ -50,17 +50,6 @@ async def test_a_good_canary_proves_itself_and_says_by_what(shop: Shop) -> None:
     assert not load.failed(), load.failed()[:3]
     for words in ("passed at 20 %: less than", "passed at 50 %: less than", "proven by 0 bad of"):
         assert words in deploy.err, deploy.err
-
-
-async def test_a_terminal_shows_what_the_log_sees_of_both_colours(shop: Shop) -> None:
-    shop.write(CANARY, "{steps: [{weight: 20, for: 14s}]}")
-    words = ("deploy", "web", "--image", TWO, *shop.scene.options)
-    async with people(shop):
-        await asyncio.sleep(5)
-        seen = await asyncio.to_thread(in_a_terminal, *words)
-    for share in (r"1[5-9]|2[0-5]", r"7[5-9]|8[0-5]"):
-        assert re.search(rf"observed ({share}) %, \d+ req/s, 0 % bad, half within ", seen), share
-    assert "evidence 1 of 143 needed" in seen and "evidence 1 of 333 needed" in seen
 
 
 async def test_a_plan_says_by_todays_traffic_what_each_step_can_tell(shop: Shop) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.e2e.shop import SICK, TWO, Shop, ended, in_a_terminal, open_shop
+from tests.e2e.shop import SICK, TWO, Shop, ended, open_shop
 
 pytestmark = pytest.mark.docker
 
@@ -113,3 +113,20 @@ async def test_a_terminal_shows_the_rollout_as_it_goes_and_a_pipe_plain_lines(sh
         assert part in seen, part
     plain = await shop.type("rollback", "web")
     assert "\x1b" not in plain.err + plain.out
+
+
+def in_a_terminal(*words: str) -> str:
+    """All that a command writes to a terminal of its own."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ |= {"TERM": "xterm-256color", "COLUMNS": "110", "LINES": "30"}
+        os.execv(sys.executable, [sys.executable, "-m", "proxyctl", *words])
+    seen = b""
+    try:
+        while part := os.read(terminal, 65536):
+            seen += part
+    except OSError:  # the other side is closed
+        pass
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    return seen.decode()
