@@ -80,7 +80,7 @@ async def becomes(shop: Shop, release: str, health: str) -> None:
 
 async def test_a_restarted_live_release_is_gated_again_by_recover(shop: Shop) -> None:
     await restart(shop, "web-2")
-    assert await health_of(shop, "web-2") == {"restarted, not gated"}
+    await becomes(shop, "web-2", "restarted, not gated")
     said = await shop.type("recover")
     assert (said.code, "gated again" in said.err) == (0, True), said
     await becomes(shop, "web-2", "healthy")
@@ -105,7 +105,7 @@ async def test_a_restarted_live_release_that_fails_serves_on_until_a_deploy_cure
         assert "did not pass its gate again after a restart" in said.err
     assert load.failed() == []
     assert (await shop.web())["split"]["blue"] == 100.0
-    assert await health_of(shop, "web-3") == {"healthy"}
+    await becomes(shop, "web-3", "healthy")
 
 
 async def test_a_rollback_waits_for_no_verdict_on_what_it_leaves(shop: Shop) -> None:
