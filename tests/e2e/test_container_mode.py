@@ -90,7 +90,7 @@ async def test_nginx_cannot_write_what_it_reads_and_leaves_nothing_when_stopped(
     code, said = nginx.exec_run(["/bin/sh", "-c", f"rm -r {public}/generations"])
     assert code != 0
     assert b"Read-only file system" in said
-    assert nginx.attrs["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert nginx.attrs["HostConfig"]["RestartPolicy"]["Name"] == "always"
     assert (await shop.type("proxy", "stop", "--yes")).code == 0
     with pytest.raises(docker.errors.NotFound):
         nginx_of(shop)
