@@ -27,6 +27,7 @@ from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.split import hundredths
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
+from proxyctl.engine.history import sentence
 from proxyctl.engine.traffic import moment
 from proxyctl.errors import Conflict, Degraded, GateFailed, Locked, ProxyctlError, RolloutFailed
 from proxyctl.wiring import Workshop, workshop
@@ -225,6 +226,7 @@ def steer(
         known = await shop.steering.steer(name, lambda known: order(known, signed), verb)
         _raise_if_degraded([known])
         _raise_if_it_failed(shop, known, before, verb)
+        _say_if_unseen(shop, known, before, output)
         return known
 
     _tell(_with_workshop(project, work), output)
@@ -305,6 +307,14 @@ def _raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: 
                 )
             case ev.StepFailed(reason=reason, detail=detail):
                 raise RolloutFailed(f"{verb} did not come true: {reason}", serving=orders.serving(known), detail=detail)
+
+
+def _say_if_unseen(shop: Workshop, known: ServiceState, before: int, output: Output) -> None:
+    """The engine did not say what runs: the probes alone vouch for where traffic is now."""
+    for entry in shop.store.entries(known.service, after=before):
+        match entry.event:
+            case ev.ReplicasStarted(unseen=why) if why:
+                say(sentence(entry.event), output.quiet)
 
 
 def _raise_if_degraded(states: list[ServiceState]) -> None:

@@ -31,7 +31,7 @@ ENGINE_PATIENCE = 15.0  # a hung engine is given 11 s
 SERVES_WITHIN = 20.0
 
 Act = Callable[[OwnEngine], None]
-END = {"stopped": OwnEngine.stop, "killed": OwnEngine.kill, "cut off": OwnEngine.cut_power}
+END = {"stopped": OwnEngine.stop, "killed": OwnEngine.kill}
 
 
 def ways(*names: str) -> pytest.MarkDecorator:
@@ -99,7 +99,7 @@ async def story(shop: Shop) -> str:
 # --- at rest ----------------------------------------------------------------------------------------------------
 
 
-@ways("stopped", "killed", "cut off")
+@ways("stopped", "killed")
 async def test_the_live_release_serves_again_by_itself_and_is_gated_by_the_next_command(
     shop: Shop, engine: OwnEngine, pair: Pair, end: Act
 ) -> None:
@@ -155,10 +155,10 @@ async def test_an_engine_that_keeps_its_containers_comes_and_goes_unnoticed(
 async def test_a_frozen_engine_delays_no_move_of_traffic(shop: Shop, engine: OwnEngine, pair: Pair) -> None:
     with engine.frozen():
         async with traffic_stays(shop):
-            await answers(shop, SOON, 0, "rollback web")
+            said = await answers(shop, SOON, 0, "rollback web")
+            assert f"asked by probes alone: the Docker engine at {engine.host}: no answer in 1 s" in said.err
             await answers(shop, SOON, 0, f"switch web --to {pair.live}")
             assert "unknown" in (await answers(shop, SOON, 0, "status")).out
-            assert "Docker" in (await answers(shop, ENGINE_PATIENCE, 6, "deploy web")).err
     for release in pair:
         await shop.becomes(release, "healthy")
 
@@ -215,7 +215,6 @@ async def test_a_candidate_that_the_engine_left_before_its_traffic_is_taken_back
             await now(OwnEngine.start, engine)
             spoke_plainly(said := await ended(deploy))
     assert said.code == 5, said.err + await story(shop)
-    assert "Docker" in said.err, said.err + await story(shop)
     assert f"serving: web: {pair.live}" in said.err
     assert {container.labels["proxyctl.release"] for container in shop.containers()} == {pair.live}
 
