@@ -21,15 +21,13 @@ from typing import TypeVar
 
 import docker
 
-from tests.conftest import sweep
-
 T = TypeVar("T")
 
 STARTS_WITHIN = 60.0
 ANSWERS_WITHIN = 5.0
 ENDS_WITHIN = 30.0
+CGROUPS = Path("/sys/fs/cgroup")
 POOL = "198.18.0.0/16"  # for measurements between networks (RFC 2544): no host has it
-ALL_OF_OURS = "proxyctl.project"
 
 
 class OwnEngine:
@@ -58,18 +56,12 @@ class OwnEngine:
     def kill(self) -> None:
         """As the kernel does for want of memory: containerd ends with it, containers and their shims run on."""
         self._end(signal.SIGKILL)
-        (
-            self._runtime / "containerd/containerd.pid"
-        ).unlink()  # where nobody reaps the dead, it would name a "living" one
+        # Where nobody reaps the dead, the next one takes it for a containerd that lives.
+        self._runtime.joinpath("containerd/containerd.pid").unlink()
 
     def cut_power(self) -> None:
         """As the host does: no process, mount, interface or file of /run outlives it."""
-        bridges = [f"br-{network['Id'][:12]}" for network in self._asked(lambda client: client.api.networks())]
-        self._end(signal.SIGKILL)
-        self._end_all()
-        self._unmount_all()
-        for bridge in bridges:
-            subprocess.run(["ip", "link", "delete", bridge], check=False, capture_output=True)
+        self._vanish()
         shutil.rmtree(self._runtime)
 
     @contextmanager
@@ -112,18 +104,17 @@ class OwnEngine:
     # --- its end ---------------------------------------------------------------------------------------------------
 
     def strike(self) -> None:
-        """Containers, networks, processes, mounts, files: all of it goes, whatever state it was left in."""
-        with suppress(Exception):  # the rest does not depend on it
-            if not self.answers():
-                self._end(signal.SIGKILL)
-                self.start()
-            with closing(self._client()) as client:
-                sweep(client, ALL_OF_OURS)
-            self.stop()
+        """Processes, mounts, interfaces, files: all of it goes, whatever state it was left in."""
+        self._vanish()
+        shutil.rmtree(self._folder)
+
+    def _vanish(self) -> None:
         self._end(signal.SIGKILL)
         self._end_all()
         self._unmount_all()
-        shutil.rmtree(self._folder)
+        for bridge in self._bridges():
+            subprocess.run(["ip", "link", "delete", bridge], check=True)
+        _await(self._without_cgroups, ENDS_WITHIN, lambda: f"cgroups of {self._folder.name} do not end")
 
     def _end(self, number: signal.Signals) -> None:
         dockerd, self._dockerd = self._dockerd, None
@@ -143,6 +134,23 @@ class OwnEngine:
         for mount in reversed([mount for mount in mounts if Path(mount).is_relative_to(self._folder)]):
             subprocess.run(["umount", "--lazy", mount], check=True)
 
+    def _bridges(self) -> list[str]:
+        """Those of its networks. It need not answer: what it keeps of them names them."""
+        networks = self._folder / "data/network/files/local-kv.db"
+        kept = networks.read_bytes() if networks.exists() else b""
+        names = [name for _, name in socket.if_nameindex() if name.startswith("br-")]
+        return [name for name in names if name.removeprefix("br-").encode() in kept]
+
+    def _without_cgroups(self) -> bool:
+        """Whether they are gone, each below the one named for it; of version 1 there is one for each controller."""
+        mine = [*CGROUPS.glob(self._folder.name), *CGROUPS.glob(f"*/{self._folder.name}")]
+        with suppress(OSError):  # the kernel counts its dead for a moment
+            for group in mine:
+                for folder, _, _ in os.walk(group, topdown=False):
+                    Path(folder).rmdir()
+            return True
+        return False
+
     # --- how it is spoken to ---------------------------------------------------------------------------------------
 
     def _command(self) -> list[str]:
@@ -151,6 +159,7 @@ class OwnEngine:
             *("--data-root", str(self._folder / "data"), "--exec-root", str(self._runtime)),
             *("--pidfile", str(self._folder / "pid"), "--default-address-pool", f"base={POOL},size=24"),
             *("--containerd-namespace", "own", "--containerd-plugins-namespace", "own-plugins"),
+            *("--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{self._folder.name}"),
             *("--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"),
         ]
 
