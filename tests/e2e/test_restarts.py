@@ -72,6 +72,20 @@ async def test_a_restarted_live_release_is_gated_again_by_recover(shop: Shop) ->
     assert "green passed its gate again after a restart" in (await shop.type("events", "web")).out
 
 
+async def test_recover_names_what_docker_did_not_bring_back(shop: Shop) -> None:
+    first, second = shop.containers("release=web-2")
+    await asyncio.to_thread(first.stop, timeout=2)
+    said = await shop.type("recover")
+    assert (said.code, f"{first.name} is exited: docker start {first.name}, or proxyctl deploy web" in said.err) == (
+        0,
+        True,
+    ), said.err
+    assert str(second.name) not in said.err
+    await asyncio.to_thread(first.start)
+    await shop.type("recover")
+    await shop.becomes("web-2", "healthy")
+
+
 async def test_a_restarted_live_release_that_fails_serves_on_until_a_deploy_cures_it(shop: Shop) -> None:
     await restart(shop, "web-2")
     await sicken(shop, "web-2")
