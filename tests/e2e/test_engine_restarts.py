@@ -31,11 +31,6 @@ ENGINE_PATIENCE = 15.0  # a hung engine is given 11 s
 SERVES_WITHIN = 20.0
 
 Act = Callable[[OwnEngine], None]
-END = {"stopped": OwnEngine.stop, "killed": OwnEngine.kill}
-
-
-def ways(*names: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("end", [END[name] for name in names], ids=names)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +94,7 @@ async def story(shop: Shop) -> str:
 # --- at rest ----------------------------------------------------------------------------------------------------
 
 
-@ways("stopped", "killed")
+@pytest.mark.parametrize("end", [OwnEngine.stop, OwnEngine.kill])
 async def test_the_live_release_serves_again_by_itself_and_is_gated_by_the_next_command(
     shop: Shop, engine: OwnEngine, pair: Pair, end: Act
 ) -> None:
@@ -174,14 +169,11 @@ MOMENTS = {
 }
 
 
-@ways("stopped", "killed")
-async def test_a_candidate_that_the_engine_took_down_is_not_promoted(
-    shop: Shop, engine: OwnEngine, pair: Pair, end: Act
-) -> None:
+async def test_a_candidate_that_the_engine_took_down_is_not_promoted(shop: Shop, engine: OwnEngine, pair: Pair) -> None:
     with file_says(shop, *MOMENTS["baking"]):
         deploy = await shop.start("deploy", "web", "--image", THREE)
         await shop.until("baking")
-        await now(end, engine)
+        await now(OwnEngine.kill, engine)
         await now(OwnEngine.start, engine)
         spoke_plainly(said := await ended(deploy))
     assert said.code == 5, said.err + await story(shop)
