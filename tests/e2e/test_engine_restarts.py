@@ -108,7 +108,7 @@ async def test_the_live_release_serves_again_by_itself_and_is_gated_by_the_next_
     after = engine.lives()
     assert after.keys() == before.keys()
     assert not after.items() & before.items(), "each was started anew"
-    assert await shop.health(pair.live) == {"restarted, not gated"}
+    await shop.becomes(pair.live, "restarted, not gated")
     assert any("restarted, not gated" in words for words in (await shop.web())["drift"])
     assert "gated again" in (await answers(shop, SOON, 0, "recover")).err
     for release in pair:
@@ -144,7 +144,8 @@ async def test_an_engine_that_keeps_its_containers_comes_and_goes_unnoticed(
                 assert await shop.health(pair.live) == {"unknown"}
                 await now(OwnEngine.start, engine)
             assert "gated again" not in (await answers(shop, SOON, 0, "recover")).err
-        assert await shop.health(pair.live) == await shop.health(pair.standby) == {"healthy"}
+        for release in pair:
+            await shop.becomes(release, "healthy")
 
 
 async def test_a_frozen_engine_delays_no_move_of_traffic(shop: Shop, engine: OwnEngine, pair: Pair) -> None:
@@ -279,7 +280,7 @@ async def test_a_host_that_boots_nginx_first_serves_by_itself_and_gates_with_the
     assert await shop.health(pair.live) == {"unknown"}
     await now(OwnEngine.start, engine)
     await serves(shop)
-    assert await shop.health(pair.live) == {"restarted, not gated"}
+    await shop.becomes(pair.live, "restarted, not gated")
     await answers(shop, SOON, 0, "rollback web")
     await shop.at_rest()
     for release in pair:
