@@ -1,7 +1,8 @@
 """Kernel file locks: one driver per service, one publisher per host. Start at FileLocks.
 
-flock belongs to the open file, not to the process: a child that inherits the descriptor holds the same lock, so it can
-be handed over without a gap. What is written into the file only explains who holds it.
+An "open file description" lock (fcntl(2)) belongs to the open file, not to the process: a child that inherits the
+descriptor holds the same lock, so it can be handed over without a gap. Unlike flock's it can be looked at without being
+taken. What is written into the file only explains who holds it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import fcntl
 import json
 import os
 import signal
+import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -23,10 +25,10 @@ from proxyctl.errors import Locked
 from proxyctl.ports import Holder
 
 PUBLISH_WAIT: Seconds = 30.0
-LOOK: Seconds = 0.002
-LOOKERS = 5
 UNSIGNED = Holder(pid=0, started="", purpose="another process", since=0.0)
 HOST_LOCK = Path("/run/lock/proxyctl.lock")
+FLOCK = "hhqqi0q"  # struct flock of 64-bit Linux: type, whence, start, length, pid, padding
+WHOLE_FILE = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 class FileLock:
@@ -55,7 +57,7 @@ class FileLocks:
     def acquire(self, service: ServiceName, purpose: str) -> FileLock:
         with told_in_words(self._folder):
             fd = os.open(self._path(service), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not _lock_soon(fd):
+        if not _try_lock(fd):
             os.close(fd)
             holder = self._read(service)
             who = holder.purpose if holder is UNSIGNED else f"{holder.purpose} (pid {holder.pid})"
@@ -83,7 +85,7 @@ class FileLocks:
             except FileNotFoundError:
                 return None
         try:
-            return None if _try_lock(fd) else self._read(service)
+            return self._read(service) if _is_locked(fd) else None
         finally:
             os.close(fd)
 
@@ -129,21 +131,17 @@ class FileLocks:
         return UNSIGNED
 
 
-def _lock_soon(fd: int) -> bool:
-    """Whoever only looks who holds the lock has it for microseconds; that is no refusal."""
-    for _ in range(LOOKERS):
-        if _try_lock(fd):
-            return True
-        time.sleep(LOOK)
-    return False
-
-
 def _try_lock(fd: int) -> bool:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, WHOLE_FILE)
     except BlockingIOError:
         return False
     return True
+
+
+def _is_locked(fd: int) -> bool:
+    kind, *_ = struct.unpack(FLOCK, fcntl.fcntl(fd, fcntl.F_OFD_GETLK, WHOLE_FILE))
+    return bool(kind != fcntl.F_UNLCK)
 
 
 def start_time(pid: int) -> str:

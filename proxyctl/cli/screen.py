@@ -9,16 +9,19 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import log
 from typing import TYPE_CHECKING, Protocol
 
 from proxyctl.cli.options import say
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
+from proxyctl.domain.explain import duration, figure, percent, whole
 from proxyctl.domain.model import Colour
+from proxyctl.domain.recent import Lately
 from proxyctl.domain.state import Phase, Placement, Rollout, ServiceState
-from proxyctl.domain.ticks import Drained, Judged, Probed, Tick, Waiting, Watched
+from proxyctl.domain.ticks import Drained, Judged, Measure, Probed, Tick, Waiting, Watched
+from proxyctl.domain.units import Seconds
 from proxyctl.engine.history import intent, sentence
 from proxyctl.ports import Entry
 
@@ -96,7 +99,7 @@ class Picture(Lines):
         self._probes: dict[str, Probed] = {}
         self._now: Watched | Drained | Waiting | None = None
         self._judged: Judged | None = None
-        self._grown = deque[float](maxlen=SPARK)
+        self._grown: dict[str, deque[float]] = {}  # the evidence of each metric toward its limit, 0 to 1
         self._gate_opened: float | None = None
 
     def line(self, entry: Entry) -> None:
@@ -115,7 +118,9 @@ class Picture(Lines):
             self._probes[tick.replica] = tick
         elif isinstance(tick, Judged):
             self._judged = tick
-            self._grown.append(log(max(tick.evidence, 1.0)) / log(tick.needed))
+            for measure in tick.measures:
+                grown = min(log(max(measure.evidence, 1.0)) / log(measure.needed), 1.0)
+                self._grown.setdefault(measure.name, deque(maxlen=SPARK)).append(grown)
         else:
             self._now = tick
 
@@ -151,7 +156,8 @@ class Picture(Lines):
         if self._now is not None:
             yield self._now_row(self._now, known)
         if self._judged is not None:
-            yield from self._judged_rows(self._judged)
+            yield from map(self._measure_row, self._judged.measures)
+            yield Text(f"  {'analysis':14}  {self._judged.sentence}")
 
     def _release_rows(self, known: ServiceState, placed: Placement) -> Iterator[Text]:
         from rich.text import Text
@@ -162,6 +168,8 @@ class Picture(Lines):
             *self._bar(share / 100, _style(placed.colour)),
             f"  {placed.role:9}  {placed.release.id}  {placed.release.image}",
         )
+        if self._judged is not None and self._judged.lately is not None:
+            yield self._lately_row(self._judged.lately, placed.colour)
         for replica in placed.replicas:
             if probe := self._probes.get(replica.name):
                 yield Text.assemble(f"        {replica.name:26} {replica.address:22} ", _verdict(probe, known.phase))
@@ -176,21 +184,35 @@ class Picture(Lines):
             row.append(plan.words(step), style).append("" if at + 1 == len(rollout.plan) else " > ", "dim")
         return row
 
-    def _judged_rows(self, judged: Judged) -> Iterator[Text]:
-        """How far the evidence against the candidate has grown toward its limit, and the verdict in words."""
+    def _lately_row(self, lately: Lately, colour: Colour) -> Text:
+        """What the colour really got, and how it answered."""
         from rich.text import Text
 
-        grown = log(max(judged.evidence, 1.0)) / log(judged.needed)
-        bar = self._bar(min(grown, 1.0), "red" if grown > 0.5 else "yellow")
-        counts = f"{judged.candidate_bad} bad of {judged.candidate_requests:,}"
-        beside = f"live {judged.live_bad} of {judged.live_requests:,}"
-        yield Text.assemble(f"  {'evidence':14}  ", *bar, f"  {self._spark()}  candidate {counts}, {beside}")
-        yield Text(f"  {'analysis':14}  {judged.sentence}")
+        side, share = lately.side(colour), lately.share(colour) or 0.0
+        if not side.requests:
+            return Text(f"        {100 * share:6.2f} %  of the requests", style="dim")
+        slowest = max(filter(None, (*lately.blue.trend, *lately.green.trend)), default=0.0)
+        return Text.assemble(
+            (f"        {100 * share:6.2f} %  ", "dim"),
+            (f"{figure(side.per_second)} requests/s, ", "dim"),
+            (f"{percent(side.bad)} bad", "red" if side.bad else "dim"),
+            (f", median {_time(side.median)}, 95th percentile {_time(side.p95)}  ", "dim"),
+            self._spark([None if time is None else time / slowest for time in side.trend]),
+        )
 
-    def _spark(self) -> str:
-        """The evidence of the last readings, each against the limit."""
+    def _measure_row(self, measure: Measure) -> Text:
+        """How far the evidence against the candidate has grown toward its limit, and what its proof still needs."""
+        from rich.text import Text
+
+        grown = self._grown[measure.name]
+        bar = self._bar(grown[-1], "red" if grown[-1] > 0.5 else "yellow")
+        against = f"evidence {whole(measure.evidence)} of {whole(measure.needed)}"
+        return Text.assemble(f"  {measure.name:14}  ", *bar, f"  {self._spark(grown)}  {against}{_proof(measure)}")
+
+    def _spark(self, parts: Iterable[float | None]) -> str:
+        """0 to 1 each; nothing for what is not known."""
         levels = SPARKS_ASCII if self._console.options.ascii_only else SPARKS
-        return "".join(levels[min(int(grown * len(levels)), len(levels) - 1)] for grown in self._grown)
+        return "".join(" " if part is None else levels[min(int(part * len(levels)), len(levels) - 1)] for part in parts)
 
     def _now_row(self, now: Watched | Drained | Waiting, known: ServiceState) -> Text:
         from rich.text import Text
@@ -225,6 +247,16 @@ def _verdict(probe: Probed, phase: Phase) -> tuple[str, str]:
     counts = probe.passed is (phase is Phase.GATING)
     streak = f", {probe.streak} of {probe.needed}" if counts else ""
     return f"{'healthy' if probe.passed else probe.reason}{streak}", "green" if probe.passed else "red"
+
+
+def _proof(measure: Measure) -> str:
+    if measure.more is None:
+        return ""
+    return f", proof {whole(measure.requests)} of {whole(measure.requests + measure.more)} requests"
+
+
+def _time(seconds: Seconds | None) -> str:
+    return "unknown" if seconds is None else duration(seconds)
 
 
 def _style(colour: Colour) -> str:

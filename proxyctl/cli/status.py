@@ -114,6 +114,8 @@ def _service_lines(view: ServiceView, shop: Workshop) -> list[str]:
     if state.trouble:
         text.append(f"  DEGRADED: {state.trouble}")
         text.append("  next: proxyctl proxy start, then proxyctl recover")
+    if view.unseen:
+        text.append(f"  health unknown: {view.unseen}")
     text += [f"  drift: {drift}" for drift in view.drift]
     if any("nobody drives" in drift for drift in view.drift):
         text.append(f"  next: proxyctl recover {state.service}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
@@ -27,8 +28,10 @@ from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.split import hundredths
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
+from proxyctl.engine.history import sentence
 from proxyctl.engine.traffic import moment
-from proxyctl.errors import Conflict, Degraded, GateFailed, Locked, ProxyctlError, RolloutFailed
+from proxyctl.errors import Conflict, Degraded, DockerUnavailable, GateFailed, Locked, ProxyctlError, RolloutFailed
+from proxyctl.ports import Life
 from proxyctl.wiring import Workshop, workshop
 
 WAYS_BACK = ("abort", "rollback", "pause", "deny")
@@ -164,12 +167,13 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
       proxyctl recover
     """
 
-    async def work(shop: Workshop) -> list[ServiceState]:
+    async def work(shop: Workshop) -> list[tuple[ServiceState, list[str]]]:
         names = [ServiceName(service)] if service else shop.known_services()
         found, refused = [], list[ProxyctlError]()
         for name in names:  # one that cannot be mended hinders no other
             try:
-                found.append(await recovered(shop, name))
+                known = await recovered(shop, name)
+                found.append((known, await _down(shop, known)))
             except Locked as error:
                 if service:
                     raise
@@ -182,9 +186,12 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
             raise refused[0]
         return found
 
-    states = _with_workshop(project, work)
-    for known in states:
+    mended = _with_workshop(project, work)
+    states = [known for known, _ in mended]
+    for known, down in mended:
         say(orders.serving(known), output.quiet)
+        for words in down:
+            say(words, output.quiet)
         if isinstance(decide(known), do.Vet):
             say(f"gated again, for the engine restarted it: proxyctl status {known.service}", output.quiet)
     if output.as_json:
@@ -203,6 +210,21 @@ async def recovered(shop: Workshop, service: ServiceName) -> ServiceState:
             if shop.clock.now() > deadline:
                 raise
             await shop.clock.sleep(0.05)
+
+
+async def _down(shop: Workshop, known: ServiceState) -> list[str]:
+    """Of each replica of the live release that Docker did not bring back, what to do; nothing where it does not say."""
+    if known.live is None:
+        return []
+    with suppress(DockerUnavailable):
+        seen = await shop.inspector.inspect([replica.name for replica in known.live.replicas])
+        cures = {Life.EXITED: "docker start {}, or ", Life.ABSENT: ""}
+        return [
+            f"{one.name} is {one.life}: {cures[one.life].format(one.name)}proxyctl deploy {known.service}"
+            for one in seen
+            if one.life in cures
+        ]
+    return []
 
 
 # --- how they are carried out -----------------------------------------------------------------------------------
@@ -225,6 +247,7 @@ def steer(
         known = await shop.steering.steer(name, lambda known: order(known, signed), verb)
         _raise_if_degraded([known])
         _raise_if_it_failed(shop, known, before, verb)
+        _say_if_unseen(shop, known, before, output)
         return known
 
     _tell(_with_workshop(project, work), output)
@@ -312,6 +335,14 @@ def _raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: 
                 )
             case ev.StepFailed(reason=reason, detail=detail):
                 raise RolloutFailed(f"{verb} did not come true: {reason}", serving=orders.serving(known), detail=detail)
+
+
+def _say_if_unseen(shop: Workshop, known: ServiceState, before: int, output: Output) -> None:
+    """The engine did not say what runs: the probes alone vouch for where traffic is now."""
+    for entry in shop.store.entries(known.service, after=before):
+        match entry.event:
+            case ev.ReplicasStarted(unseen=why) if why:
+                say(sentence(entry.event), output.quiet)
 
 
 def _raise_if_degraded(states: list[ServiceState]) -> None:

@@ -176,9 +176,9 @@ class ContainerFile(Strict):
     stop_signal: Annotated[str, Read(grammar.stop_signal, {"type": ["string", "integer"]})] | None = None
     stop_grace_period: fields.ComposeDuration = fields.written("10s")
     init: Truth | None = None
-    restart: Annotated[
-        str, Read(grammar.restart, {"type": "string", "examples": ["unless-stopped", "on-failure:3"]})
-    ] = "unless-stopped"
+    restart: Annotated[str, Read(grammar.restart, {"type": "string", "examples": ["always", "on-failure:3"]})] = (
+        "always"
+    )
     logging: LoggingFile | None = None
     post_start: Annotated[
         tuple[HookFile, ...], Field(max_length=16, description="Run inside, before the gate; one that fails ends it.")

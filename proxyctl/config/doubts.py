@@ -58,6 +58,8 @@ def _of_hosts(service: ServiceFile, location: Location, document: Document) -> I
 def _of_container(definition: Definition, location: Location) -> Iterator[tuple[Location, str]]:
     if definition.given.get("privileged"):
         yield (*location, "privileged"), "a privileged container is as good as root on the host"
+    if definition.given.get("restart") == "unless-stopped":
+        yield (*location, "restart"), "Docker leaves it stopped once dockerd itself was killed; always brings it back"
     for label, _ in definition.given.get("labels", ()):
         if is_label_of_another_proxy(label):
             yield (*location, "labels"), f"{shown(label)} has another proxy route candidates, past the gate"

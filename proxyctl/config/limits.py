@@ -152,10 +152,10 @@ class RestartPolicyFile(Strict):
     max_attempts: Annotated[int, number(0, 999)] | None = None
 
     def short(self) -> str:
-        """As `restart` has it; what Compose makes of the words."""
+        """As `restart` has it."""
         if self.condition == "on-failure" and self.max_attempts:
             return f"on-failure:{self.max_attempts}"
-        return {"none": "no", "any": "unless-stopped"}.get(self.condition, self.condition)
+        return {"none": "no", "any": "always"}.get(self.condition, self.condition)
 
 
 class DeployFile(Strict):

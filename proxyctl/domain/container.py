@@ -196,7 +196,7 @@ class Container(Record):
     stop_signal: str | None = None
     stop_grace_period: Seconds = 10.0
     init: bool | None = None
-    restart: str = "unless-stopped"  # given at promotion; a candidate runs with "no"
+    restart: str = "always"  # given at promotion; a candidate runs with "no"
     logging: Logging | None = None
     post_start: tuple[Hook, ...] = ()  # after the start, before the gate
     pre_stop: tuple[Hook, ...] = ()  # before the stop signal, within the grace period

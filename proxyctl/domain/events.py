@@ -31,9 +31,10 @@ class RoutePublished(Record):
 
 
 class ReplicasStarted(Record):
-    """Every replica runs, in these incarnations."""
+    """Every replica runs, in these incarnations; or did when they were last seen, where the engine does not say."""
 
     replicas: tuple[Replica, ...]
+    unseen: str = ""  # why
 
 
 class Grown(Record):

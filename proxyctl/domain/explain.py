@@ -59,7 +59,7 @@ def _charge(verdict: Verdict, finding: Finding) -> Iterator[str]:
     else:
         before = " before the rollout" if verdict.reason is Reason.WORSE_THAN_BEFORE else ""
         yield f"{_counted(finding, finding.counts.candidate)} against {_share(finding.counts.live)}{before}"
-        yield f"evidence {_whole(finding.evidence)} of {_whole(finding.needed)} needed"
+        yield f"evidence {whole(finding.evidence)} of {whole(finding.needed)} needed"
     if finding.metric is Metric.ERRORS:
         yield f"{verdict.clients}{' or more' if verdict.clients == CLIENTS else ''} clients"
     elif finding.slower_than is not None:
@@ -115,7 +115,7 @@ def _missing(finding: Finding) -> str:
     goal = f"less than {percent(finding.margin or 0.0)} {_kind(finding)}"
     if finding.more is None:
         return f"{goal} will not be proven by waiting"
-    return f"needs about {_whole(_rounded(finding.more))} more requests to prove {goal}"
+    return f"needs about {whole(_rounded(finding.more))} more requests to prove {goal}"
 
 
 def _proof(finding: Finding) -> str:
@@ -152,13 +152,13 @@ def _kind(finding: Finding) -> str:
 def _counted(finding: Finding, count: Count) -> str:
     """6 bad of 93 (6.5 %)."""
     rate = f" ({percent(count.rate)})" if count.bad else ""
-    return f"{_whole(count.bad)} {_kind(finding)} of {_whole(count.requests)}{rate}"
+    return f"{whole(count.bad)} {_kind(finding)} of {whole(count.requests)}{rate}"
 
 
 def _share(count: Count) -> str:
     """14 of 1,790 (0.78 %)."""
     rate = f" ({percent(count.rate)})" if count.bad else ""
-    return f"{_whole(count.bad)} of {_whole(count.requests)}{rate}"
+    return f"{whole(count.bad)} of {whole(count.requests)}{rate}"
 
 
 def percent(rate: float) -> str:
@@ -178,7 +178,8 @@ def figure(number: float) -> str:
     return f"{number:,.0f}" if number >= 9.95 else f"{number:.2g}"
 
 
-def _whole(number: float) -> str:
+def whole(number: float) -> str:
+    """1,790; what is beyond any limit is not written out."""
     return f"{number:,.0f}" if number < 1e6 else "over 1,000,000"
 
 

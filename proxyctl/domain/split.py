@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 
 from proxyctl.domain.model import Colour
 
@@ -30,7 +29,7 @@ class Split:
         return cls(colour, WHOLE)
 
     @classmethod
-    def of(cls, lead: Colour, percent: float | str | Decimal) -> Split:
+    def of(cls, lead: Colour, percent: float | str) -> Split:
         """The split that gives `lead` this percentage; raises ValueError beyond 0..100 or finer than 0.01."""
         return cls(lead, hundredths(percent))
 
@@ -66,8 +65,10 @@ class Split:
         return " ".join(f"{colour} {self.percent(colour):g} %" for colour in Colour)
 
 
-def hundredths(percent: float | str | Decimal) -> int:
+def hundredths(percent: float | str) -> int:
     """Hundredths of a percent, exactly; raises ValueError in words."""
+    from decimal import Decimal, InvalidOperation  # a rollback has no percentage to read
+
     try:
         exact = Decimal(str(percent)) * 100
     except InvalidOperation:

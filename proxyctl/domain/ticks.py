@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxyctl.domain.model import Seconds
+from proxyctl.domain.recent import Lately
 from proxyctl.domain.record import Record
 
 
@@ -23,17 +24,23 @@ class Watched(Record):
     window: Seconds
 
 
+class Measure(Record):
+    """One metric of the candidate: the evidence that it is worse, and how far the proof is that it is good."""
+
+    name: str  # errors or latency
+    evidence: float  # takes the candidate back when it reaches
+    needed: float
+    requests: int  # of the candidate, since the step began
+    more: int | None  # requests until they prove it good enough; None: they need not, or will not
+
+
 class Judged(Record):
-    """What nginx's log says of the candidate: the errors of this step, and the evidence that it is worse."""
+    """What is said of the candidate, by nginx's log and by sources beside it."""
 
     decision: str  # advance, wait, hold or rollback
     sentence: str
-    evidence: float
-    needed: float
-    candidate_requests: int
-    candidate_bad: int
-    live_requests: int
-    live_bad: int
+    measures: tuple[Measure, ...]
+    lately: Lately | None  # None: nothing since the split is as it is
 
 
 class Drained(Record):

@@ -100,6 +100,8 @@ def sentence(event: ev.Event | ev.ProjectEvent) -> str:
             return f"nginx answers with generation {n}"
         case ev.ReplicasStarted(replicas=()):
             return "its replicas come in batches"
+        case ev.ReplicasStarted(unseen=why) if why:
+            return f"asked by probes alone: {why}"
         case ev.ReplicasStarted(replicas=replicas):
             return f"{len(replicas)} running: {', '.join(f'{r.name} at {r.address}' for r in replicas)}"
         case ev.Grown(colour=colour, replicas=replicas):

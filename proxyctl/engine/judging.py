@@ -6,7 +6,8 @@ in one commit: a driver killed anywhere leaves evidence that is neither lost nor
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
 from functools import reduce
 
 from proxyctl.domain import commands as do
@@ -14,16 +15,17 @@ from proxyctl.domain import evidence as gathered
 from proxyctl.domain.analysis import Bake, Step, Until, judge
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.deciding import HASTY
-from proxyctl.domain.evidence import Evidence
+from proxyctl.domain.evidence import RECENT, Evidence
 from proxyctl.domain.model import Colour, Logged, Route, Seconds
 from proxyctl.domain.plan import next_share, tested
 from proxyctl.domain.progress import Progress
+from proxyctl.domain.recent import lately
 from proxyctl.domain.source import Heard, Measured
 from proxyctl.domain.state import Phase, Rollout, ServiceState, must
 from proxyctl.domain.steps import Bake as BakeStep
 from proxyctl.domain.tally import TICK, Tick
-from proxyctl.domain.ticks import Judged
-from proxyctl.domain.verdict import Verdict
+from proxyctl.domain.ticks import Judged, Measure
+from proxyctl.domain.verdict import Finding, Verdict
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.measuring import Measuring
 from proxyctl.engine.traffic import moment, subject_of
@@ -47,6 +49,7 @@ class Judging:
         self._clock = clock
         self._bus = bus
         self._fence = fence
+        self._ticks = deque[Tick](maxlen=RECENT)  # to be shown
 
     async def verdicts(self, state: ServiceState, wait: Wait) -> AsyncGenerator[Verdict]:
         """What the log and the sources say of the candidate now, every second, as long as it is asked. None comes where
@@ -59,7 +62,7 @@ class Judging:
         async with measuring.going_on(self._elapsed(case)):
             while True:
                 progress, verdict, more = await self._look(case, progress, measuring)
-                self._bus.tell(_told(verdict))
+                self._bus.tell(_told(verdict, self._ticks, self._began(case)))
                 yield verdict
                 if not more:
                     await self._clock.sleep(self._until_next_look(case))
@@ -125,6 +128,7 @@ class Judging:
             progress = await self._learned(case, progress)
         assert progress.position is not None and progress.evidence is not None
         reading = await self._log.read(progress.position, case.route)
+        self._show(reading.ticks)
         evidence = _observed(progress.evidence, reading.ticks, case.colour)
         evidence = evidence.replace(gaps=evidence.gaps + reading.gaps)
         return progress.replace(position=reading.position, evidence=evidence), reading.more
@@ -138,11 +142,16 @@ class Judging:
             reading = await self._log.read(position, case.route)
             for tick in reading.ticks:
                 (past if tick.at + TICK <= began else since).append(tick)
+            self._show(reading.ticks)
             position, more = reading.position, reading.more
         evidence = gathered.begin(tested(case.rollout.plan), began, gathered.baseline_of(past, case.live))
         if case.bakes:
             evidence = gathered.bake(evidence, began)
         return progress.replace(position=position, evidence=_observed(evidence, since, case.colour))
+
+    def _show(self, ticks: tuple[Tick, ...]) -> None:
+        """A step may read again what the one before has read."""
+        self._ticks.extend(tick for tick in ticks if not self._ticks or tick.at > self._ticks[-1].at)
 
     def _until_next_look(self, case: _Case) -> Seconds:
         """Sooner where the clock ends the wait."""
@@ -239,15 +248,20 @@ def _observed(evidence: Evidence, ticks: tuple[Tick, ...] | list[Tick], candidat
     return reduce(lambda known, tick: gathered.observe(known, tick, candidate), ticks, evidence)
 
 
-def _told(verdict: Verdict) -> Judged:
-    errors = verdict.findings[0]
+def _told(verdict: Verdict, ticks: Sequence[Tick], moved: float) -> Judged:
     return Judged(
         decision=verdict.decision.value,
         sentence=verdict.sentence,
-        evidence=errors.evidence,
-        needed=errors.needed,
-        candidate_requests=errors.step.requests,
-        candidate_bad=errors.step.bad,
-        live_requests=errors.counts.live.requests,
-        live_bad=errors.counts.live.bad,
+        measures=tuple(_measure(finding) for finding in verdict.findings) if verdict.logged else (),
+        lately=None if verdict.silence else lately(ticks, moved),
+    )
+
+
+def _measure(finding: Finding) -> Measure:
+    return Measure(
+        name=finding.metric.value,
+        evidence=finding.evidence,
+        needed=finding.needed,
+        requests=finding.step.requests,
+        more=None if finding.margin is None else finding.more,
     )

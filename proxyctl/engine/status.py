@@ -37,6 +37,7 @@ class ServiceView(Record):
     releases: tuple[ReleaseView, ...]
     driver: Holder | None
     drift: tuple[str, ...]
+    unseen: str = ""  # why health is unknown
     said: str = ""  # of the candidate, by the log, last
 
 
@@ -48,7 +49,7 @@ class ProjectView(Record):
 
 
 async def service_view(state: ServiceState, splits: Splits, inspector: Inspector, driver: Holder | None) -> ServiceView:
-    seen = await _inspected(state, inspector)
+    seen, unseen = await _inspected(state, inspector)
     releases = tuple(_release_view(placed, seen) for placed in (state.blue, state.green) if placed is not None)
     flags, meddled = _flags(state, splits)
     observed = flags.split if flags is not None else None
@@ -58,6 +59,7 @@ async def service_view(state: ServiceState, splits: Splits, inspector: Inspector
         releases=releases,
         driver=driver,
         drift=(meddled,) if meddled else tuple(_drift(state, observed, releases, driver)),
+        unseen=unseen,
     )
 
 
@@ -97,13 +99,13 @@ def _said(store: Store, service: ServiceName) -> str:
     return kept.said if kept is not None and here else ""
 
 
-async def _inspected(state: ServiceState, inspector: Inspector) -> dict[str, ReplicaState] | None:
-    """By name; None where the engine does not say."""
+async def _inspected(state: ServiceState, inspector: Inspector) -> tuple[dict[str, ReplicaState] | None, str]:
+    """By name; None where the engine does not say, and why."""
     names = [replica.name for placed in (state.blue, state.green) if placed for replica in placed.replicas]
     try:
-        return {seen.name: seen for seen in await inspector.inspect(names)}
-    except DockerUnavailable:
-        return None
+        return {seen.name: seen for seen in await inspector.inspect(names)}, ""
+    except DockerUnavailable as error:
+        return None, str(error)
 
 
 def _release_view(placed: Placement, seen: dict[str, ReplicaState] | None) -> ReleaseView:
@@ -186,6 +188,7 @@ def _service_json(view: ServiceView) -> dict[str, Any]:
         "rollout": _rollout_json(state, view.said),
         "trouble": state.trouble,
         "drift": list(view.drift),
+        "unseen": view.unseen or None,
     }
 
 

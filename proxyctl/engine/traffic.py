@@ -48,8 +48,8 @@ class TrafficHands:
                 self._inspector.inspect([replica.name for replica in placed.replicas]),
                 restarts(self._inspector, state.live),
             )
-        except DockerUnavailable:
-            return [ev.ReplicasStarted(replicas=placed.replicas)]
+        except DockerUnavailable as error:
+            return [ev.ReplicasStarted(replicas=placed.replicas, unseen=str(error))]
         gone = [f"{s.name} is {s.life}" for s in states if s.life is not Life.RUNNING]
         if gone:
             return [ev.ReplicasMissing(reason=", ".join(gone))]

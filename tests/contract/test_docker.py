@@ -427,7 +427,7 @@ async def test_an_engine_that_is_gone_is_said_at_once(tmp_path: Path, monkeypatc
     assert [type(outcome) for outcome in outcomes] == [DockerUnavailable] * 4
     with pytest.raises(DockerUnavailable, match="no such file"):
         await SocketInspector("shop").inspect(["x"])
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 5.0
     await runtime.close()
     del outcomes
     _collect_sockets()
@@ -450,12 +450,12 @@ async def test_a_hung_engine_is_given_up_within_the_deadline(tmp_path: Path, mon
         runtime = DockerRuntime("shop", tmp_path)
         with pytest.raises(DockerUnavailable, match="no answer in 1 s"):
             await SocketInspector("shop").inspect(["x"])
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 5.0
         calls = (runtime.inspect(["x"]), runtime.stop("x", 0.0), runtime.resolve(Container(image="x"), print))
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         await runtime.close()
     assert [type(outcome) for outcome in outcomes] == [DockerUnavailable] * 3
-    assert time.monotonic() - started < 14.0
+    assert time.monotonic() - started < 18.0
 
 
 @pytest.mark.parametrize("act", ["/containers/create", "/start"])
@@ -490,7 +490,7 @@ async def test_an_engine_that_hangs_while_it_looks_is_unavailable(site: Site, fa
     started = time.monotonic()
     with pytest.raises(DockerUnavailable):
         await site.runtime.owned()
-    assert time.monotonic() - started < 12.0
+    assert time.monotonic() - started < 15.0
 
 
 # --- engines that are not on the usual socket -------------------------------------------------------------------

@@ -243,8 +243,10 @@ def _runs(pid: int) -> bool:
 
 
 async def test_what_it_leaves_running_keeps_nobody_waiting(tmp_path: Path) -> None:
-    found = await run(tmp_path, "sh", "-c", "sleep 5 & echo $! > child; echo done")
+    began = time.monotonic()
+    found = await run(tmp_path, "sh", "-c", "setsid sleep 300 & echo $! > child; echo done")
     assert found == Measurement(value=0.0, output="done")
+    assert time.monotonic() - began < TIMEOUT
     os.kill(int((tmp_path / "child").read_text()), 9)
 
 

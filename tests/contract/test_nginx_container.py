@@ -111,7 +111,7 @@ async def test_it_comes_back_by_itself_only_after_it_was_seen_to_serve(ground: G
     assert (await program.start(ground.config(), ground.places.error_log)).code == 0
     assert ground.policy() == "no"
     await program.keep(ground.container().attrs["State"]["Pid"])
-    assert ground.policy() == "unless-stopped"
+    assert ground.policy() == "always"
     await program.let_end()
     assert ground.policy() == "no"
 

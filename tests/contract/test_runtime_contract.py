@@ -286,7 +286,7 @@ async def test_a_candidate_is_not_restarted_before_its_promotion(ground: Ground)
     replica = await ground.started(release)
     assert ground.policy(replica.name) == "no"
     await ground.runtime.adopt_restart_policy(release, [replica.name])
-    assert ground.policy(replica.name) == "unless-stopped"
+    assert ground.policy(replica.name) == "always"
 
 
 async def test_nobody_connected_is_quiet_for_ever(ground: Ground) -> None:

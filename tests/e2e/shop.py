@@ -17,7 +17,7 @@ from docker.models.containers import Container
 from proxyctl.demo.images import build_all
 from proxyctl.demo.load import Load, Model
 from proxyctl.demo.stage import Stage, stage
-from tests.e2e.invariants import broken
+from tests.e2e.invariants import broken, spoke_plainly
 
 ONE, TWO, THREE, SICK = "proxyctl-demo:1", "proxyctl-demo:2", "proxyctl-demo:3", "proxyctl-demo:sick"
 LOOK_EVERY = 0.2  # a look is a process
@@ -81,6 +81,20 @@ class Shop:
             assert time.monotonic() < deadline, f"never {phase}"
             await asyncio.sleep(0.05)  # some phases are short
 
+    async def replicas(self, release: str) -> dict[str, Any]:
+        """By their names, as `status` shows them."""
+        web = await self.web()
+        return {r["name"]: r for found in web["releases"] if found["id"] == release for r in found["replicas"]}
+
+    async def health(self, release: str) -> set[str]:
+        return {replica["health"] for replica in (await self.replicas(release)).values()}
+
+    async def becomes(self, release: str, health: str) -> None:
+        deadline = time.monotonic() + 30
+        while (now := await self.health(release)) != {health}:
+            assert time.monotonic() < deadline, (now, (await self.type("events", "web")).out)
+            await asyncio.sleep(0.1)
+
     def containers(self, *labels: str) -> list[Container]:
         """All of this project, also those that do not run; of a release with `release=web-2`."""
         wanted = [f"proxyctl.{label}" for label in (f"project={self.scene.project}", *labels)]
@@ -121,3 +135,20 @@ async def open_shop(bake: str = "1s", file: str | None = None) -> AsyncIterator[
         await made.at_rest()
         found = await broken(scene)
         assert not found, found
+
+
+async def answers(shop: Shop, within: float, code: int, command: str) -> Said:
+    began = time.monotonic()
+    said = await shop.type(*command.split())
+    assert time.monotonic() - began < within, f"{command} took too long"
+    spoke_plainly(said)
+    assert said.code == code, f"{command}: {said}"
+    return said
+
+
+@asynccontextmanager
+async def traffic_stays(shop: Shop) -> AsyncIterator[None]:
+    async with shop.load() as load:
+        yield
+    assert load.failed() == []
+    assert len(load.outcomes) > 100

@@ -14,6 +14,7 @@ import pytest
 
 from proxyctl.demo.load import Load, Model
 from tests.e2e.shop import TWO, Shop, open_shop
+from tests.e2e.test_interrupts import in_a_terminal
 
 pytestmark = pytest.mark.docker
 
@@ -42,14 +43,20 @@ def people(shop: Shop, clients: int = 40) -> Load:
     return Load("127.0.0.1", shop.scene.port, Model.KEEPALIVE, clients, pause=clients / 200, spread=1.0)
 
 
-async def test_a_good_canary_proves_itself_and_says_by_what(shop: Shop) -> None:
+async def test_a_good_canary_proves_itself_and_a_terminal_shows_how(shop: Shop) -> None:
     async with people(shop) as load:
         await asyncio.sleep(10)
-        deploy = await shop.type("deploy", "web", "--image", TWO)
-    assert deploy.code == 0, deploy.err
+        seen = await asyncio.to_thread(in_a_terminal, "deploy", "web", "--image", TWO, *shop.scene.options)
     assert not load.failed(), load.failed()[:3]
     for words in ("passed at 20 %: less than", "passed at 50 %: less than", "proven by 0 bad of"):
-        assert words in deploy.err, deploy.err
+        assert words in seen, seen
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen).replace("\r", "")
+    for words in ("0 % bad, median ", "95th percentile ", "evidence 1 of 143, proof ", "latency  "):
+        assert words in drawn, words
+    splits = re.findall(r"green +(\S+) %[^\n]*\n +(\S+) %  \S+ requests/s", drawn)
+    asked, got = map(float, splits[0])
+    assert asked == 20.0
+    assert got == pytest.approx(20.0, abs=5.0)
 
 
 async def test_a_plan_says_by_todays_traffic_what_each_step_can_tell(shop: Shop) -> None:

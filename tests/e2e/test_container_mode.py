@@ -18,6 +18,7 @@ from proxyctl.demo.load import Model
 from tests.e2e.shop import SICK, TWO, Shop, open_shop
 from tests.nginx_bed import DEBIAN
 from tests.nginx_image import image_of
+from tests.own_engine import own_engine
 
 pytestmark = pytest.mark.docker
 
@@ -76,6 +77,26 @@ async def test_an_nginx_that_dies_is_started_again_by_docker_and_serves_what_was
     assert (await shop.get("/")).endswith(b"1\n")
 
 
+async def test_nginx_comes_back_with_an_engine_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with own_engine() as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.host)
+        image = await asyncio.to_thread(image_of, DEBIAN, "debian")
+        async with open_shop(file=FILE.replace("IMAGE", image)) as shop:
+            assert (await shop.type("deploy", "web")).code == 0
+            master = find_master(Places(shop.scene.folder / "state"))
+            await asyncio.to_thread(engine.kill)
+            assert await answers(shop, b"1\n"), "nginx and the replicas run on for now"
+            await asyncio.to_thread(engine.start)
+            deadline = time.monotonic() + 20
+            while not await answers(shop, b"1\n"):
+                assert time.monotonic() < deadline, "nginx never came back"
+                await asyncio.sleep(0.05)
+            assert master is not None
+            assert not master.title, "it was stopped by the engine"
+            assert (await shop.type("recover")).code == 0
+            await shop.becomes("web-1", "healthy")
+
+
 async def answers(shop: Shop, release: bytes) -> bool:
     try:
         return (await shop.get("/")).endswith(release)
@@ -90,7 +111,7 @@ async def test_nginx_cannot_write_what_it_reads_and_leaves_nothing_when_stopped(
     code, said = nginx.exec_run(["/bin/sh", "-c", f"rm -r {public}/generations"])
     assert code != 0
     assert b"Read-only file system" in said
-    assert nginx.attrs["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert nginx.attrs["HostConfig"]["RestartPolicy"]["Name"] == "always"
     assert (await shop.type("proxy", "stop", "--yes")).code == 0
     with pytest.raises(docker.errors.NotFound):
         nginx_of(shop)

@@ -72,7 +72,7 @@ async def served_by_one(shop: Shop, image: str) -> None:
     (only,) = nginx_of(shop)
     assert (only.name, only.status) == (f"{shop.scene.project}-nginx", "running")
     assert only.attrs["Config"]["Image"] == image
-    assert only.attrs["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert only.attrs["HostConfig"]["RestartPolicy"]["Name"] == "always"
     (master,) = find_masters(places(shop))
     assert find_master(places(shop)) == master
     assert (await shop.get("/")).startswith(b"HTTP/1.1 200")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 import docker
 import pytest
 
+from proxyctl.adapters.locks import FileLocks
+from proxyctl.domain.model import ServiceName
 from tests.e2e.invariants import spoke_plainly, unchanged
 from tests.e2e.pair import file_says, standing_pair
 from tests.e2e.shop import Shop
@@ -78,9 +79,9 @@ async def test_a_rollback_that_nginx_did_not_answer_is_not_called_safe(shop: Sho
 
 
 async def test_recover_says_who_drives_what_it_could_not_mend(shop: Shop) -> None:
-    with (places(shop).locks / "web.lock").open("r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        named, every = await shop.type("recover", "web"), await shop.type("recover")
+    lock = FileLocks(places(shop).locks).acquire(ServiceName("web"), "somebody")
+    named, every = await shop.type("recover", "web"), await shop.type("recover")
+    lock.release()
     assert named.code == 4
     assert (every.code, "left to its driver: web is being driven" in every.err) == (0, True)
 

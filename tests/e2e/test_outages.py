@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from proxyctl.adapters.nginx.master import Process, find_master, workers_of
 from proxyctl.adapters.places import Places
 from tests.e2e.invariants import spoke_plainly, unchanged
 from tests.e2e.pair import file_says, standing_pair
-from tests.e2e.shop import TWO, Said, Shop
+from tests.e2e.shop import TWO, Said, Shop, answers, traffic_stays
 from tests.engine_relay import Relay, relay
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("outages")]  # one project for the file
@@ -43,15 +43,6 @@ async def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         yield made
 
 
-async def answers(shop: Shop, within: float, code: int, command: str) -> Said:
-    began = time.monotonic()
-    said = await shop.type(*command.split())
-    assert time.monotonic() - began < within, f"{command} took too long"
-    spoke_plainly(said)
-    assert said.code == code, f"{command}: {said}"
-    return said
-
-
 async def at_once(*typed: Coroutine[None, None, Said]) -> list[Said]:
     """What each of them says; all have ended, even when one of them is not as it should be."""
     said = await asyncio.gather(*typed, return_exceptions=True)
@@ -59,14 +50,6 @@ async def at_once(*typed: Coroutine[None, None, Said]) -> list[Said]:
         if isinstance(failure, BaseException):
             raise failure
     return [words for words in said if isinstance(words, Said)]
-
-
-@asynccontextmanager
-async def traffic_stays(shop: Shop) -> AsyncIterator[None]:
-    async with shop.load() as load:
-        yield
-    assert load.failed() == []
-    assert len(load.outcomes) > 100
 
 
 def places(shop: Shop) -> Places:

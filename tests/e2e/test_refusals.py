@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import socket
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from proxyctl.adapters.locks import FileLocks
+from proxyctl.domain.model import ServiceName
 from tests.e2e.invariants import Strangers, spoke_plainly, unchanged
 from tests.e2e.pair import file_says, standing_pair
 from tests.e2e.shop import ONE, TWO, Said, Shop
@@ -125,9 +126,9 @@ async def test_without_an_engine_nothing_is_half_done(
 
 @pytest.mark.parametrize("command", ["deploy web", "rollback web"])
 async def test_what_somebody_else_drives_is_refused(shop: Shop, command: str) -> None:
-    with (shop.scene.folder / "state/private/locks/web.lock").open("r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        await refused(shop, 4, "web", command)
+    lock = FileLocks(shop.scene.folder / "state/private/locks").acquire(ServiceName("web"), "somebody")
+    await refused(shop, 4, "somebody", command)
+    lock.release()
 
 
 async def test_a_port_that_somebody_holds_is_refused_before_anything_changes(shop: Shop) -> None:

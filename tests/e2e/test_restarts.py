@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -43,7 +42,7 @@ async def restart(shop: Shop, release: str) -> None:
 
 async def sicken(shop: Shop, release: str) -> None:
     """Its health check fails from now on; it answers everything else."""
-    for seen in (await replicas_of(shop, release)).values():
+    for seen in (await shop.replicas(release)).values():
         reader, writer = await connected(seen["address"])
         writer.write(b"GET /sick HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
         await reader.read(-1)
@@ -62,31 +61,29 @@ async def connected(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamW
             await asyncio.sleep(0.05)
 
 
-async def replicas_of(shop: Shop, release: str) -> dict[str, Any]:
-    web = await shop.web()
-    return {r["name"]: r for found in web["releases"] if found["id"] == release for r in found["replicas"]}
-
-
-async def health_of(shop: Shop, release: str) -> set[str]:
-    return {replica["health"] for replica in (await replicas_of(shop, release)).values()}
-
-
-async def becomes(shop: Shop, release: str, health: str) -> None:
-    deadline = time.monotonic() + 30
-    while (now := await health_of(shop, release)) != {health}:
-        assert time.monotonic() < deadline, (now, (await shop.type("events", "web")).out)
-        await asyncio.sleep(0.1)
-
-
 async def test_a_restarted_live_release_is_gated_again_by_recover(shop: Shop) -> None:
     await restart(shop, "web-2")
-    assert await health_of(shop, "web-2") == {"restarted, not gated"}
+    await shop.becomes("web-2", "restarted, not gated")
     said = await shop.type("recover")
     assert (said.code, "gated again" in said.err) == (0, True), said
-    await becomes(shop, "web-2", "healthy")
+    await shop.becomes("web-2", "healthy")
     web = await shop.web()
     assert (web["drift"], web["cover"]) == ([], True)
     assert "green passed its gate again after a restart" in (await shop.type("events", "web")).out
+
+
+async def test_recover_names_what_docker_did_not_bring_back(shop: Shop) -> None:
+    first, second = shop.containers("release=web-2")
+    await asyncio.to_thread(first.stop, timeout=2)
+    said = await shop.type("recover")
+    assert (said.code, f"{first.name} is exited: docker start {first.name}, or proxyctl deploy web" in said.err) == (
+        0,
+        True,
+    ), said.err
+    assert str(second.name) not in said.err
+    await asyncio.to_thread(first.start)
+    await shop.type("recover")
+    await shop.becomes("web-2", "healthy")
 
 
 async def test_a_restarted_live_release_that_fails_serves_on_until_a_deploy_cures_it(shop: Shop) -> None:
@@ -94,7 +91,7 @@ async def test_a_restarted_live_release_that_fails_serves_on_until_a_deploy_cure
     await sicken(shop, "web-2")
     async with shop.load() as load:
         assert (await shop.type("recover")).code == 0
-        await becomes(shop, "web-2", "failed its gate")
+        await shop.becomes("web-2", "failed its gate")
         web = await shop.web()
         assert (web["split"]["green"], web["cover"]) == (100.0, True)
         assert "web-2 did not pass its gate after a restart and serves on" in web["drift"][0]
@@ -105,7 +102,7 @@ async def test_a_restarted_live_release_that_fails_serves_on_until_a_deploy_cure
         assert "did not pass its gate again after a restart" in said.err
     assert load.failed() == []
     assert (await shop.web())["split"]["blue"] == 100.0
-    assert await health_of(shop, "web-3") == {"healthy"}
+    await shop.becomes("web-3", "healthy")
 
 
 async def test_a_rollback_waits_for_no_verdict_on_what_it_leaves(shop: Shop) -> None:
@@ -120,7 +117,7 @@ async def test_a_rollback_waits_for_no_verdict_on_what_it_leaves(shop: Shop) -> 
 
 async def test_a_standby_that_docker_restarted_covers_again_once_it_passed(patient: Shop) -> None:
     await restart(patient, "web-1")
-    await becomes(patient, "web-1", "healthy")
+    await patient.becomes("web-1", "healthy")
     story = (await patient.type("events", "web")).out
     told = [words for words in ("blue was restarted", "blue passed its gate again") if words in story]
     assert len(told) == 2, story

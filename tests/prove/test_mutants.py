@@ -106,7 +106,7 @@ MUTANTS = (
     Mutant(
         "a lock is taken without asking the kernel",
         "proxyctl/adapters/locks.py",
-        "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, WHOLE_FILE)\n",
         "        pass\n",
         "tests/contract/test_locks_contract.py::test_a_service_has_one_driver_and_the_refusal_names_it",
     ),

@@ -21,7 +21,10 @@ ARROWS = {
     "wiring": {"adapters", "engine", "domain", "ports", "errors", "config"},
     "__main__": {"cli"},
 }
-SHARED = tuple(f"proxyctl.adapters.{name}" for name in ("places", "trust", "durable", "secrets", "answers"))
+SHARED = tuple(
+    f"proxyctl.adapters.{name}"
+    for name in ("places", "trust", "durable", "secrets", "answers", "last_words", "programs")
+)
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -322,6 +322,12 @@ def test_a_privileged_container_is_taken_with_a_warning(tmp_path: Path) -> None:
     assert "as good as root on the host" in project.warnings[0]
 
 
+def test_a_container_that_a_killed_engine_would_leave_stopped_is_taken_with_a_warning(tmp_path: Path) -> None:
+    project = loaded(tmp_path, "services: {web: {image: x, restart: unless-stopped}}")
+    assert project.services[0].container.restart == "unless-stopped"
+    assert "leaves it stopped once dockerd itself was killed" in project.warnings[0]
+
+
 def test_secrets_and_configs_are_what_the_file_declares_them_to_be(tmp_path: Path) -> None:
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy" / "db.txt").write_text("secret")

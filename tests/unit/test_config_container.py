@@ -105,7 +105,7 @@ CARRIED: list[tuple[str, dict[str, Any]]] = [
     ),
     ("deploy: {restart_policy: {condition: none}}", {"restart": "no"}),
     ("deploy: {restart_policy: {condition: on-failure, max_attempts: 3}}", {"restart": "on-failure:3"}),
-    ("deploy: {restart_policy: {condition: any}}, restart: no", {"restart": "unless-stopped"}),
+    ("deploy: {restart_policy: {condition: any}}, restart: no", {"restart": "always"}),
     (
         "deploy: {resources: {limits: {cpus: '0.50', memory: 64m, pids: 9}}}",
         limits(cpus=0.5, mem_limit=64 * MEGABYTE, pids_limit=9),

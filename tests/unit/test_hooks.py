@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,24 @@ async def test_one_that_takes_too_long_is_ended_with_all_that_it_started(
     runs = a_hook(folder, "smoke", "sleep 600 & echo $! > pid; wait")
     with pytest.raises(Unavailable, match="hook smoke took longer than 300ms"):
         await runs.run("smoke", {})
+    await is_ended(folder)
+
+
+async def test_what_it_leaves_running_ends_with_it(folder: Path) -> None:
+    runs = a_hook(folder, "smoke", "sleep 600 & echo $! > pid")
+    async with asyncio.timeout(5):
+        await runs.run("smoke", {})
+    await is_ended(folder)
+
+
+async def test_what_left_its_group_keeps_nobody_waiting(folder: Path) -> None:
+    runs = a_hook(folder, "smoke", "setsid sleep 600 & echo $! > pid")
+    async with asyncio.timeout(5):
+        await runs.run("smoke", {})
+    os.kill(int((folder.parent.parent / "pid").read_text()), signal.SIGKILL)
+
+
+async def is_ended(folder: Path) -> None:
     pid = int((folder.parent.parent / "pid").read_text())
     for _ in range(100):
         if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]:

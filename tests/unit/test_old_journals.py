@@ -52,6 +52,7 @@ def test_a_definition_of_the_first_version_loads_with_the_defaults_of_what_it_di
         healthcheck=DockerHealth(test=("NONE",), interval=1.0),
         stop_signal="SIGINT",
         init=True,
+        restart="unless-stopped",
     )
 
 

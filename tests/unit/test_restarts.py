@@ -105,6 +105,13 @@ async def test_a_restarted_live_release_is_gated_again_by_recover_and_status_say
     assert town.traffic == Split.all_to(BLUE)
 
 
+async def test_while_the_engine_is_away_status_says_why_no_health_is_known(town: Town) -> None:
+    town.arena.world.engine_hangs = True
+    assert ((await seen(town)).unseen, await health_of(town, BLUE)) == ("the engine did not answer", {"unknown"})
+    town.arena.world.engine_hangs = False
+    assert ((await seen(town)).unseen, await health_of(town, BLUE)) == ("", {"healthy"})
+
+
 @pytest.mark.parametrize("colour", [GREEN, BLUE])
 async def test_an_engine_that_restarts_one_container_after_the_other_is_waited_for(pair: Town, colour: Colour) -> None:
     placed = pair.arena.state.at(colour)

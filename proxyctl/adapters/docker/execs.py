@@ -16,6 +16,7 @@ import docker
 from proxyctl.adapters.docker import namespace
 from proxyctl.adapters.docker.calls import ACT_LIMIT, EngineCalls, Work
 from proxyctl.adapters.docker.definition import hook_options
+from proxyctl.adapters.last_words import ARRIVE, LastWords
 from proxyctl.domain.container import Hook
 from proxyctl.domain.model import Seconds
 from proxyctl.domain.record import Record
@@ -23,8 +24,6 @@ from proxyctl.errors import OutcomeUnknown
 
 LOOK_EVERY: Seconds = 0.05
 KILLED_WITHIN: Seconds = 1.0  # is waited for
-LAST_WORDS: Seconds = 0.5  # for what a command wrote to arrive once it has ended; what it left running may write on
-MOST_WORDS = 4096  # bytes
 SILENCE: Seconds = 3600.0
 
 
@@ -57,7 +56,7 @@ class Execs:
                 if reading.done():
                     reading.result()  # what could not be started never ends
                 code = await ending
-            await asyncio.wait({reading}, timeout=LAST_WORDS)
+            await asyncio.wait({reading}, timeout=ARRIVE)
             return HookEnd(exit_code=code, output=str(output))
         finally:
             output.close()
@@ -100,13 +99,13 @@ class Execs:
         return await self._engine.look(inspect, what)
 
 
-class _Output:
-    """What a command writes, the end of it; whoever waits no more closes it."""
+class _Output(LastWords):
+    """Whoever waits no more closes it."""
 
     def __init__(self, run: str) -> None:
+        super().__init__()
         self._run = run
         self._stream: Any = None
-        self._end = bytearray()
 
     def started(self, client: docker.DockerClient) -> Iterator[bytes]:
         """The engine starts a command when its output is asked for."""
@@ -116,18 +115,11 @@ class _Output:
         finally:
             self._stream._response.close()  # docker-py gives no other way to it
 
-    def add(self, chunk: bytes) -> None:
-        self._end += chunk
-        del self._end[:-MOST_WORDS]
-
     def close(self) -> None:
         """Wakes the thread that reads, which then closes the connection."""
         with suppress(OSError):  # it has ended
             if self._stream is not None:
                 self._stream.close()
-
-    def __str__(self) -> str:
-        return self._end.decode("utf-8", "replace").strip()
 
 
 def _exit_code(seen: dict[str, Any]) -> int | None:

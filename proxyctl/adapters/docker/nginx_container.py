@@ -88,7 +88,7 @@ class ContainerProgram:
         def work(client: docker.DockerClient) -> None:
             ours = self._ours(client)
             for kept in (each for each in ours if each.attrs["State"]["Pid"] == master):
-                kept.update(restart_policy=restart_policy("unless-stopped"))
+                kept.update(restart_policy=restart_policy("always"))
                 self._ask_in(kept.labels[ROOM])
                 for other in (each for each in ours if each.id != kept.id):
                     other.update(restart_policy=restart_policy("no"))

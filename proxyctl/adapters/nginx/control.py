@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -56,8 +54,10 @@ def own_address(places: Places) -> Address:
 def guarded_address() -> Address:
     """In an nginx that others use too: a port that is free now and that no connection takes by chance, and a path that
     nobody guesses."""
+    import secrets  # a first start only; every rollback would pay for its hashes
+
     while True:
-        port = random.choice(LEASED)
+        port = secrets.choice(LEASED)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return Address(f"127.0.0.1:{port}", f"/{secrets.token_hex(16)}")

@@ -88,7 +88,9 @@ class Follower:
 
     async def read_all(self) -> None:
         """Workers write what they hold within a second; a line of tomorrow ends the last tick."""
-        await asyncio.sleep(1.3)
+        written = -1
+        while written != (written := self._bed.places.access_log.stat().st_size):  # noqa: ASYNC110
+            await asyncio.sleep(1.3)
         with self._bed.places.access_log.open("ab") as log:
             log.write(line(time.time() + 86_400) + b"\n")
         await self.read()

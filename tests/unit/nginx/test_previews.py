@@ -343,7 +343,7 @@ async def test_a_share_of_the_requests_is_copied(bed: Bed, candidate: Applicatio
 
 class Slow(Application):
     async def _answer(self, client: Client) -> None:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2.0)
         await super()._answer(client)
 
 
@@ -366,7 +366,7 @@ async def test_a_copy_changes_nothing_of_the_answer_however_the_candidate_fares(
         assert (answer.status, answer.text) == (200, "blue")
         if answer.headers["connection"] == "close":  # else the next request would wait for the copy
             client = await bed.client()
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 1.5
 
 
 async def test_copies_have_lines_of_their_own_in_the_log(bed: Bed) -> None:
