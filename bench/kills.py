@@ -1,7 +1,7 @@
 """SIGKILL the command and its driver at random instants of deploy, switch and rollback under load; then recover.
 
 Seeded. Counts requests that failed, recoveries over 3 s, and states that are not at rest with one live release and no
-drift afterwards. At the end a candidate is SIGKILLed while it bakes.
+drift afterwards. At the end a candidate is SIGKILLed in a step of a canary, and another one while it bakes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import docker
 
-from bench.arena import command, report, warm_pair
+from bench.arena import Row, command, report, warm_pair
 from proxyctl.demo.load import Load, Model
 from proxyctl.demo.stage import Stage
 
@@ -27,6 +27,10 @@ KILLS = 100
 SEED = 20261121
 DEPLOY_TAKES = 1.6  # seconds, the instant of death is drawn from
 SWITCH_TAKES = 0.1
+DEATHS = {
+    "shifting": {"bake": "0s", "says": "strategy: {canary: {steps: [{weight: 25, for: 20s}]}}"},
+    "baking": {"bake": "20s", "says": ""},
+}
 
 
 async def shot(scene: Stage, words: tuple[str, ...], after: float) -> None:
@@ -104,16 +108,17 @@ async def main() -> None:
             }
         ]
     report("SIGKILL at random instants of deploy, switch and rollback", rows)
-    await candidate_killed()
+    report("The candidate SIGKILLed", [await candidate_killed(phase, **how) for phase, how in DEATHS.items()])
 
 
-async def candidate_killed() -> None:
-    async with warm_pair(bake="20s") as scene, Load("127.0.0.1", scene.port, Model.KEEPALIVE, 8) as load:
+async def candidate_killed(phase: str, bake: str, says: str) -> Row:
+    async with warm_pair(bake, says) as scene, Load("127.0.0.1", scene.port, Model.KEEPALIVE, 8) as load:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "proxyctl", "deploy", "web", *scene.options, stderr=asyncio.subprocess.DEVNULL
         )
-        while (await state(scene))["phase"] != "baking":
+        while (await state(scene))["phase"] != phase:
             await asyncio.sleep(0.1)
+        await asyncio.sleep(2)  # it has its share
         client = docker.from_env()
         filters: dict[str, Any] = {"label": [f"proxyctl.project={scene.project}", "proxyctl.release=web-3"]}
         pids = [c.attrs["State"]["Pid"] for c in client.containers.list(filters=filters)]
@@ -121,16 +126,15 @@ async def candidate_killed() -> None:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         code = await process.wait()
-        rows = [
-            {
-                "replicas killed": len(pids),
-                "requests": len(load.outcomes),
-                "failed GETs": len(load.failed()),
-                "exit code": code,
-                "rolled back within s": round(time.monotonic() - killed, 2),
-            }
-        ]
-    report("The candidate SIGKILLed while it bakes", rows)
+        return {
+            "while": phase,
+            "replicas killed": len(pids),
+            "requests": len(load.outcomes),
+            "of the candidate": sum(outcome.release == "1" for outcome in load.outcomes),
+            "failed GETs": len(load.failed()),
+            "exit code": code,
+            "rolled back within s": round(time.monotonic() - killed, 2),
+        }
 
 
 if __name__ == "__main__":
