@@ -299,6 +299,7 @@ async def _until_undone(shop: Workshop, service: ServiceName) -> None:
 
 async def _proxy_runs(shop: Workshop) -> None:
     """nginx dead after a reboot is started with what it served; before the first generation there is nothing to do."""
+    await shop.mend_generation()
     status = await shop.proxy.status()
     if status.generation is not None and status.state is not ProxyState.RUNNING:
         await shop.proxy.start()

@@ -60,6 +60,9 @@ class NginxProxy:
         shares = shares_in_force(self._places, topology)
         return await self._publish(topology, shares, fence, claim, MOST_OLD)
 
+    async def replace(self, topology: Topology, splits: Shares, fence: int, claim: Callable[[], int]) -> int:
+        return await self._publish(topology, splits, fence, claim, inf)
+
     async def shift(self, moved: Shares, claim: Callable[[], int]) -> int:
         """What is current, with these splits: how traffic moves with cutover reload. The caller holds the publishing
         lock. Raises like publish(), but never because of old workers where a service goes to one colour whole: the way
@@ -146,9 +149,14 @@ class NginxProxy:
 
     def _last_good(self) -> Generation | None:
         """None too when it is damaged: then the publish replaces it."""
-        with suppress(StateUnusable):
-            return self._generations.current()
-        return None
+        return self._in_force()[0]
+
+    def _in_force(self) -> tuple[Generation | None, str]:
+        """Or why it cannot be believed."""
+        try:
+            return self._generations.current(), ""
+        except StateUnusable as error:
+            return None, str(error)
 
     def _refuse_another_project(self, current: Generation | None) -> None:
         if current is not None and current.topology.project != self._project:
@@ -209,7 +217,7 @@ class NginxProxy:
     async def status(self) -> ProxyStatus:
         master, orphans = self._running.master(), self._running.orphans()
         workers = orphans if master is None else [*orphans, *workers_of(master)]
-        current = self._last_good()
+        current, damage = self._in_force()
         settings = (current.topology if current else NOTHING_KNOWN).settings
         return ProxyStatus(
             state=_state(master, orphans),
@@ -220,6 +228,7 @@ class NginxProxy:
             observed=await self._observed(),
             draining=sum(1 for worker in workers if worker.leaving and worker.title),
             certificates=current.ends if current else {},
+            damage=damage,
         )
 
     async def _version(self, settings: ProxySettings) -> str:
@@ -253,6 +262,9 @@ class NginxProxy:
 
     async def diff(self, topology: Topology) -> str:
         return await self._rehearsal.difference(topology, self._generations.current())
+
+    def damage(self) -> str:
+        return self._in_force()[1]
 
     def topology(self) -> Topology | None:
         current = self._generations.current()
