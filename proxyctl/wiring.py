@@ -186,7 +186,7 @@ class Workshop:
             return IncludedProgram(self.places, settings)
         from proxyctl.adapters.nginx.binary import on_host
 
-        return on_host(settings)
+        return on_host(self.places, settings)
 
     @cached_property
     def _engine(self) -> EngineCalls:

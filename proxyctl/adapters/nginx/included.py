@@ -12,7 +12,7 @@ import re
 from itertools import takewhile
 from pathlib import Path
 
-from proxyctl.adapters.nginx.binary import HostProgram, patience_for
+from proxyctl.adapters.nginx.binary import ServingProgram, patience_for
 from proxyctl.adapters.nginx.master import MASTER, title_of
 from proxyctl.adapters.nginx.names import CONFIG, include_line
 from proxyctl.adapters.places import Places
@@ -37,12 +37,11 @@ _PID_PATH = re.compile(r"--pid-path=(\S+)")
 _CONF_PATH = re.compile(r"--conf-path=(\S+)")
 
 
-class IncludedProgram(HostProgram):
+class IncludedProgram(ServingProgram):
     """Implements `NginxProgram` for one project."""
 
     def __init__(self, places: Places, settings: ProxySettings) -> None:
-        super().__init__(settings.binary)
-        self._places = places
+        super().__init__(places, settings.binary)
         self._config = settings.config
 
     async def test(self, config: Path, sees: Path) -> Ended:
@@ -109,7 +108,7 @@ class IncludedProgram(HostProgram):
 
     def _words(self, way: str) -> tuple[str, ...]:
         main = ("-c", self._config) if self._config else ()
-        return (self.path(), "-e", "stderr", way, *main)
+        return (self.tried(), "-e", "stderr", way, *main)
 
     async def _not_included(self) -> str:
         return f"nginx does not include {self._included}: write {self._line} into the http part of {await self._main()}"

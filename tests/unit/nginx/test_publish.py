@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -111,7 +112,8 @@ async def test_a_missing_nginx_is_said_so(bed: Bed) -> None:
 
 
 async def test_a_state_folder_too_deep_for_a_socket_is_refused(bed: Bed) -> None:
-    deep = NginxProxy(Places(bed.places.root / ("deep" * 25)), PROJECT, on_host)
+    places = Places(bed.places.root / ("deep" * 25))
+    deep = NginxProxy(places, PROJECT, partial(on_host, places))
     with pytest.raises(PublishRefused, match="too long"):
         await deep.publish(bed.topology(), 1, bed.claim)
 
@@ -152,7 +154,7 @@ async def test_a_generation_that_was_changed_by_hand_is_not_used_and_is_replaced
 
 
 async def test_a_state_folder_serves_one_project_only(serving: Bed) -> None:
-    stranger = NginxProxy(serving.places, "stranger", on_host)
+    stranger = NginxProxy(serving.places, "stranger", partial(on_host, serving.places))
     with pytest.raises(StateUnusable, match="belongs to project bed"):
         await stranger.publish(serving.topology().replace(project="stranger"), 1, serving.claim)
     assert (await serving.proxy.status()).observed == 1
