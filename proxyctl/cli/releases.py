@@ -269,7 +269,7 @@ async def _refuse_what_nginx_refuses(shop: Workshop, known: ServiceState, rollou
     if objections:
         raise PublishRefused(
             f"nginx cannot be given {known.service} as the file has it: {objections[0]}",
-            detail="\n".join(objections),
+            detail="\n".join(objections[1:]),
             serving=orders.serving(known),
             next_step="mend proxyctl.yml or what it names, then proxyctl check",
         )

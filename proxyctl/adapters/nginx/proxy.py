@@ -251,7 +251,7 @@ class NginxProxy:
         try:
             objections = await self._rehearsal.objections(topology, current, changed)
         except (PublishRefused, NginxUnavailable) as error:
-            return [str(error), *error.detail.splitlines()[1:]]
+            return [str(error), *(line for line in error.detail.splitlines() if line not in str(error))]
         hindrances = (blindness(self._places, topology), self._runs_in_another_mode(current, topology))
         return [*objections, *filter(None, hindrances), *self._rehearsal.taken(topology, self._listens())]
 
