@@ -101,6 +101,7 @@ class NginxProxy:
         files_of = partial(self._contents.files, topology, shares, known=known, copies=copies)
         if current is not None and _holds(current, await files_of(current.number), topology.settings.image):
             await self.start()
+            await self._activation.let_workers_read(current)  # an upgrade may have died
             await asyncio.sleep(HAND_OVER)  # whoever published it may have died before its old workers were sent away
             return current.number
         self._refuse_beside(most_old)
@@ -130,7 +131,8 @@ class NginxProxy:
         known = await NginxBinary(program).knows()
         if any(f" {directive} " in current.text for directive in Directive if directive not in known):
             current = await self._in_words_of_both(known, current, claim)
-        await self._hand_over.to(program, current)
+        async with self._activation.readable_by_newcomers(current):
+            await self._hand_over.to(program, current)
         # The new one may know more directives.
         await self.publish(current.topology.replace(settings=renewed), current.fence, claim)
 
