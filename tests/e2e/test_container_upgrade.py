@@ -33,6 +33,7 @@ STEPS = (
     "running.RunningNginx.newcomer",
     "upgrade.HandOver._leave_only",
     "running.RunningNginx.let_go",
+    "running._closed",
     "proxy.NginxProxy.publish",
 )
 # A proxyctl that is killed just before it calls this.
@@ -145,7 +146,6 @@ async def test_killed_before_any_step_the_next_command_finds_its_way(shop: Shop,
         assert len(find_masters(places(shop))) == 1
         assert (await shop.type("proxy", "upgrade")).code == 0
     assert (kept.failed(), new.failed()) == ([], [])
-    SWITCH.write_text("0")
     await served_by_one(shop, "proxyctl-test-nginx:mainline")
 
 
