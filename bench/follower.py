@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -57,7 +58,7 @@ class Arena:
 
     def __init__(self, folder: Path) -> None:
         self.places = Places(folder / "state")
-        self.proxy = NginxProxy(self.places, PROJECT, on_host)
+        self.proxy = NginxProxy(self.places, PROJECT, partial(on_host, self.places))
 
     @property
     def log(self) -> Path:

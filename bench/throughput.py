@@ -17,6 +17,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -133,7 +134,7 @@ async def rows(folder: Path) -> AsyncIterator[list[Row]]:
 
 
 def our_rows(places: Places) -> list[Row]:
-    proxy, splits, numbers = NginxProxy(places, "bench", on_host), NginxSplits(places), count(1)
+    proxy, splits, numbers = NginxProxy(places, "bench", partial(on_host, places)), NginxSplits(places), count(1)
 
     def row(
         name: str,

@@ -278,6 +278,7 @@ class ProxyStatus(Record):
     observed: int | None  # what a worker answered just now
     draining: int  # old workers still alive
     certificates: Mapping[ServiceName, float] = {}  # when those in force end, unix time
+    damage: str = ""  # why what `current` names is not what was published
 
 
 class Ended(Record):
@@ -351,6 +352,17 @@ class Proxy(Protocol):
         """Render under a claimed number, validate, rename, HUP (or start), observe; returns the generation, only once
         observed. What is current already is only observed. The caller holds the publishing lock. Raises PublishRefused
         (the last good content serves again, observed, under the next number if need be) or Degraded."""
+        ...
+
+    def damage(self) -> str:
+        """Why what `current` names is not what was published; empty when it is, and before the first."""
+        ...
+
+    async def replace(
+        self, topology: Topology, splits: Mapping[ServiceName, Flags | None], fence: int, claim: Callable[[], int]
+    ) -> int:
+        """Like publish(), where what is current cannot be believed: these splits are told with it, where splits are
+        told by reloads."""
         ...
 
     async def reload(self, claim: Callable[[], int]) -> int:

@@ -30,6 +30,7 @@ from proxyctl.config.places import find_file, project_name, state_dir
 from proxyctl.domain.model import HealthCheck, HealthKind, Mode, ServiceName
 from proxyctl.domain.ticks import Tick
 from proxyctl.engine.bus import Bus
+from proxyctl.engine.published import mend
 from proxyctl.engine.runner import Hands
 from proxyctl.engine.steering import Steering
 from proxyctl.engine.supervisor import Supervisor
@@ -99,7 +100,13 @@ class Workshop:
     async def _shift(self, wishes: Wishes) -> None:
         """One publisher per host at a time, as with every generation."""
         async with self.locks.publishing():
+            await mend(self.name, self.store, self.proxy)
             await self.proxy.shift(wishes(), self.store.claim_generation)
+
+    async def mend_generation(self) -> None:
+        """nginx starts with what was published, also after somebody's hand was in it. Raises like publish()."""
+        async with self.locks.publishing():
+            await mend(self.name, self.store, self.proxy)
 
     @cached_property
     def inspector(self) -> SocketInspector:
@@ -179,7 +186,7 @@ class Workshop:
             return IncludedProgram(self.places, settings)
         from proxyctl.adapters.nginx.binary import on_host
 
-        return on_host(settings)
+        return on_host(self.places, settings)
 
     @cached_property
     def _engine(self) -> EngineCalls:

@@ -8,6 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+LIES = {
+    "an error": b'HTTP/1.1 500 Internal Server Error\r\nContent-Length: 16\r\n\r\n{"message":"no"}',
+    "half of it": b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"Id": "a',
+    "another shape": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]",
+    "nothing": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "noise": bytes(range(32)) + b"\r\n\r\n",
+}
+
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 ENGINE = "/var/run/docker.sock"
@@ -15,12 +23,14 @@ ENGINE = "/var/run/docker.sock"
 
 class Relay:
     """Passes everything on, until a request's first line contains `cut_at`: that connection breaks unanswered, once it
-    was passed on; or `hang_at`: that request is never passed on nor answered."""
+    was passed on; or `hang_at`: that request is never passed on nor answered; or `lie_at`: `lie` is the answer."""
 
     def __init__(self, host: str) -> None:
         self.host = host
         self.cut_at = ""
         self.hang_at = ""
+        self.lie_at = ""
+        self.lie = b""
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         engine_reader, engine_writer = await asyncio.open_unix_connection(ENGINE)
@@ -30,6 +40,10 @@ class Relay:
                 line = chunk.partition(b"\r\n")[0].decode("latin-1")
                 if self.hang_at and self.hang_at in line:
                     await asyncio.Event().wait()
+                if self.lie_at and self.lie_at in line:
+                    writer.write(self.lie)
+                    await writer.drain()
+                    return
                 engine_writer.write(chunk)
                 if self.cut_at and self.cut_at in line:
                     answers.cancel()

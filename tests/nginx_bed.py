@@ -101,7 +101,7 @@ class Bed:
             return ContainerProgram(PROJECT, self.places, settings, self._engine)
         if settings.mode is Mode.INCLUDE:
             return IncludedProgram(self.places, settings)
-        return on_host(settings)
+        return on_host(self.places, settings)
 
     def claim(self) -> int:
         return next(self._numbers)

@@ -14,19 +14,19 @@ from proxyctl.demo.images import linked
 
 REPOSITORY = "proxyctl-test-nginx"
 USERS = {
-    "etc/passwd": b"root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/sh\n",
-    "etc/group": b"root:x:0:\nusers:x:100:\nnogroup:x:65534:\n",
+    "etc/passwd": "root:x:0:0::/root:/bin/sh\nnobody:x:{workers}:{workers}::/nonexistent:/bin/sh\n",
+    "etc/group": "root:x:0:\nusers:x:100:\nnogroup:x:{workers}:\n",
 }
 
 
-def image_of(program: str, tag: str) -> str:
-    """The reference of an image in which `nginx` is this program."""
+def image_of(program: str, tag: str, workers: int = 65534) -> str:
+    """The reference of an image in which `nginx` is this program, and its workers have this user and group."""
     reference = f"{REPOSITORY}:{tag}"
     client = docker.from_env()
     try:
         client.images.get(reference)
     except ImageNotFound:
-        client.api.import_image_from_data(_root(Path(found(program))), repository=REPOSITORY, tag=tag)
+        client.api.import_image_from_data(_root(Path(found(program)), workers), repository=REPOSITORY, tag=tag)
     finally:
         client.close()
     return reference
@@ -38,7 +38,7 @@ def found(program: str) -> str:
     return path
 
 
-def _root(nginx: Path) -> bytes:
+def _root(nginx: Path, workers: int) -> bytes:
     shell = Path(found("dash"))
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", dereference=True) as tar:
@@ -49,7 +49,8 @@ def _root(nginx: Path) -> bytes:
         tar.add(nginx, "usr/sbin/nginx")
         tar.add(shell, "bin/sh")
         tar.add(found("rm"), "bin/rm")
-        for name, content in USERS.items():
+        for name, users in USERS.items():
+            content = users.format(workers=workers).encode()
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))

@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 from abc import ABC, abstractmethod
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import ClassVar
@@ -223,7 +224,8 @@ class Proxyctl(Peer):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._places = Places(folder / "state")
-        self._proxy, self._splits = NginxProxy(self._places, "bench", on_host), NginxSplits(self._places)
+        self._proxy = NginxProxy(self._places, "bench", partial(on_host, self._places))
+        self._splits = NginxSplits(self._places)
 
     @classmethod
     async def version(cls) -> str:

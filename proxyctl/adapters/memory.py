@@ -236,6 +236,14 @@ class MemoryProxy:
         world.nginx_down = False
         return world.published[-1][0]
 
+    def damage(self) -> str:
+        return ""
+
+    async def replace(
+        self, topology: Topology, splits: Mapping[ServiceName, Flags | None], fence: int, claim: Callable[[], int]
+    ) -> int:
+        return await self.publish(topology, fence, claim)
+
     async def reload(self, claim: Callable[[], int]) -> int:
         if not self._world.published:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")

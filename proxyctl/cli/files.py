@@ -148,8 +148,8 @@ def check(project: ProjectOptions, as_json: bool) -> None:
     if as_json:
         print_json({"problems": problems})
     if problems:
-        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigRejected(f"there is {count}", tuple(problems), next_step="mend it, then proxyctl check")
+        count = "is a problem" if len(problems) == 1 else f"are {len(problems)} problems"
+        raise ConfigRejected(f"there {count}", tuple(problems), next_step="mend it, then proxyctl check")
     say("no problem found: the file, nginx, Docker and the ports are fine")
 
 

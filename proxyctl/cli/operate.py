@@ -19,7 +19,7 @@ from proxyctl.cli.options import (
     project_options_beside_follow,
     say,
 )
-from proxyctl.cli.status import certificate_lines
+from proxyctl.cli.status import proxy_lines
 from proxyctl.ports import Life, ProxyStatus
 from proxyctl.wiring import showroom, workshop
 
@@ -41,10 +41,12 @@ def start(project: ProjectOptions, as_json: bool) -> None:
     """Start nginx with what it served last; running already is done."""
 
     async def work() -> None:
-        async with workshop(*project) as shop, shop.locks.publishing():
-            if known := shop.proxy.topology():
-                await shop.proxy.fetch(known.settings, say)
-            _show(await shop.proxy.start(), as_json)
+        async with workshop(*project) as shop:
+            await shop.mend_generation()
+            async with shop.locks.publishing():
+                if known := shop.proxy.topology():
+                    await shop.proxy.fetch(known.settings, say)
+                _show(await shop.proxy.start(), as_json)
 
     asyncio.run(work())
 
@@ -76,9 +78,11 @@ def reload(project: ProjectOptions, as_json: bool) -> None:
     """
 
     async def work() -> None:
-        async with workshop(*project) as shop, shop.locks.publishing():
-            await shop.proxy.reload(shop.store.claim_generation)
-            _show(await shop.proxy.status(), as_json)
+        async with workshop(*project) as shop:
+            await shop.mend_generation()
+            async with shop.locks.publishing():
+                await shop.proxy.reload(shop.store.claim_generation)
+                _show(await shop.proxy.status(), as_json)
 
     asyncio.run(work())
 
@@ -174,7 +178,7 @@ def _show(status: ProxyStatus, as_json: bool) -> None:
         f"nginx {status.version} {status.state}, pid {status.pid or '-'}, generation {status.generation or '-'}"
         f" (observed {status.observed or '-'}), {status.draining} old workers draining"
     )
-    for line in certificate_lines(status, time.time()):
+    for line in proxy_lines(status, time.time()):
         click.echo(line)
 
 

@@ -279,7 +279,7 @@ async def _refuse_what_nginx_refuses(shop: Workshop, known: ServiceState, rollou
     if objections:
         raise PublishRefused(
             f"nginx cannot be given {known.service} as the file has it: {objections[0]}",
-            detail="\n".join(objections),
+            detail="\n".join(objections[1:]),
             serving=orders.serving(known),
             next_step="mend proxyctl.yml or what it names, then proxyctl check",
         )
@@ -309,6 +309,7 @@ async def _until_undone(shop: Workshop, service: ServiceName) -> None:
 
 async def _proxy_runs(shop: Workshop) -> None:
     """nginx dead after a reboot is started with what it served; before the first generation there is nothing to do."""
+    await shop.mend_generation()
     status = await shop.proxy.status()
     if status.generation is not None and status.state is not ProxyState.RUNNING:
         await shop.proxy.start()

@@ -76,7 +76,7 @@ def lines(view: ProjectView, shop: Workshop) -> list[str]:
     generation = "no generation yet" if proxy.generation is None else f"generation {proxy.generation}"
     seen = "" if proxy.observed == proxy.generation else f" (answers: {proxy.observed or 'nothing'})"
     text = [f"project {view.project}   nginx {proxy.version} {proxy.state}, {generation}{seen}{draining}"]
-    text += certificate_lines(proxy, shop.clock.wall())
+    text += proxy_lines(proxy, shop.clock.wall())
     if frozen := view.frozen:
         text.append(f"  FROZEN {in_words(frozen)}; proxyctl thaw ends it")
     if not view.services:
@@ -86,11 +86,11 @@ def lines(view: ProjectView, shop: Workshop) -> list[str]:
     return text
 
 
-def certificate_lines(proxy: ProxyStatus, now: float) -> list[str]:
-    return [
-        f"  certificate of {service}: {_left((ends - now) / DAY)}"
-        for service, ends in sorted(proxy.certificates.items())
-    ]
+def proxy_lines(proxy: ProxyStatus, now: float) -> list[str]:
+    """What else is to be said of nginx."""
+    damage = [f"  drift: {proxy.damage}; proxyctl recover publishes it anew"] if proxy.damage else []
+    certificates = sorted(proxy.certificates.items())
+    return [*damage, *(f"  certificate of {service}: {_left((ends - now) / DAY)}" for service, ends in certificates)]
 
 
 def _left(days: float) -> str:

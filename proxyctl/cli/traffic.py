@@ -170,6 +170,10 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
     async def work(shop: Workshop) -> list[tuple[ServiceState, list[str]]]:
         names = [ServiceName(service)] if service else shop.known_services()
         found, refused = [], list[ProxyctlError]()
+        try:
+            await shop.mend_generation()
+        except ProxyctlError as error:
+            refused.append(error)
         for name in names:  # one that cannot be mended hinders no other
             try:
                 known = await recovered(shop, name)

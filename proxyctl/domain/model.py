@@ -301,6 +301,7 @@ class Apart(Record):
 
     colour: Colour
     tls: UpstreamTls | None
+    protocol: Protocol | None = None  # None: the other's
 
 
 class Route(Edge):
@@ -313,6 +314,14 @@ class Route(Edge):
 
     def tls_of(self, colour: Colour) -> UpstreamTls | None:
         return self.apart.tls if self.apart and self.apart.colour is colour else self.upstream_tls
+
+    def protocol_of(self, colour: Colour) -> Protocol:
+        own = self.apart.protocol if self.apart and self.apart.colour is colour else None
+        return own or self.protocol
+
+    @property
+    def protocols(self) -> frozenset[Protocol]:
+        return frozenset(map(self.protocol_of, Colour))
 
     @property
     def backed(self) -> bool:

@@ -201,8 +201,8 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
             return _failed(state, Outcome.FAILED, event.reason)
         case ev.StepFailed():
             return _failed(_as_if_done(state) if event.in_doubt else state, Outcome.FAILED, event.reason)
-        case ev.Interrupted():
-            return _failed(_as_if_done(state), Outcome.FAILED, event.reason)
+        case ev.Interrupted():  # the candidate is not to blame: one that stood warm goes on to
+            return _rolled(_as_if_done(state), outcome=Outcome.FAILED, why=event.reason)
         case ev.CandidateFailed():
             return _failed(state, _way_back(state), event.reason)
         case ev.AbortRequested():

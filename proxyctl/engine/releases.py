@@ -73,8 +73,11 @@ class Opening:
 def route_of(
     service: Service, addresses: dict[Colour, tuple[str, ...]], colour: Colour, beside: Placement | None
 ) -> Route:
-    """The edge is the new release's at once. What stands beside it goes on being asked by TLS, or not, as before."""
+    """The edge is the new release's at once. What stands beside it is still asked in its own words, by TLS or not."""
     edge = {name: getattr(service, name) for name in Edge.fields()}
     route = Route(service=service.name, blue=addresses[Colour.BLUE], green=addresses[Colour.GREEN], **edge)
-    before = beside.release.service.upstream_tls if beside else service.upstream_tls
-    return route if before == service.upstream_tls else route.replace(apart=Apart(colour=colour.other, tls=before))
+    before = beside.release.service if beside else service
+    if (before.upstream_tls, before.protocol) == (service.upstream_tls, service.protocol):
+        return route
+    apart = Apart(colour=colour.other, tls=before.upstream_tls, protocol=before.protocol)
+    return route.replace(apart=apart)

@@ -9,12 +9,13 @@ from contextlib import suppress
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import standing
-from proxyctl.domain.model import Cutover, ProxySettings, Replica, Role, Route, Seconds, ServiceName, Topology
+from proxyctl.domain.model import Cutover, Replica, Role, Seconds
 from proxyctl.domain.state import Placement, ServiceState, candidate_of, rollout_of
 from proxyctl.domain.ticks import Drained
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.gate import Gate, NotPassed
 from proxyctl.engine.judging import Judging
+from proxyctl.engine.published import routes_of, topology_of
 from proxyctl.engine.runner import Facts, Hands
 from proxyctl.engine.traffic import placement, restarts, subject_of
 from proxyctl.engine.watch import Watch
@@ -73,19 +74,10 @@ class ReplicaHands:
     async def _publish(self, state: ServiceState, command: do.Publish) -> Facts:
         """One publisher per host at a time; nothing is reloaded when nginx knows all of it already."""
         async with self._locks.publishing():
-            topology = self._topology(state.service, command.route, command.settings)
+            routes = {**routes_of(self._store), state.service: command.route}
+            topology = topology_of(self._project, command.settings, routes)
             generation = await self._proxy.publish(topology, self._fence, self._store.claim_generation)
         return [ev.RoutePublished(generation=generation, route=command.route, settings=command.settings)]
-
-    def _topology(self, service: ServiceName, route: Route | None, settings: ProxySettings) -> Topology:
-        """This service's route as commanded, every other one's as it was published, or is being published."""
-        routes = {other: known_route(self._store.load(other)) for other in self._store.services()}
-        routes[service] = route
-        return Topology(
-            project=self._project,
-            settings=settings,
-            routes=tuple(known for _, known in sorted(routes.items()) if known is not None),
-        )
 
     async def _start(self, state: ServiceState, command: do.Start) -> Facts:
         started = await self._started(state, placement(state, command.colour))
@@ -213,10 +205,6 @@ def _meant(state: ServiceState, facts: Facts) -> Facts:
 
 def _rolls(state: ServiceState) -> bool:
     return state.rollout is not None and state.rollout.rolling is not None
-
-
-def known_route(state: ServiceState) -> Route | None:
-    return state.intent.route if isinstance(state.intent, do.Publish) else state.route
 
 
 def hook_variables(project: str, state: ServiceState) -> dict[str, str]:

@@ -165,6 +165,7 @@ def as_json(view: ProjectView) -> dict[str, Any]:
             "observed": proxy.observed,
             "draining": proxy.draining,
             "certificates": dict(proxy.certificates),
+            "damage": proxy.damage,
         },
         "frozen": frozen_json(view.frozen) if view.frozen else None,
         "services": [_service_json(service) for service in view.services],

@@ -38,7 +38,7 @@ from proxyctl.ports import Life
 from tests.certificates import a_pair
 from tests.conftest import sweep
 from tests.docker_site import PYTHON, SECRET, Site
-from tests.engine_relay import Relay, relay, tls_relay
+from tests.engine_relay import LIES, Relay, relay, tls_relay
 from tests.tiny_registry import Registry, registry
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("registry")]  # its images are the same in every registry
@@ -464,6 +464,19 @@ async def test_a_connection_cut_during_an_effect_leaves_doubt(site: Site, faulty
     faulty.cut_at = act
     with pytest.raises(OutcomeUnknown):
         await site.runtime.start(release, replica, Colour.GREEN, "web-r1")
+
+
+@pytest.mark.parametrize(("lie", "raised"), [("an error", Unavailable), ("half of it", OutcomeUnknown)])
+async def test_an_effect_that_is_answered_with_nonsense_is_done_or_in_doubt(
+    site: Site, faulty: Relay, lie: str, raised: type[Exception]
+) -> None:
+    release, replica = await site.release(), await site.replica()
+    faulty.lie_at, faulty.lie = "/containers/create", LIES[lie]
+    with pytest.raises(raised) as told:
+        await site.runtime.start(release, replica, Colour.GREEN, "web-r1")
+    assert type(told.value) is raised
+    faulty.lie_at = ""
+    assert (await site.runtime.start(release, replica, Colour.GREEN, "web-r1")).incarnation
 
 
 async def test_after_a_cut_connection_a_second_start_succeeds(site: Site, faulty: Relay) -> None:

@@ -68,6 +68,14 @@ async def test_what_is_current_already_is_only_observed(stage: Stage) -> None:
     assert await stage.publish(topology) == await stage.publish(topology)
 
 
+async def test_what_was_published_is_sound_and_stays_when_replaced_by_itself(stage: Stage) -> None:
+    assert stage.proxy.damage() == ""
+    topology = stage.with_host("a.example.com")
+    number = await stage.publish(topology)
+    assert stage.proxy.damage() == ""
+    assert await stage.proxy.replace(topology, {}, 1, stage.claim) == number
+
+
 async def test_the_current_topology_can_be_read_back(stage: Stage) -> None:
     topology = stage.with_host("a.example.com")
     await stage.publish(topology)

@@ -1,12 +1,15 @@
-"""SIGKILL the driver of a real deploy at every journal boundary, with dockerd and nginx under load; then recover."""
+"""SIGKILL a real deploy, or a command that moves traffic, at every journal boundary, with dockerd and nginx under load;
+then recover."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import docker
@@ -20,11 +23,12 @@ from tests.e2e.invariants import broken, unchanged
 FAILPOINTS = Path(__file__).with_name("failpoints")
 RECOVERED_WITHIN = 3.0
 BOUNDARIES_OF_A_DEPLOY = 10  # fewer would mean that the failpoints do not bite
+BOUNDARIES_OF_A_MOVE = 4
 
 
-async def typed(scene: Stage, *words: str, die_at: int = 0) -> tuple[int, str]:
+async def typed(scene: Stage, *words: str, die_at: int = 0, die_in: str = "_drive") -> tuple[int, str]:
     """Exit code and stdout of a command."""
-    environment = os.environ | {"DIE_AT": str(die_at), "PYTHONPATH": str(FAILPOINTS)}
+    environment = os.environ | {"DIE_AT": str(die_at), "DIE_IN": die_in, "PYTHONPATH": str(FAILPOINTS)}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -72,3 +76,37 @@ async def test_a_real_kill_at_any_boundary_of_a_deploy_loses_no_request(first: i
                 boundary += 3
         assert boundary > BOUNDARIES_OF_A_DEPLOY
         assert not load.failed()
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("order", ["rollback web", "switch web", "weight web 25"])
+async def test_a_real_kill_at_any_boundary_of_a_move_loses_no_request(order: str) -> None:
+    await asyncio.to_thread(lambda: build_all(docker.from_env()))
+    async with stage(bake="0s") as scene:
+        for image in ("proxyctl-demo:1", "proxyctl-demo:2"):
+            assert (await typed(scene, "deploy", "web", "--image", image))[0] == 0
+        verb, *_ = order.split()
+        async with Load("127.0.0.1", scene.port, Model.KEEPALIVE, 4, pause=0.004) as load:
+            for boundary in count(1):
+                code, _ = await typed(scene, *order.split(), die_at=boundary, die_in=verb)
+                if code == 0:
+                    break
+                assert code == -signal.SIGKILL, f"boundary {boundary}: {code}"
+                began = time.monotonic()
+                assert (await typed(scene, "recover"))[0] == 0, f"boundary {boundary}"
+                assert time.monotonic() - began < RECOVERED_WITHIN, f"boundary {boundary}"
+                await back_to_rest(scene)
+                assert not (found := await broken(scene)), f"boundary {boundary}: {found}"
+                assert not load.failed(), f"boundary {boundary}: {load.failed()[:3]}"
+            await back_to_rest(scene)
+        assert boundary > BOUNDARIES_OF_A_MOVE
+        assert not load.failed()
+
+
+async def back_to_rest(scene: Stage) -> None:
+    """A weight that came true waits for a person."""
+    _, out = await typed(scene, "status", "--json")
+    if json.loads(out)["services"][0]["phase"] == "paused":
+        assert (await typed(scene, "abort", "web"))[0] == 0
+    service = await at_rest(scene)
+    assert service["phase"] == "idle", service

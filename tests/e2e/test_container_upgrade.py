@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import uuid
+from base64 import b64encode
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
 
 import docker
 import pytest
@@ -15,10 +19,11 @@ from proxyctl.adapters.nginx.master import find_master, find_masters
 from proxyctl.adapters.nginx.passing_on import SWITCH
 from proxyctl.adapters.places import Places
 from proxyctl.demo.load import Model
+from proxyctl.domain.model import BasicAuth
 from tests.e2e.shop import TWO, Shop, ended, open_shop
 from tests.e2e.test_container_mode import FILE
-from tests.nginx_bed import DEBIAN, MAINLINE
-from tests.nginx_image import image_of
+from tests.nginx_bed import BLUE, DEBIAN, IN_A_CONTAINER, MAINLINE, WEB, Bed, a_bed, all_to
+from tests.nginx_image import REPOSITORY, image_of
 
 pytestmark = pytest.mark.docker
 
@@ -28,6 +33,7 @@ STEPS = (
     "running.RunningNginx.newcomer",
     "upgrade.HandOver._leave_only",
     "running.RunningNginx.let_go",
+    "running._closed",
     "proxy.NginxProxy.publish",
 )
 # A proxyctl that is killed just before it calls this.
@@ -140,7 +146,6 @@ async def test_killed_before_any_step_the_next_command_finds_its_way(shop: Shop,
         assert len(find_masters(places(shop))) == 1
         assert (await shop.type("proxy", "upgrade")).code == 0
     assert (kept.failed(), new.failed()) == ([], [])
-    SWITCH.write_text("0")
     await served_by_one(shop, "proxyctl-test-nginx:mainline")
 
 
@@ -150,3 +155,49 @@ async def killed_at(shop: Shop, step: str) -> asyncio.subprocess.Process:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+@pytest.mark.parametrize("tag", ["", "the same"])
+async def test_workers_of_another_image_read_passwords_from_their_first_request(tmp_path: Path, tag: str) -> None:
+    """Also where the image has the name of the one before it."""
+    async with a_bed(IN_A_CONTAINER) as bed, an_image(image_of(DEBIAN, "debian")) as name:
+        bed.settings = bed.settings.replace(image=name)
+        await bed.serve_both()
+        await bed.publish(bed.topology(bed.route(basic_auth=users(tmp_path))))
+        await bed.splits.move(WEB, all_to(BLUE))
+        other = image_of(DEBIAN, "others", workers=4321)
+        if tag:
+            call(other, name)
+        upgrading, statuses = asyncio.ensure_future(bed.upgrade(image=name if tag else other)), Counter[int]()
+        while not upgrading.done():
+            statuses[await asked_with_password(bed)] += 1
+        await upgrading
+        assert set(statuses) == {200}
+        assert await asked_with_password(bed) == 200
+        found = (bed.places.current / "auth" / "web.htpasswd").stat()
+        assert (found.st_mode & 0o777, found.st_gid) == (0o440, 4321)
+
+
+@asynccontextmanager
+async def an_image(of: str) -> AsyncIterator[str]:
+    """A name of its own for this image."""
+    call(of, name := f"{REPOSITORY}:{uuid.uuid4().hex[:8]}")
+    try:
+        yield name
+    finally:
+        with closing(docker.from_env()) as engine:
+            engine.images.remove(name, force=True)
+
+
+def call(image: str, name: str) -> None:
+    with closing(docker.from_env()) as engine:
+        assert engine.images.get(image).tag(*name.split(":"))
+
+
+def users(folder: Path) -> BasicAuth:
+    folder.joinpath("htpasswd").write_text("ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")  # the word secret
+    return BasicAuth(file=str(folder / "htpasswd"))
+
+
+async def asked_with_password(bed: Bed) -> int:
+    return (await bed.get(Authorization=f"Basic {b64encode(b'ann:secret').decode()}")).status

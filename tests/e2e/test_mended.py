@@ -58,6 +58,30 @@ async def test_flags_that_somebody_removed_are_written_anew_and_hide_no_other_se
     assert "drift" not in (await shop.type("status")).out
 
 
+async def test_a_configuration_that_a_hand_changed_is_seen_and_published_anew(shop: Shop) -> None:
+    for mended in ("recover", "proxy start", "proxy reload", "deploy web"):
+        spoil(places(shop).current / "nginx.conf")
+        status = await shop.type("status")
+        assert "nginx.conf is not the file that was published; proxyctl recover publishes it anew" in status.out
+        said = await shop.type(*mended.split())
+        assert said.code == 0, said.err
+        assert "drift" not in (await shop.type("status")).out, mended
+        assert "by hand" not in (places(shop).current / "nginx.conf").read_text()
+
+
+async def test_an_nginx_that_ended_over_a_configuration_that_a_hand_changed_is_started(shop: Shop) -> None:
+    """So it is after a reboot."""
+    spoil(places(shop).current / "nginx.conf", "no directive of nginx;")
+    send(signal.SIGKILL, nginx(shop))
+    assert (await shop.type("proxy", "start")).code == 0
+    assert (await shop.get("/")).startswith(b"HTTP/1.1 200")
+
+
+def spoil(file: Path, more: str = "# by hand") -> None:
+    file.chmod(0o644)
+    file.write_text(f"{file.read_text()}{more}\n")
+
+
 async def test_without_its_journal_a_project_is_not_deployed_over_what_serves(shop: Shop) -> None:
     lost = sorted(places(shop).private.glob("proxyctl.db*"))
     for path in lost:

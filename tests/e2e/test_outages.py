@@ -19,7 +19,7 @@ from proxyctl.adapters.places import Places
 from tests.e2e.invariants import spoke_plainly, unchanged
 from tests.e2e.pair import file_says, standing_pair
 from tests.e2e.shop import TWO, Said, Shop, answers, traffic_stays
-from tests.engine_relay import Relay, relay
+from tests.engine_relay import LIES, Relay, relay
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("outages")]  # one project for the file
 
@@ -83,6 +83,17 @@ async def test_a_hung_engine_delays_no_move_of_traffic_and_nothing_for_ever(shop
         late = [answers(shop, ENGINE_PATIENCE, 6, command) for command in NEEDS_THE_ENGINE]
         said = await at_once(*late, answers(shop, ENGINE_PATIENCE, 3, "check"))
     assert all("Docker" in words.err for words in said)
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_an_engine_that_answers_nonsense_is_as_good_as_none(shop: Shop, engine: Relay, lie: str) -> None:
+    engine.lie_at, engine.lie = "/", LIES[lie]
+    async with traffic_stays(shop):
+        for command in NEEDS_NO_ENGINE:
+            await answers(shop, SOON, 0, command)
+        (web,) = (await shop.status())["services"]
+        assert {r["health"] for release in web["releases"] for r in release["replicas"]} == {"unknown"}
+        await at_once(*(answers(shop, ENGINE_PATIENCE, 6, command) for command in NEEDS_THE_ENGINE))
 
 
 async def test_an_engine_that_hangs_while_a_release_bakes_delays_only_its_promotion(shop: Shop, engine: Relay) -> None:

@@ -87,6 +87,20 @@ async def test_the_way_may_change_while_nginx_serves(shop: Shop) -> None:
     assert await served(shop, 20) == {b"3": 20}
 
 
+async def test_shares_that_a_hand_changed_close_no_way_back(shop: Shop) -> None:
+    for image in ("proxyctl-demo:1", TWO):
+        assert (await shop.type("deploy", "web", "--image", image)).code == 0
+    told = shop.scene.folder / "state/public/current/splits.json"
+    async with shop.load(Model.NEW_CONNECTION) as new:
+        for command, release in (("recover", b"2"), ("rollback web", b"1"), ("switch web", b"2")):
+            told.chmod(0o644)
+            told.write_text("{")
+            said = await shop.type(*command.split())
+            assert said.code == 0, said.err
+            assert await served(shop, 20) == {release: 20}
+    assert new.failed() == []
+
+
 async def test_a_driver_that_is_killed_in_a_move_is_made_good(shop: Shop) -> None:
     assert (await shop.type("deploy", "web")).code == 0
     async with shop.load(Model.NEW_CONNECTION) as new:

@@ -20,9 +20,10 @@ QUICK = "interval: 100ms, timeout: 400ms, healthy: 2, deadline: 6s"
 
 
 @asynccontextmanager
-async def a_shop(strategy: str, replicas: int = 3) -> AsyncIterator[Shop]:
+async def a_shop(strategy: str, replicas: int = 3, cutover: str = "live") -> AsyncIterator[Shop]:
     """Release 1 is live."""
     async with open_shop(bake="1s") as made:
+        made.write("proxy:\n", f"proxy:\n  cutover: {cutover}\n")
         made.write("interval: 200ms, healthy: 2, deadline: 6s", QUICK)
         made.write("    bake: 1s\n    standby: 10m\n    drain: 5s\n", f"    drain: 1s\n    strategy: {strategy}\n")
         made.write("replicas: 2", f"replicas: {replicas}")
@@ -49,8 +50,9 @@ async def until(shop: Shop, image: str, count: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_replicas_change_places_without_a_lost_request() -> None:
-    async with a_shop("{rolling: {order: start-first, monitor: 1500ms}}") as shop:
+@pytest.mark.parametrize("cutover", ["live", "reload"])
+async def test_replicas_change_places_without_a_lost_request(cutover: str) -> None:
+    async with a_shop("{rolling: {order: start-first, monitor: 1500ms}}", cutover=cutover) as shop:
         async with under_load(shop) as loads:
             said = await shop.type("deploy", "web", "--image", TWO)
             assert said.code == 0, said.err

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from proxyctl.adapters.nginx.master import find_master
+from proxyctl.adapters.places import Places
+from proxyctl.demo.load import Model
 from tests.certificates import a_pair
 from tests.e2e.shop import TWO, Shop, open_shop
 from tests.nginx_bed import Client, free_port
@@ -116,6 +119,20 @@ async def test_a_large_upload_passes_up_to_its_limit(shop: Shop) -> None:
     client.writer.write(f"POST /upload HTTP/1.1\r\nHost: shop\r\nContent-Length: {(20 << 20) + 1}\r\n\r\n".encode())
     assert (await client.head())[0] == 413
     client.close()
+
+
+async def test_another_nginx_takes_over_and_no_client_of_any_kind_loses_a_request(shop: Shop) -> None:
+    assert (await shop.type("deploy", "web")).code == 0
+    loads = [shop.load(model) for model in (Model.KEEPALIVE, Model.NEW_CONNECTION, Model.POST, Model.POST_NEW)]
+    masters = {find_master(Places(shop.scene.folder / "state"))}
+    async with loads[0], loads[1], loads[2], loads[3]:
+        for _ in range(3):
+            said = await shop.type("proxy", "upgrade")
+            assert said.code == 0, said.err
+            masters.add(find_master(Places(shop.scene.folder / "state")))
+    assert len(masters) == 4
+    assert [load.failed() for load in loads] == [[], [], [], []]
+    assert all(len(load.outcomes) > 100 for load in loads)
 
 
 async def test_a_certificate_is_served_and_its_renewal_taken_without_a_lost_request(shop: Shop, tmp_path: Path) -> None:

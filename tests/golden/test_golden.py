@@ -124,6 +124,19 @@ ENCRYPTED = a_topology(
         upstream_tls=UpstreamTls(verify=False),
         apart=Apart(colour=Colour.BLUE, tls=KNOWN_TO_REPLICAS),
     ),
+    a_route(
+        "changing",
+        path="/changing",
+        tls=CERTIFIED,
+        protocol=Protocol.GRPC,
+        apart=Apart(colour=Colour.BLUE, tls=None, protocol=Protocol.HTTP),
+    ),
+    a_route(
+        "copied",
+        path="/copied",
+        mirror=Mirror(share=10_000),
+        apart=Apart(colour=Colour.BLUE, tls=None, protocol=Protocol.GRPC),
+    ),
     a_route("web", upstream_tls=UpstreamTls(verify=False), apart=Apart(colour=Colour.GREEN, tls=None)),
     https=("127.0.0.1:18443",),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from proxyctl.domain.model import Topology
 
 
 async def publish(root: Path, first_number: int, topology: Topology) -> int:
-    numbers = count(first_number)
-    return await NginxProxy(Places(root), topology.project, on_host).publish(topology, 1, lambda: next(numbers))
+    numbers, places = count(first_number), Places(root)
+    proxy = NginxProxy(places, topology.project, partial(on_host, places))
+    return await proxy.publish(topology, 1, lambda: next(numbers))
 
 
 if __name__ == "__main__":

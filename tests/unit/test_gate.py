@@ -6,9 +6,11 @@ import itertools
 
 import pytest
 
+from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Colour, HealthCheck, Service
+from proxyctl.domain.state import Kind
 from proxyctl.ports import Endpoint, ProbeResult
-from tests.arena import Arena
+from tests.arena import SIGNED, Arena
 
 HEALTHY = 3
 
@@ -54,4 +56,20 @@ async def test_a_warm_release_that_restarted_meets_the_whole_gate_again(monkeypa
     state = await arena.rollback()
     assert state.live is not None
     assert state.live.release.image == "app:2"
+    assert not arena.broken_promises()
+
+
+async def test_a_warm_release_keeps_its_gate_when_the_order_to_go_to_it_dies() -> None:
+    """Nobody asked it anything: it is as good a way back as before."""
+    arena = Arena()
+    await arena.deploy("app:1")
+    await arena.deploy("app:2")
+    runner = arena.runner()
+    runner.note(orders.open_warm(arena.state, Kind.ROLLBACK, plan.at_once(), orders.warm(arena.state), SIGNED))
+    runner.commit()  # and here it dies
+    state = await arena.resume()
+    assert state.live is not None and state.live.release.image == "app:2"
+    assert state.standby is not None and state.standby.gated_as_it_runs
+    again = await arena.rollback()
+    assert again.live is not None and again.live.release.image == "app:1"
     assert not arena.broken_promises()

@@ -10,7 +10,8 @@ import pytest
 
 from proxyctl.domain import events as ev
 from proxyctl.domain.container import Hook
-from proxyctl.domain.model import Colour, Cutover, ProxySettings, Release, Replica
+from proxyctl.domain.model import Colour, Cutover, Protocol, ProxySettings, Release, Replica
+from proxyctl.domain.state import must
 from proxyctl.ports import Traffic
 from tests.arena import Arena
 
@@ -113,3 +114,18 @@ async def test_streams_on_old_workers_hold_nobody_up_for_longer_than_the_drain(m
 
 async def test_old_workers_that_ask_for_flags_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await drained(monkeypatch, NOBODY, math.inf, Cutover.LIVE, old=math.inf)).stopped_after == 0.0
+
+
+# --- what they speak --------------------------------------------------------------------------------------------
+
+
+async def test_the_live_release_is_asked_in_its_own_words_beside_one_that_speaks_grpc() -> None:
+    """From the publish on, and after a failed gate: nobody may hear the candidate's words but the candidate."""
+    arena = Arena()
+    await arena.deploy("app:1")
+    arena.edge["protocol"] = Protocol.GRPC
+    await arena.deploy("app:2")
+    route = must(arena.state.route)
+    assert (route.protocol_of(Colour.BLUE), route.protocol_of(Colour.GREEN)) == (Protocol.HTTP, Protocol.GRPC)
+    await arena.deploy("app:3")
+    assert must(arena.state.route).protocols == {Protocol.GRPC}

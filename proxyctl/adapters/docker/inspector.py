@@ -36,7 +36,7 @@ class SocketInspector:
             raise self._unavailable(f"no answer in {ENGINE_LIMIT:g} s") from error
         except OSError as error:
             raise self._unavailable((error.strerror or str(error)).lower()) from error
-        except (ValueError, LookupError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:  # no JSON, or of another shape
             raise self._unavailable("not an engine's answer") from error
 
     async def _inspect(self, name: str) -> ReplicaState:

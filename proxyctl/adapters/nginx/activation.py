@@ -6,7 +6,8 @@ Knows nothing of what a generation says: it is on disk already, complete.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from proxyctl.adapters.nginx.binary import NginxBinary
 from proxyctl.adapters.nginx.closing import HAND_OVER, LEAD, clients_let_go, letting_go, stay_open
@@ -43,9 +44,24 @@ class Activation:
             await self._reload_to(candidate, current, master, took, claim)
 
     async def start(self, generation: Generation) -> None:
-        """Who its workers are is known once they run; passwords are for them alone. Raises NginxUnavailable."""
+        """Raises NginxUnavailable."""
         await self._running.start(generation)
-        self._generations.let_read(generation, await group_of_workers(self._places, self._running.master()))
+        await self.let_workers_read(generation)
+
+    async def let_workers_read(self, generation: Generation) -> None:
+        """Who they are is known once they run; passwords are for them alone."""
+        if generation.for_workers:
+            self._generations.let_read(generation, await group_of_workers(self._places, self._running.master()))
+
+    @asynccontextmanager
+    async def readable_by_newcomers(self, generation: Generation) -> AsyncIterator[None]:
+        """While workers of another program come to stand beside those that serve, both read passwords, and with them
+        everybody on this host: a file has one group."""
+        self._generations.let_all_read(generation)
+        try:
+            yield
+        finally:
+            await self.let_workers_read(generation)
 
     async def let_stay(self, current: Generation | None) -> None:
         """A publisher that died as it let clients go may have sent its HUP. Until nginx is through with that, whoever

@@ -1,7 +1,7 @@
 """What an nginx program says: its version, what it knows, its verdict on a configuration. Start at NginxBinary.
 
-HostProgram is the one that `proxy.mode: process` runs. Touches no running nginx, but for the
-upgrade that it is asked for.
+HostProgram is one of this host, ServingProgram the one that `proxy.mode: process` runs. Touches no running nginx, but
+for the upgrade that it is asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from proxyctl.adapters.nginx.master import process_of
+from proxyctl.adapters.nginx.master import find_master, process_of
+from proxyctl.adapters.places import Places
 from proxyctl.domain.model import ProxySettings, Seconds
 from proxyctl.errors import NginxUnavailable
 from proxyctl.ports import Ended, NginxProgram
@@ -92,13 +93,13 @@ class NginxBinary:
 
 
 class HostProgram:
-    """Implements `NginxProgram` with a program of this host, whose master goes into the background."""
+    """Implements `NginxProgram` with a program of this host as it is on disk, whose master goes into the background."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     async def test(self, config: Path, sees: Path) -> Ended:
-        words = (self.path(), "-e", "stderr", "-t", "-c", str(config))
+        words = (self.tried(), "-e", "stderr", "-t", "-c", str(config))
         return await self.execute(words, patience=patience_for(config))
 
     async def master(self) -> int | None:
@@ -128,23 +129,26 @@ class HostProgram:
         """A process leaves nothing."""
 
     async def run(self, *arguments: str, sees: Path | None = None) -> Ended:
-        return await self.execute((self.path(), *arguments))
+        return await self.execute((self.tried(), *arguments))
 
     async def execute(
         self, words: tuple[str, ...], *, keeps_output: bool = False, patience: Seconds | None = None
     ) -> Ended:
         """Nothing of ours is inherited: no descriptor, no environment, no working directory, no terminal. Where its
         output is kept, it follows what is said on stderr."""
-        with _all_open_files():
-            child = await asyncio.create_subprocess_exec(
-                *words,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE if keeps_output else asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                cwd="/",
-                env=ENVIRONMENT,
-                start_new_session=True,
-            )
+        try:
+            with _all_open_files():
+                child = await asyncio.create_subprocess_exec(
+                    *words,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE if keeps_output else asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                    cwd="/",
+                    env=ENVIRONMENT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise NginxUnavailable(f"{words[0]} cannot be run: {(error.strerror or str(error)).lower()}") from error
         patience = patience or PATIENCE
         try:
             async with asyncio.timeout(patience):
@@ -154,6 +158,10 @@ class HostProgram:
             await child.wait()
             raise NginxUnavailable(f"`{' '.join(words)}` did not end within {patience:.3g} s and was killed") from None
         return Ended(code=child.returncode or 0, said=(said + (printed or b"")).decode("utf-8", "replace").strip())
+
+    def tried(self) -> str:
+        """What stands for the program where something is only tried."""
+        return self.path()
 
     def path(self) -> str:
         """Of the program. Raises NginxUnavailable."""
@@ -166,8 +174,23 @@ class HostProgram:
         return found
 
 
-def on_host(settings: ProxySettings) -> NginxProgram:
-    return HostProgram(settings.binary)
+class ServingProgram(HostProgram):
+    """What is tried is tried with the nginx that runs, where one does: a package may have put another in its place."""
+
+    def __init__(self, places: Places, name: str) -> None:
+        super().__init__(name)
+        self._places = places
+
+    def renewed(self) -> NginxProgram:
+        return HostProgram(self._name)
+
+    def tried(self) -> str:
+        master = find_master(self._places)
+        return f"/proc/{master.pid}/exe" if master else super().tried()
+
+
+def on_host(places: Places, settings: ProxySettings) -> NginxProgram:
+    return ServingProgram(places, settings.binary)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.reloaded import ReloadedSplits, Shift
-from proxyctl.adapters.nginx.shares import NOBODY_SERVES, Shares, told
+from proxyctl.adapters.nginx.shares import NOBODY_SERVES, Shares, are_told, told
 from proxyctl.adapters.nginx.splits import NginxSplits, point, repointing
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Cutover, ServiceName, Topology
@@ -34,7 +34,7 @@ class SplitsInForce:
         return self._way().logged(service)
 
     def _way(self) -> Splits:
-        return self._live if told(self._places) is None else self._reloaded
+        return self._reloaded if are_told(self._places) else self._live
 
 
 def shares_in_force(places: Places, topology: Topology) -> Shares:

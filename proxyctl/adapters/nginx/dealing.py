@@ -35,8 +35,8 @@ def dealt(route: Route, flags: Flags | None) -> Dealt | None:
     sole = flags.split.sole
     if sole is None and route.apart:
         raise ValueError(
-            f"{route.service}: its two colours are asked by TLS in different ways, which no pool can; give all traffic "
-            "to one of them"
+            f"{route.service}: its two colours are asked in different ways, which no pool can; give all traffic to one "
+            "of them"
         )
     if sole is None:
         return Dealt(_weighed(route, flags.split), (), _exact(route.balance))

@@ -50,6 +50,11 @@ class Generation(NamedTuple):
     def text(self) -> str:
         return self.files[CONFIG]
 
+    @property
+    def for_workers(self) -> list[str]:
+        """Files that they read, and nobody else may."""
+        return [name for name in self.files if name.endswith(PASSWORDS)]
+
 
 class Generations:
     """All of one state folder. One writer at a time: the caller holds the publishing lock."""
@@ -102,13 +107,17 @@ class Generations:
         sync_folder(self._folder)
 
     def let_read(self, generation: Generation, workers: int | None) -> None:
-        """Workers of this group may read what is for them alone."""
-        for name in generation.files:
+        """Workers of this group, and nobody else, may read what is for workers."""
+        for name in generation.for_workers:
             mode, group = _readers(name, workers)
-            if group != -1:
-                with told_in_words(self._root):
-                    os.chown(generation.folder / name, -1, group)
-                    generation.folder.joinpath(name).chmod(mode)
+            with told_in_words(self._root):
+                os.chown(generation.folder / name, -1, group)
+                generation.folder.joinpath(name).chmod(mode)
+
+    def let_all_read(self, generation: Generation) -> None:
+        for name in generation.for_workers:
+            with told_in_words(self._root):
+                generation.folder.joinpath(name).chmod(0o444)
 
     def activate(self, generation: Generation) -> None:
         """In force for the next nginx that reads its configuration."""

@@ -9,24 +9,32 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from itertools import takewhile
 from pathlib import Path
 
-from proxyctl.adapters.nginx.binary import HostProgram, patience_for
+from proxyctl.adapters.nginx.binary import PATIENCE, ServingProgram, patience_for
 from proxyctl.adapters.nginx.master import MASTER, title_of
 from proxyctl.adapters.nginx.names import CONFIG, include_line
 from proxyctl.adapters.places import Places
-from proxyctl.domain.model import ProxySettings
+from proxyctl.domain.model import ProxySettings, Seconds
 from proxyctl.errors import NginxUnavailable
-from proxyctl.ports import Ended
+from proxyctl.ports import Ended, NginxProgram
 
-# The candidate, where it is held meanwhile, the public folder; then the command. Gone with its last process.
+# The candidate, where it is held meanwhile, the public folder, an empty one, the last folder on the way there that
+# exists; then the command. Where we have no folders yet, they are made in memory. All is gone with its last process.
 IN_ITS_PLACE = """
+if [ ! -e "$3" ]; then
+    mount -t tmpfs tmpfs "$4"
+    mkdir "$4/made" "$4/work"
+    mount -t overlay overlay -o "lowerdir=$5,upperdir=$4/made,workdir=$4/work" "$5"
+    mkdir -p "$2" "$3"
+fi
 mount --bind "$1" "$2"
 mount -t tmpfs tmpfs "$3"
 mkdir "$3/current" "$3/logs" "$3/temp" "$3/splits"
 mount --bind "$2" "$3/current"
-shift 3
+shift 5
 exec "$@"
 """
 NAMESPACE = ("unshare", "--mount", "--propagation", "private", "sh", "-e", "-c", IN_ITS_PLACE, "sh")
@@ -37,12 +45,11 @@ _PID_PATH = re.compile(r"--pid-path=(\S+)")
 _CONF_PATH = re.compile(r"--conf-path=(\S+)")
 
 
-class IncludedProgram(HostProgram):
+class IncludedProgram(ServingProgram):
     """Implements `NginxProgram` for one project."""
 
     def __init__(self, places: Places, settings: ProxySettings) -> None:
-        super().__init__(settings.binary)
-        self._places = places
+        super().__init__(places, settings.binary)
         self._config = settings.config
 
     async def test(self, config: Path, sees: Path) -> Ended:
@@ -52,7 +59,7 @@ class IncludedProgram(HostProgram):
                 "proxy.mode: include needs root: nginx's master is signalled, and what it is to include is tried first",
                 next_step="sudo proxyctl",
             )
-        alone = await self._told("-t")
+        alone = await self._without_us()
         if alone.code != 0:
             raise NginxUnavailable(
                 "your nginx refuses its configuration as it is, without us",
@@ -60,8 +67,7 @@ class IncludedProgram(HostProgram):
                 serving="what nginx has in memory",
                 next_step=f"nginx -t, and mend {await self._main()}",
             )
-        words = (*NAMESPACE, str(config.parent), str(self._places.nginx), str(self._places.public), *self._words("-T"))
-        ended = await self.execute(words, keeps_output=True, patience=patience_for(config))
+        ended = await self._with(config.parent, "-T", patience_for(config))
         if ended.code == 0 and f"{DUMPED}{self._included}:" not in ended.said:
             return Ended(code=1, said=await self._not_included())
         said = [line for line in _complaints(ended.said) if line not in _complaints(alone.said)]
@@ -82,6 +88,9 @@ class IncludedProgram(HostProgram):
             next_step="start it (systemctl start nginx), then repeat",
         )
 
+    def renewed(self) -> NginxProgram:
+        return self
+
     async def start_beside(self, old: int, config: Path, error_log: Path) -> Ended:
         raise NginxUnavailable(
             "this nginx is yours, and proxy.mode: include leaves its upgrade to you",
@@ -96,6 +105,21 @@ class IncludedProgram(HostProgram):
             next_step=f"stop it (systemctl stop nginx), or take {self._line} out of {await self._main()}",
         )
 
+    async def _without_us(self) -> Ended:
+        """Also where what it includes of us was spoiled."""
+        with tempfile.TemporaryDirectory(prefix="proxyctl-none-") as nothing:
+            return await self._with(Path(nothing), "-t", PATIENCE)
+
+    async def _with(self, folder: Path, way: str, patience: Seconds) -> Ended:
+        """What nginx says with this folder in the place of what it includes of us."""
+        held, public = self._places.nginx, self._places.public
+        exists = next(filter(Path.exists, (public, *public.parents)))
+        if exists == Path("/"):
+            raise NginxUnavailable(f"{public.parents[-2]} is not there yet", next_step=f"mkdir {public.parents[-2]}")
+        with tempfile.TemporaryDirectory(prefix="proxyctl-room-") as room:
+            words = (*NAMESPACE, *map(str, (folder, held, public, room, exists)), *self._words(way))
+            return await self.execute(words, keeps_output=True, patience=patience)
+
     @property
     def _included(self) -> Path:
         return self._places.current / CONFIG
@@ -109,7 +133,7 @@ class IncludedProgram(HostProgram):
 
     def _words(self, way: str) -> tuple[str, ...]:
         main = ("-c", self._config) if self._config else ()
-        return (self.path(), "-e", "stderr", way, *main)
+        return (self.tried(), "-e", "stderr", way, *main)
 
     async def _not_included(self) -> str:
         return f"nginx does not include {self._included}: write {self._line} into the http part of {await self._main()}"

@@ -1,7 +1,7 @@
 """How a request goes on once its pool is known, and where it goes when that pool fails it. Pure; a part of render.py.
 
 Most services need one statement for each pool. Where nginx can have no backup servers, cover is an error_page; where
-the two colours speak TLS differently, one of them has a location of its own. Start at answers().
+the two colours are asked in different ways, one of them has a location of its own. Start at answers().
 """
 
 from __future__ import annotations
@@ -33,11 +33,18 @@ class StandIn(NamedTuple):
     answer: Trusted
 
 
+class Way(NamedTuple):
+    """How replicas are asked."""
+
+    name: str  # with which what nginx says of it begins: proxy or grpc
+    tls: list[Trusted]  # what follows proxy_ssl_ or grpc_ssl_
+
+
 class Apart(NamedTuple):
-    """The colour that is asked by TLS of its own."""
+    """The colour that is asked in a way of its own."""
 
     location: str
-    tls: list[Trusted]
+    way: Way
     answer: Trusted
 
 
@@ -57,7 +64,7 @@ class PlainPool(NamedTuple):
 
     name: str
     address: Trusted
-    tls: list[Trusted]
+    way: Way
 
 
 def answers(route: Route, pools: str, pages: Iterable[Page]) -> dict[str, Trusted]:
@@ -93,19 +100,23 @@ def _stripping(route: Route) -> Trusted:
 
 
 def _passing(route: Route, pools: str, colour: Colour, pool: str) -> Trusted:
-    to = "grpc_pass" if route.protocol is Protocol.GRPC else "proxy_pass"
-    return Trusted(f"{to} {_address(route, pools, colour, pool)}; break;")
+    to = _named(route.protocol_of(colour))
+    return Trusted(f"{to}_pass {_address(route, pools, colour, pool)}; break;")
+
+
+def _named(protocol: Protocol) -> str:
+    return "grpc" if protocol is Protocol.GRPC else "proxy"
 
 
 def _address(route: Route, pools: str, colour: Colour, pool: str) -> Trusted:
-    scheme = route.protocol + ("s" if route.tls_of(colour) else "")
+    scheme = route.protocol_of(colour) + ("s" if route.tls_of(colour) else "")
     return Trusted(f"{scheme}://{plain(pools)}_{plain(pool)}")
 
 
 def plain_pools(route: Route, pools: str, beside: Trusted) -> list[PlainPool]:
     """`beside`, here and below: what leads from nginx to the files of the generation."""
     return [
-        PlainPool(colour, _address(route, pools, colour, colour), _tls_of(route, colour, beside)) for colour in Colour
+        PlainPool(colour, _address(route, pools, colour, colour), _way_of(route, colour, beside)) for colour in Colour
     ]
 
 
@@ -120,7 +131,7 @@ def copies(route: Route, pools: str, beside: Trusted) -> list[Copy]:
             location=f"@px_{plain(route.service)}_mirrored_{colour}",
             uri=f"/.proxyctl/{route.service}/mirror/{colour}",
             status=status,
-            tls=_tls_of(route, colour, beside),
+            tls=_way_of(route, colour, beside).tls,
             answer=_copying(route, pools, colour),
         )
         for colour, status in zip(Colour, MIRRORED_TO, strict=True)
@@ -129,6 +140,8 @@ def copies(route: Route, pools: str, beside: Trusted) -> list[Copy]:
 
 def _copying(route: Route, pools: str, colour: Colour) -> Trusted:
     """With the address that the request had: as the client wrote it, or as it is without its path."""
+    if route.protocol_of(colour) is Protocol.GRPC:
+        return Trusted("return 404;")  # nobody asks: the candidate is the other colour
     to = _address(route, pools, colour, colour)
     if not route.strip_path:
         return Trusted(f"proxy_pass {to}$request_uri;")
@@ -154,31 +167,34 @@ def _stand_in(route: Route, colour: Colour) -> str:
     return f"@px_{plain(route.service)}_to_{colour}"
 
 
-# --- TLS ---------------------------------------------------------------------------------------------------------
+# --- two ways at once -------------------------------------------------------------------------------------------------
 
 
 def apart(route: Route, pools: str, beside: Trusted) -> Apart | None:
     for colour in Colour:
         if speaks_apart(route, colour):
             way = _stripping(route) + _passing(route, pools, colour, colour)
-            return Apart(f"@px_{plain(route.service)}_apart", _tls_of(route, colour, beside), way)
+            return Apart(f"@px_{plain(route.service)}_apart", _way_of(route, colour, beside), way)
     return None
 
 
 def speaks_apart(route: Route, colour: Colour) -> bool:
-    """One location has one way to speak TLS, so this colour needs another."""
-    return bool(route.apart and route.apart.tls and route.apart.colour is colour)
+    """One location has one protocol and one way to speak TLS, so this colour needs another."""
+    if route.apart is None or route.apart.colour is not colour:
+        return False
+    return route.apart.tls is not None or route.protocol_of(colour) is not route.protocol
 
 
-def upstream_tls(route: Route, beside: Trusted) -> list[Trusted]:
-    """What follows proxy_ssl_ or grpc_ssl_, in all locations but that of a colour apart."""
-    return list(_tls(route.upstream_tls, upstream_tls_files(route.service), beside))
+def way(route: Route, beside: Trusted) -> Way:
+    """In all locations but that of a colour apart."""
+    tls = _tls(route.upstream_tls, upstream_tls_files(route.service), beside)
+    return Way(_named(route.protocol), list(tls))
 
 
-def _tls_of(route: Route, colour: Colour, beside: Trusted) -> list[Trusted]:
+def _way_of(route: Route, colour: Colour, beside: Trusted) -> Way:
     before = speaks_apart(route, colour)
     files = upstream_tls_files_before(route.service) if before else upstream_tls_files(route.service)
-    return list(_tls(route.tls_of(colour), files, beside))
+    return Way(_named(route.protocol_of(colour)), list(_tls(route.tls_of(colour), files, beside)))
 
 
 def _tls(tls: UpstreamTls | None, files: UpstreamFiles, beside: Trusted) -> Iterator[Trusted]:

@@ -60,6 +60,9 @@ class NginxProxy:
         shares = shares_in_force(self._places, topology)
         return await self._publish(topology, shares, fence, claim, MOST_OLD)
 
+    async def replace(self, topology: Topology, splits: Shares, fence: int, claim: Callable[[], int]) -> int:
+        return await self._publish(topology, splits, fence, claim, inf)
+
     async def shift(self, moved: Shares, claim: Callable[[], int]) -> int:
         """What is current, with these splits: how traffic moves with cutover reload. The caller holds the publishing
         lock. Raises like publish(), but never because of old workers where a service goes to one colour whole: the way
@@ -98,6 +101,7 @@ class NginxProxy:
         files_of = partial(self._contents.files, topology, shares, known=known, copies=copies)
         if current is not None and _holds(current, await files_of(current.number), topology.settings.image):
             await self.start()
+            await self._activation.let_workers_read(current)  # an upgrade may have died
             await asyncio.sleep(HAND_OVER)  # whoever published it may have died before its old workers were sent away
             return current.number
         self._refuse_beside(most_old)
@@ -127,7 +131,8 @@ class NginxProxy:
         known = await NginxBinary(program).knows()
         if any(f" {directive} " in current.text for directive in Directive if directive not in known):
             current = await self._in_words_of_both(known, current, claim)
-        await self._hand_over.to(program, current)
+        async with self._activation.readable_by_newcomers(current):
+            await self._hand_over.to(program, current)
         # The new one may know more directives.
         await self.publish(current.topology.replace(settings=renewed), current.fence, claim)
 
@@ -146,9 +151,14 @@ class NginxProxy:
 
     def _last_good(self) -> Generation | None:
         """None too when it is damaged: then the publish replaces it."""
-        with suppress(StateUnusable):
-            return self._generations.current()
-        return None
+        return self._in_force()[0]
+
+    def _in_force(self) -> tuple[Generation | None, str]:
+        """Or why it cannot be believed."""
+        try:
+            return self._generations.current(), ""
+        except StateUnusable as error:
+            return None, str(error)
 
     def _refuse_another_project(self, current: Generation | None) -> None:
         if current is not None and current.topology.project != self._project:
@@ -209,7 +219,7 @@ class NginxProxy:
     async def status(self) -> ProxyStatus:
         master, orphans = self._running.master(), self._running.orphans()
         workers = orphans if master is None else [*orphans, *workers_of(master)]
-        current = self._last_good()
+        current, damage = self._in_force()
         settings = (current.topology if current else NOTHING_KNOWN).settings
         return ProxyStatus(
             state=_state(master, orphans),
@@ -220,6 +230,7 @@ class NginxProxy:
             observed=await self._observed(),
             draining=sum(1 for worker in workers if worker.leaving and worker.title),
             certificates=current.ends if current else {},
+            damage=damage,
         )
 
     async def _version(self, settings: ProxySettings) -> str:
@@ -242,7 +253,7 @@ class NginxProxy:
         try:
             objections = await self._rehearsal.objections(topology, current, changed)
         except (PublishRefused, NginxUnavailable) as error:
-            return [str(error), *error.detail.splitlines()[1:]]
+            return [str(error), *(line for line in error.detail.splitlines() if line not in str(error))]
         hindrances = (blindness(self._places, topology), self._runs_in_another_mode(current, topology))
         return [*objections, *filter(None, hindrances), *self._rehearsal.taken(topology, self._listens())]
 
@@ -253,6 +264,9 @@ class NginxProxy:
 
     async def diff(self, topology: Topology) -> str:
         return await self._rehearsal.difference(topology, self._generations.current())
+
+    def damage(self) -> str:
+        return self._in_force()[1]
 
     def topology(self) -> Topology | None:
         current = self._generations.current()

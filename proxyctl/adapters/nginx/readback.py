@@ -32,6 +32,7 @@ from proxyctl.adapters.nginx.names import (
     upstream_tls_files,
     upstream_tls_files_before,
 )
+from proxyctl.adapters.nginx.pools import speaks_apart
 from proxyctl.adapters.nginx.shares import NOBODY_SERVES, Shares
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
 from proxyctl.domain.model import Colour, Cutover, Protocol, Topology
@@ -362,13 +363,13 @@ def _weights(topology: Topology, shares: Shares) -> Iterator[tuple[str, dict[str
 
 
 def _unasked(topology: Topology) -> Iterator[str]:
-    """A colour that is asked by TLS of its own has no cover, and so its covered pool gets no request. Where nginx deals
-    by itself, a colour's own pool is for the prober."""
+    """A colour that is asked in a way of its own has no cover, and so its covered pool gets no request. Where nginx
+    deals by itself, a colour's own pool is for the prober."""
     for route in topology.routes:
         for colour, plain, covered in zip(Colour, PLAIN, COVERED, strict=True):
             if topology.settings.cutover is Cutover.RELOAD:
                 yield upstream_name(topology.project, route.service, plain)
-            elif route.apart and route.apart.tls and route.apart.colour is colour:
+            elif speaks_apart(route, colour):
                 yield upstream_name(topology.project, route.service, covered)
 
 
@@ -408,7 +409,7 @@ def _answers_of_pools(topology: Topology, control: Address) -> Iterator[Answer]:
     for route in topology.routes:
         for colour in Colour:
             upstream = upstream_name(topology.project, route.service, colour)
-            grpc, s = route.protocol is Protocol.GRPC, "s" if route.tls_of(colour) else ""
+            grpc, s = route.protocol_of(colour) is Protocol.GRPC, "s" if route.tls_of(colour) else ""
             to = ("grpc_pass", f"grpc{s}://{upstream}") if grpc else ("proxy_pass", f"http{s}://{upstream}/")
             yield (("location", f"{control.prefix}{prober_prefix(route.service, colour)}/"),), to
 

@@ -97,7 +97,7 @@ def render(
         "control": _control(topology, places, control),
         "services": list(services.values()),
         "encrypted": any(route.tls for route in topology.routes),
-        "grpc": any(route.protocol is Protocol.GRPC for route in topology.routes),
+        "grpc": any(Protocol.GRPC in route.protocols for route in topology.routes),
         "http2": Directive.HTTP2 in known,
         "http3": settings.http3,
         "refusing": refusing_listens(topology, http2),

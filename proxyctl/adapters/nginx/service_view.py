@@ -33,6 +33,7 @@ from proxyctl.adapters.nginx.pools import (
     Page,
     PlainPool,
     StandIn,
+    Way,
     answer,
     answers,
     apart,
@@ -40,7 +41,7 @@ from proxyctl.adapters.nginx.pools import (
     cover,
     plain_pools,
     stand_ins,
-    upstream_tls,
+    way,
 )
 from proxyctl.adapters.nginx.tokens import plain, quoted, variable
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
@@ -50,7 +51,6 @@ from proxyctl.domain.model import (
     Cutover,
     Hash,
     HashKey,
-    Protocol,
     ProxySettings,
     Route,
     Seconds,
@@ -117,8 +117,7 @@ class ServiceView(NamedTuple):
     split: str
     stand_ins: list[StandIn]
     apart: Apart | None
-    grpc: bool
-    upstream_tls: list[Trusted]
+    way: Way
     auth: Auth | None
     pages: list[Page]
     nothing_serves: str  # who answers then
@@ -155,8 +154,7 @@ def service_view(route: Route, told: Flags | None, topology: Topology, places: P
         split=flags.folder_name(told),
         stand_ins=stand_ins(route, pools),
         apart=apart(route, pools, beside),
-        grpc=route.protocol is Protocol.GRPC,
-        upstream_tls=upstream_tls(route, beside),
+        way=way(route, beside),
         auth=_auth(route),
         pages=list(pages.values()),
         nothing_serves=pages[503].uri if 503 in pages else "@px_nothing_serves",

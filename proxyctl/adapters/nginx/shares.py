@@ -34,6 +34,11 @@ def read(text: str) -> Shares:
         raise ValueError(str(error)) from error
 
 
+def are_told(places: Places) -> bool:
+    """Whether the generation in force tells nginx who gets traffic, sound or not; else nginx asks for flags."""
+    return (places.current / SHARES).exists()
+
+
 def told(places: Places) -> Shares | None:
     """As the generation in force tells nginx; None where nginx asks for flags. Raises StateUnusable."""
     file = places.current / SHARES
@@ -45,5 +50,5 @@ def told(places: Places) -> Shares | None:
         raise StateUnusable(
             f"{file} was changed by something other than proxyctl: {error}",
             serving="what nginx has in memory",
-            next_step="bring it back as it was; until then nothing is moved or published",
+            next_step="proxyctl recover",
         ) from error

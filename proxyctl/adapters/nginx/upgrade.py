@@ -11,7 +11,7 @@ from proxyctl.adapters.nginx.closing import clients_let_go
 from proxyctl.adapters.nginx.generations import Generation
 from proxyctl.adapters.nginx.master import Process, find_masters, is_asked, workers_of
 from proxyctl.adapters.nginx.names import CONFIG
-from proxyctl.adapters.nginx.passing_on import refuse_where_it_cannot_be
+from proxyctl.adapters.nginx.passing_on import put_back, refuse_where_it_cannot_be
 from proxyctl.adapters.nginx.running import ProgramOf, RunningNginx
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Mode
@@ -45,6 +45,7 @@ class HandOver:
         """One nginx serves, and it is the one that we ask. Raises NginxUnavailable."""
         if current is None or not current.topology.settings.mode.ours:
             return
+        put_back(self._places)
         masters, in_force = self._serving(), self._running.master()
         if len(masters) == 1 and is_asked(masters[0], self._places):
             return

@@ -1,6 +1,7 @@
 """Python reads this at its start when the folder is on PYTHONPATH: die at the n-th journal boundary, by SIGKILL.
 
-DIE_AT counts boundaries: before and after every commit of a driver (`_drive`). Product code knows nothing of it.
+DIE_AT counts boundaries: before and after every commit of a driver (`_drive`), or of the command that DIE_IN names.
+Product code knows nothing of it.
 """
 
 import os
@@ -53,5 +54,5 @@ class Finder(MetaPathFinder):
         return spec
 
 
-if "_drive" in sys.orig_argv and Boundary.left:
+if os.environ.get("DIE_IN", "_drive") in sys.orig_argv and Boundary.left:
     sys.meta_path.insert(0, Finder())

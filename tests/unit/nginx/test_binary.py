@@ -28,6 +28,14 @@ async def test_a_program_that_hangs_is_given_up(slow: HostProgram, tmp_path: Pat
         await slow.test(config, tmp_path)
 
 
+async def test_a_file_that_is_no_program_is_named(tmp_path: Path) -> None:
+    program = tmp_path / "nginx"
+    program.write_text("no program")
+    program.chmod(0o755)
+    with pytest.raises(NginxUnavailable, match=r"/nginx cannot be run: exec format error"):
+        await HostProgram(str(program)).run("-v")
+
+
 async def test_a_large_configuration_is_given_its_time(slow: HostProgram, tmp_path: Path) -> None:
     config = tmp_path / "nginx.conf"
     config.write_text("# 2 MiB of it" + " " * (2 << 20))

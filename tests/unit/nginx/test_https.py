@@ -11,7 +11,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from proxyctl.domain.model import Protocol, ServiceName, Tls, Topology
+from proxyctl.adapters.raw_prober import RawProber
+from proxyctl.domain.model import Apart, HealthCheck, HealthKind, Protocol, ServiceName, Tls, Topology
 from proxyctl.errors import PublishRefused
 from tests.certificates import NOW, a_pair
 from tests.nginx_bed import BLUE, DEBIAN, MAINLINE, WEB, Answer, Bed, Client, a_bed, all_to, free_port
@@ -215,6 +216,16 @@ async def test_a_call_reaches_a_grpc_service_through_https(secure: Secure) -> No
         say_to: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/shop.Shop/Say")
         assert await say_to(b"a call") == b"blue heard a call"
     await server.stop(None)
+
+
+async def test_a_release_that_speaks_http_is_asked_so_beside_one_that_speaks_grpc(secure: Secure) -> None:
+    apart = Apart(colour=BLUE, tls=None, protocol=Protocol.HTTP)
+    await secure.publish(protocol=Protocol.GRPC, apart=apart)
+    for split in (all_to(BLUE), all_to(BLUE, cover=True)):
+        await secure.bed.splits.move(WEB, split)
+        assert (await secure.get()).text == "blue"
+    route = secure.topology(protocol=Protocol.GRPC, apart=apart).routes[0]
+    assert (await RawProber().probe(secure.bed.proxy.endpoint(route, BLUE), HealthCheck(kind=HealthKind.HTTP))).passed
 
 
 @pytest.mark.parametrize(

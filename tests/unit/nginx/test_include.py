@@ -17,7 +17,7 @@ from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, Sticky
 from proxyctl.errors import NginxUnavailable, PublishRefused
 from proxyctl.ports import Flags, ProxyState
-from tests.nginx_bed import BLUE, GREEN, HOST, SOMEBODY_ELSES, WEB, Bed, Client, a_bed, all_to, share
+from tests.nginx_bed import BLUE, GREEN, HOST, PROJECT, SOMEBODY_ELSES, WEB, Bed, Client, a_bed, all_to, share
 
 pytestmark = pytest.mark.nginx
 
@@ -103,6 +103,35 @@ async def test_without_our_line_it_is_told_what_to_write_and_where(bed: Bed) -> 
     assert not bed.places.current.exists()
 
 
+async def test_before_anything_of_ours_is_there_a_check_says_all_that_a_deploy_would(bed: Bed) -> None:
+    """And makes nothing."""
+    places = Places(bed.places.root / "later/state")
+    proxy = NginxProxy(places, PROJECT, partial(IncludedProgram, places))
+    line = f"include {places.current}/*.conf;"
+    (missing,) = await proxy.check(bed.topology())
+    assert f"write `{line}` into the http part of {bed.config}" in missing
+    bed.write_config("    include", f"    {line}\n    include")
+    assert await proxy.check(bed.topology()) == []
+    assert "invalid port" in (await proxy.check(bed.topology(bed.route(blue=("127.0.0.2:99999",)))))[0]
+    assert not places.root.parent.exists()
+
+
+async def test_an_nginx_that_is_refused_without_us_is_told_its_own_words(bed: Bed) -> None:
+    bed.write_config("    include", "    no_directive;\n    include")
+    said = await bed.proxy.check(bed.topology())
+    assert said[0] == "your nginx refuses its configuration as it is, without us"
+    assert 'unknown directive "no_directive"' in said[1]
+
+
+async def test_what_a_hand_spoiled_of_ours_is_not_held_against_its_nginx(bed: Bed) -> None:
+    await publish(bed)
+    file = bed.places.current / "nginx.conf"
+    file.chmod(0o600)
+    file.write_text("no_directive;")
+    number = await publish(bed, body_limit=7)
+    assert (await bed.proxy.status()).observed == number
+
+
 async def test_its_own_warnings_are_no_objection_of_ours(bed: Bed) -> None:
     twice = f"server {{ listen 127.0.0.1:{bed.own_site}; server_name twice.example.com; }}"
     bed.write_config("    include", f"    {twice}\n    {twice}\n    include")
@@ -117,11 +146,12 @@ async def test_a_host_that_its_own_site_has_is_refused(bed: Bed) -> None:
     assert f'conflicting server name "{HOST}"' in refusal.value.detail
 
 
-async def test_it_is_started_and_stopped_by_its_owner_alone(bed: Bed) -> None:
+async def test_it_is_started_stopped_and_upgraded_by_its_owner_alone(bed: Bed) -> None:
     number = await publish(bed)
     await bed.splits.move(WEB, all_to(BLUE))
-    with pytest.raises(NginxUnavailable, match="this nginx is yours"):
-        await bed.proxy.stop()
+    for leave_it in (bed.proxy.stop(), bed.upgrade()):
+        with pytest.raises(NginxUnavailable, match="this nginx is yours"):
+            await leave_it
     assert (await bed.get()).text == "blue"
     master = bed.master
     master.send(signal.SIGTERM)

@@ -58,6 +58,16 @@ async def test_another_program_takes_over_and_no_request_is_lost(bed: Bed) -> No
     assert Path(f"/proc/{after.pid}/exe").readlink() == Path(bed.settings.binary)
 
 
+async def test_until_then_what_runs_is_asked_what_it_knows(bed: Bed) -> None:
+    """A package may have been upgraded long before."""
+    install(MAINLINE, bed)
+    assert await bed.proxy.check(bed.topology()) == []
+    number = await bed.publish(bed.topology(bed.route(body_limit=7)))
+    status = await bed.proxy.status()
+    assert (status.observed, status.version) == (number, "1.22.1")
+    assert "keepalive_min_timeout" not in (bed.places.current / "nginx.conf").read_text()
+
+
 async def test_an_answer_that_takes_its_time_is_finished_by_the_old_workers(bed: Bed) -> None:
     install(MAINLINE, bed)
     client = await bed.client()

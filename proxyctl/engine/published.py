@@ -1,0 +1,52 @@
+"""What nginx was told and by whom, as the journal has it: for the next generation, and for one that somebody spoiled.
+
+Start at mend().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from proxyctl.domain import commands as do
+from proxyctl.domain import events as ev
+from proxyctl.domain.model import ProxySettings, Route, ServiceName, Topology
+from proxyctl.domain.state import ServiceState
+from proxyctl.engine.traffic import flags_of
+from proxyctl.ports import Flags, Proxy, Store
+
+
+class Published(NamedTuple):
+    topology: Topology
+    splits: Mapping[ServiceName, Flags | None]
+    fence: int
+
+
+async def mend(project: str, store: Store, proxy: Proxy) -> None:
+    """What `current` names is what was published, also where somebody changed it; whole already is done. The caller
+    holds the publishing lock. Raises like Proxy.publish()."""
+    if proxy.damage() and (last := _last_published(project, store)) is not None:
+        await proxy.replace(last.topology, last.splits, last.fence, store.claim_generation)
+
+
+def topology_of(project: str, settings: ProxySettings, routes: Mapping[ServiceName, Route | None]) -> Topology:
+    known = tuple(route for _, route in sorted(routes.items()) if route is not None)
+    return Topology(project=project, settings=settings, routes=known)
+
+
+def routes_of(store: Store) -> dict[ServiceName, Route | None]:
+    """Of every service as it was published, or is being published."""
+    return {service: _known_route(store.load(service)) for service in store.services()}
+
+
+def _known_route(state: ServiceState) -> Route | None:
+    return state.intent.route if isinstance(state.intent, do.Publish) else state.route
+
+
+def _last_published(project: str, store: Store) -> Published | None:
+    """With the splits that were journaled: whoever had traffic has it."""
+    for entry in reversed(store.entries()):
+        if isinstance(entry.event, ev.RoutePublished):
+            splits = {service: flags_of(store.load(service)) for service in store.services()}
+            return Published(topology_of(project, entry.event.settings, routes_of(store)), splits, entry.fence)
+    return None
