@@ -76,12 +76,22 @@ class Steering:
                 return self._store.load(service)
         if await self._becomes(lambda: self._free(service), FREED_WITHIN):  # it ended before it heard of the request
             self._store.take(service)
-            return await self.act(service, order, purpose)
+            return await self._act_after(event, service, order, purpose)
         raise Locked(
             f"the driver of {service} has not carried this out yet",
             serving=orders.serving(self._store.load(service)),
             next_step=f"proxyctl status {service} --watch",
         )
+
+    async def _act_after(self, event: ev.Event, service: ServiceName, order: Order, purpose: str) -> ServiceState:
+        """A driver that died may have taken the order: whoever acts next has finished it, and it is not given twice."""
+        try:
+            return await self.act(service, order, purpose)
+        except Conflict:
+            known = self._store.load(service)
+            if not orders.carried_out(known, event):
+                raise
+            return known
 
     async def _ask_driver(self, service: ServiceName, event: ev.Event) -> None:
         """Leave the request; whoever does not take it in time is ended."""
