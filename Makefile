@@ -20,7 +20,7 @@ test: setup      ## lint, types and every test
 	@$(BIN)/pytest -q -n 4 --dist loadgroup $(addprefix --deselect=,$(ALONE) $(PROOF))
 
 prove: setup     ## what CI has no time for: every system call killed, failing, its power cut; every mutant
-	@PROXYCTL_PROVE=full $(BIN)/pytest -q -n auto $(PROOF)
+	@PROXYCTL_PROVE=full $(BIN)/pytest -q -n auto $(PROOF) tests/e2e/test_two_operators.py
 
 check:           ## lint and types
 	@$(BIN)/ruff check .
