@@ -17,7 +17,7 @@ demo: setup      ## the whole story on this machine in a minute
 test: setup      ## lint, types and every test
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/pytest -q -n 3 $(ALONE) $(PROOF)
-	@$(BIN)/pytest -q -n 4 --dist loadgroup $(addprefix --deselect=,$(ALONE) $(PROOF))
+	@$(BIN)/pytest -q -n 4 --dist loadgroup --max-worker-restart 0 $(addprefix --deselect=,$(ALONE) $(PROOF))
 
 prove: setup     ## what CI has no time for: every system call killed, failing, its power cut; every mutant
 	@PROXYCTL_PROVE=full $(BIN)/pytest -q -n auto $(PROOF) tests/e2e/test_two_operators.py
@@ -31,7 +31,7 @@ unit: setup      ## the tests that need no Docker
 	@$(BIN)/pytest -q -n auto $(ALONE)
 
 real: setup      ## the tests against real dockerd and nginx
-	@$(BIN)/pytest -q -n 4 --dist loadgroup $(addprefix --deselect=,$(ALONE) $(PROOF))
+	@$(BIN)/pytest -q -n 4 --dist loadgroup --max-worker-restart 0 $(addprefix --deselect=,$(ALONE) $(PROOF))
 
 bench:           ## the figures of the README, side by side and beside other proxies
 	@scripts/setup bench

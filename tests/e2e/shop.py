@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import docker
 from docker.models.containers import Container
 
+from proxyctl.adapters.locks import WHOLE_FILE
 from proxyctl.demo.images import build_all
 from proxyctl.demo.load import Load, Model
 from proxyctl.demo.stage import Stage, stage
@@ -27,6 +29,14 @@ class Said(NamedTuple):
     code: int
     out: str
     err: str
+
+
+@contextmanager
+def locked_by_a_stranger(lock: Path) -> Iterator[None]:
+    """Who does not sign: a driver that does not answer is ended, and that shall not be this test."""
+    with lock.open("r+") as file:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, WHOLE_FILE)
+        yield
 
 
 async def ended(process: asyncio.subprocess.Process) -> Said:

@@ -11,11 +11,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from proxyctl.adapters.locks import FileLocks
-from proxyctl.domain.model import ServiceName
 from tests.e2e.invariants import spoke_plainly, unchanged
 from tests.e2e.pair import file_says, standing_pair
-from tests.e2e.shop import Shop
+from tests.e2e.shop import Shop, locked_by_a_stranger
 from tests.e2e.test_outages import ZOO, nginx, places, send
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("mended")]  # one project for the file
@@ -103,9 +101,8 @@ async def test_a_rollback_that_nginx_did_not_answer_is_not_called_safe(shop: Sho
 
 
 async def test_recover_says_who_drives_what_it_could_not_mend(shop: Shop) -> None:
-    lock = FileLocks(places(shop).locks).acquire(ServiceName("web"), "somebody")
-    named, every = await shop.type("recover", "web"), await shop.type("recover")
-    lock.release()
+    with locked_by_a_stranger(places(shop).locks / "web.lock"):
+        named, every = await shop.type("recover", "web"), await shop.type("recover")
     assert named.code == 4
     assert (every.code, "left to its driver: web is being driven" in every.err) == (0, True)
 

@@ -11,11 +11,9 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from proxyctl.adapters.locks import FileLocks
-from proxyctl.domain.model import ServiceName
 from tests.e2e.invariants import Strangers, spoke_plainly, unchanged
 from tests.e2e.pair import file_says, standing_pair
-from tests.e2e.shop import ONE, TWO, Said, Shop
+from tests.e2e.shop import ONE, TWO, Said, Shop, locked_by_a_stranger
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("refusals")]  # one project for the file
 
@@ -126,9 +124,8 @@ async def test_without_an_engine_nothing_is_half_done(
 
 @pytest.mark.parametrize("command", ["deploy web", "rollback web"])
 async def test_what_somebody_else_drives_is_refused(shop: Shop, command: str) -> None:
-    lock = FileLocks(shop.scene.folder / "state/private/locks").acquire(ServiceName("web"), "somebody")
-    await refused(shop, 4, "somebody", command)
-    lock.release()
+    with locked_by_a_stranger(shop.scene.folder / "state/private/locks/web.lock"):
+        await refused(shop, 4, "web", command)
 
 
 async def test_a_port_that_somebody_holds_is_refused_before_anything_changes(shop: Shop) -> None:
