@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, GetCoreSchemaH
 from pydantic_core import CoreSchema, core_schema
 
 from proxyctl.config import grammar
+from proxyctl.config import web_grammar as web
 from proxyctl.config.places import NAME
 
 MOST_PAIRS = 1000  # variables or labels of one container
@@ -96,29 +97,29 @@ Name = Annotated[str, Read(grammar.name, like(NAME.pattern, "web"))]
 Line = Annotated[str, Read(grammar.line, _TEXT)]
 File = Annotated[str, Read(grammar.file, _TEXT)]
 FileReference = Annotated[str, Read(grammar.file_reference, like("file:.+", "file:cert.pem"))]
-PageStatus = Annotated[int, Read(grammar.page_status, {"enum": ["413", "502", "503", "504"]})]
+PageStatus = Annotated[int, Read(web.page_status, {"enum": ["413", "502", "503", "504"]})]
 ErrorPages = dict[PageStatus, FileReference]
 HashKey = Annotated[
-    tuple[str, str], Read(grammar.hash_key, like("(address|uri|(cookie|header):.+)", "address", "cookie:cart"))
+    tuple[str, str], Read(web.hash_key, like("(address|uri|(cookie|header):.+)", "address", "cookie:cart"))
 ]
-Realm = Annotated[str, Read(grammar.realm, {"type": "string", "maxLength": 100, "examples": ["Staging"]})]
+Realm = Annotated[str, Read(web.realm, {"type": "string", "maxLength": 100, "examples": ["Staging"]})]
 Truth = Annotated[bool, Read(grammar.truth, {"type": "boolean"})]
 
 Port = Annotated[int, Read(grammar.port, {"type": "integer", "minimum": 1, "maximum": 65535})]
-Host = Annotated[str, Read(grammar.host, {"type": "string", "examples": ["shop.example.com", "*.example.com"]})]
-PlainHost = Annotated[str, Read(grammar.plain_host, {"type": "string", "examples": ["shop.example.com"]})]
-UrlPath = Annotated[str, Read(grammar.path, like(grammar.PATH.pattern, "/", "/api"))]
-ProbePath = Annotated[str, Read(grammar.probe_path, like(grammar.PROBE_PATH.pattern, "/healthz"))]
-RedirectedPath = Annotated[str, Read(grammar.redirected_path, {"type": "string", "examples": ["/old", "/old/*"]})]
-Target = Annotated[str, Read(grammar.target, {"type": "string", "examples": ["/new", "https://shop.example.com/*"]})]
-HeaderName = Annotated[str, Read(grammar.header_name, like(grammar.HEADER_NAME.pattern))]
-ResponseHeaderName = Annotated[str, Read(grammar.response_header_name, like(grammar.HEADER_NAME.pattern))]
-HeaderValue = Annotated[str, Read(grammar.header_value, _SCALAR)]
-ResponseHeaderValue = Annotated[str, Read(grammar.response_header_value, _SCALAR)]
-Method = Annotated[str, Read(grammar.method, {"enum": ["GET", "HEAD", "POST", "OPTIONS"]})]
-Status = Annotated[tuple[int, int], Read(grammar.status, _STATUS)]
-Listen = Annotated[str, Read(grammar.listen, _LISTEN)]
-Network = Annotated[str, Read(grammar.network, {"type": "string", "examples": ["10.0.0.0/8"]})]
+Host = Annotated[str, Read(web.host, {"type": "string", "examples": ["shop.example.com", "*.example.com"]})]
+PlainHost = Annotated[str, Read(web.plain_host, {"type": "string", "examples": ["shop.example.com"]})]
+UrlPath = Annotated[str, Read(web.path, like(web.PATH.pattern, "/", "/api"))]
+ProbePath = Annotated[str, Read(web.probe_path, like(web.PROBE_PATH.pattern, "/healthz"))]
+RedirectedPath = Annotated[str, Read(web.redirected_path, {"type": "string", "examples": ["/old", "/old/*"]})]
+Target = Annotated[str, Read(web.target, {"type": "string", "examples": ["/new", "https://shop.example.com/*"]})]
+HeaderName = Annotated[str, Read(web.header_name, like(web.HEADER_NAME.pattern))]
+ResponseHeaderName = Annotated[str, Read(web.response_header_name, like(web.HEADER_NAME.pattern))]
+HeaderValue = Annotated[str, Read(web.header_value, _SCALAR)]
+ResponseHeaderValue = Annotated[str, Read(web.response_header_value, _SCALAR)]
+Method = Annotated[str, Read(web.method, {"enum": ["GET", "HEAD", "POST", "OPTIONS"]})]
+Status = Annotated[tuple[int, int], Read(web.status, _STATUS)]
+Listen = Annotated[str, Read(web.listen, _LISTEN)]
+Network = Annotated[str, Read(web.network, {"type": "string", "examples": ["10.0.0.0/8"]})]
 Size = Annotated[int, Read(grammar.size, _SIZE)]
 
 Image = Annotated[str, Read(grammar.image, {"type": "string", "examples": ["shop/web:1.4"]})]
@@ -183,11 +184,11 @@ Files = Annotated[
     forms("a file's path, or a list of them"),
 ]
 Listens = Annotated[
-    Annotated[tuple[Listen, ...], Tag(LISTED)] | Annotated[tuple[str, ...], alone(grammar.listen, _LISTEN), Tag(ALONE)],
+    Annotated[tuple[Listen, ...], Tag(LISTED)] | Annotated[tuple[str, ...], alone(web.listen, _LISTEN), Tag(ALONE)],
     forms("a port, or a list of ports and addresses"),
 ]
 Statuses = Annotated[
     Annotated[tuple[Status, ...], Tag(LISTED)]
-    | Annotated[tuple[tuple[int, int], ...], alone(grammar.status, _STATUS), Tag(ALONE)],
+    | Annotated[tuple[tuple[int, int], ...], alone(web.status, _STATUS), Tag(ALONE)],
     forms("a status such as 200, or a range such as 200-299, or a list of them"),
 ]

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, Tag
 
 from proxyctl.config import fields, grammar
+from proxyctl.config import web_grammar as web
 from proxyctl.config.fields import ALONE, LISTED, Read, Strict, alone, forms, like, written
 from proxyctl.config.problems import shown
 from proxyctl.domain.model import Match, Mirror
@@ -27,11 +28,11 @@ _SCALAR: dict[str, Any] = {"type": ["string", "number"]}
 _NETWORK: dict[str, Any] = {"type": "string", "examples": ["10.0.0.0/8"]}
 
 
-_HeaderName = Annotated[str, Read(grammar.matched_header_name, like(grammar.HEADER_NAME.pattern, "X-Canary"))]
-_HeaderValue = Annotated[str, Read(grammar.matched_header_value, _SCALAR)]
-_CookieName = Annotated[str, Read(grammar.cookie_name, like("[A-Za-z0-9_]{1,64}", "canary"))]
-_CookieValue = Annotated[str, Read(grammar.cookie_value, _SCALAR)]
-_Method = Annotated[str, Read(grammar.copied_method, {"enum": ["GET", "HEAD", "OPTIONS"]})]
+_HeaderName = Annotated[str, Read(web.matched_header_name, like(web.HEADER_NAME.pattern, "X-Canary"))]
+_HeaderValue = Annotated[str, Read(web.matched_header_value, _SCALAR)]
+_CookieName = Annotated[str, Read(web.cookie_name, like("[A-Za-z0-9_]{1,64}", "canary"))]
+_CookieValue = Annotated[str, Read(web.cookie_value, _SCALAR)]
+_Method = Annotated[str, Read(web.copied_method, {"enum": ["GET", "HEAD", "OPTIONS"]})]
 _SomeShare = Annotated[int, Read(grammar.some_share, {"type": ["number", "string"], "examples": [10, "0.5%"]})]
 
 
@@ -39,7 +40,7 @@ _Headers = dict[
     _HeaderName,
     Annotated[
         Annotated[tuple[_HeaderValue, ...], Field(min_length=1, max_length=MOST_VALUES), Tag(LISTED)]
-        | Annotated[tuple[str, ...], alone(grammar.matched_header_value, _SCALAR), Tag(ALONE)],
+        | Annotated[tuple[str, ...], alone(web.matched_header_value, _SCALAR), Tag(ALONE)],
         forms('a value such as "yes", or a list of them'),
     ],
 ]
@@ -47,13 +48,13 @@ _Cookies = dict[
     _CookieName,
     Annotated[
         Annotated[tuple[_CookieValue, ...], Field(min_length=1, max_length=MOST_VALUES), Tag(LISTED)]
-        | Annotated[tuple[str, ...], alone(grammar.cookie_value, _SCALAR), Tag(ALONE)],
+        | Annotated[tuple[str, ...], alone(web.cookie_value, _SCALAR), Tag(ALONE)],
         forms('a value such as "1", or a list of them'),
     ],
 ]
 _Networks = Annotated[
     Annotated[tuple[fields.Network, ...], Field(min_length=1, max_length=MOST_NETWORKS), Tag(LISTED)]
-    | Annotated[tuple[str, ...], alone(grammar.network, _NETWORK), Tag(ALONE)],
+    | Annotated[tuple[str, ...], alone(web.network, _NETWORK), Tag(ALONE)],
     forms("a network such as 10.0.0.0/8, or a list of them"),
 ]
 

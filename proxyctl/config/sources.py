@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from proxyctl.config import fields, grammar
+from proxyctl.config import web_grammar as web
 from proxyctl.config.document import Location
 from proxyctl.config.fields import Read, Strict, counted, lasting, like, one_of, written
 from proxyctl.domain.source import (
@@ -48,7 +49,7 @@ def condition(value: Any) -> Condition:
 
 def url(value: Any) -> str:
     text = grammar.line(value)
-    if not _URL.fullmatch(text) or len(text) > grammar.LONGEST_PATH:
+    if not _URL.fullmatch(text) or len(text) > web.LONGEST_PATH:
         raise ValueError(
             "not an address; write one such as http://127.0.0.1:8080/stats, what it is to know of us under headers"
         )
@@ -73,7 +74,7 @@ def json_path(value: Any) -> tuple[str, ...]:
 
 def header_value(value: Any) -> str:
     """Text, or a reference to a secret."""
-    return grammar.header_value(grammar.environment_value(value))
+    return web.header_value(grammar.environment_value(value))
 
 
 _Condition = Annotated[Condition, Read(condition, like(CONDITION.pattern, "> 0.05", "== true"))]

@@ -120,7 +120,7 @@ MUTANTS = (
     ),
     Mutant(
         "a path is valid when it begins like one",
-        "proxyctl/config/grammar.py",
+        "proxyctl/config/web_grammar.py",
         '    if not grammar.fullmatch(text):\n        raise ValueError(f"give a path',
         '    if not grammar.match(text):\n        raise ValueError(f"give a path',
         "tests/unit/test_config_bad_inputs.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from proxyctl.config import grammar
+from proxyctl.config import web_grammar as web
 from proxyctl.config.document import Value
 from proxyctl.config.foreign import limits, requests
 from proxyctl.config.foreign.ledger import Part
@@ -119,7 +119,7 @@ def _read_hosts(service: Part, sketch: Sketch) -> None:
         part = Part(service.ledger, location, {})
         if host == "*":
             part.no_need("", "a service without hosts catches all")
-        elif not isinstance(host, str) or not taken(grammar.host, host):
+        elif not isinstance(host, str) or not taken(web.host, host):
             part.not_carried("", "not a host that clients can ask for; write hosts")
         else:
             sketch.hosts.append(host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxyctl.config import grammar
+from proxyctl.config import web_grammar as web
 from proxyctl.config.document import Value
 from proxyctl.config.foreign.ledger import Part
 from proxyctl.config.foreign.sketch import Sketch, taken, within
@@ -155,7 +156,7 @@ def _by_http(probe: Part, ports: dict[str, int], sketch: Sketch) -> dict[str, Va
     path = get.text("path") or "/"
     if not get.value:
         return {}
-    if not taken(grammar.probe_path, path):
+    if not taken(web.probe_path, path):
         get.not_carried("path", f"{shown(path)} is not a path that can be asked for; write health")
         return {"tcp": True} if sketch.port else {}
     asked: dict[str, Value] = {"path": path, "status": "200-399", **_other_port(get, ports, sketch)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from proxyctl.config import grammar
+from proxyctl.config import web_grammar as web
 from proxyctl.config.document import Value
 from proxyctl.config.foreign.ledger import Part
 from proxyctl.config.foreign.sketch import taken
@@ -20,7 +20,7 @@ _BARE_COOKIE = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 def exact_header(name: Value, condition: Value) -> Mapping[str, dict[str, Value]] | None:
     """`{header: {name: value}}`, or None where ours cannot say it."""
     value = condition.get("exact") if isinstance(condition, dict) and set(condition) == {"exact"} else None
-    if not taken(grammar.matched_header_name, name) or not taken(grammar.matched_header_value, value):
+    if not taken(web.matched_header_name, name) or not taken(web.matched_header_value, value):
         return None
     return {"header": {str(name): value}}
 
@@ -40,7 +40,7 @@ def cookie(condition: Value) -> Mapping[str, dict[str, Value]] | None:
 
 
 def _of_cookie(name: str, value: str) -> Mapping[str, dict[str, Value]] | None:
-    if taken(grammar.cookie_name, name) and taken(grammar.cookie_value, value):
+    if taken(web.cookie_name, name) and taken(web.cookie_value, value):
         return {"cookie": {name: value}}
     return None
 

@@ -23,6 +23,7 @@ from proxyctl.adapters.nginx.render import render
 from proxyctl.adapters.nginx.service_view import nginx_time
 from proxyctl.adapters.places import Places
 from proxyctl.config import grammar
+from proxyctl.config import web_grammar as web
 from proxyctl.domain.model import Match, Mirror, Timeouts, Tls, Topology
 from tests.golden.test_golden import STATE, a_route, a_topology
 
@@ -88,63 +89,59 @@ FIELDS = {
     "project": Field(lambda value: a_topology(a_route()).replace(project=value), grammar.name, NAMES),
     "host": Field(
         lambda value: a_topology(a_route(hosts=(value,))),
-        grammar.host,
+        web.host,
         HOSTS | HOSTS.map(lambda host: f"*.{host}"),
         means_more=lambda value: value == "_",  # the server of no host
     ),
     "alias": Field(
         lambda value: a_topology(a_route(hosts=("a.example.com",), aliases=(value,))),
-        grammar.plain_host,
+        web.plain_host,
         HOSTS.map(lambda host: f"b.{host}"),
     ),
     "path": Field(
         lambda value: a_topology(a_route(path=value)),
-        grammar.path,
-        matching(grammar.PATH.pattern),
+        web.path,
+        matching(web.PATH.pattern),
         means_more=lambda value: value == "/",  # the whole host
     ),
     "header name": Field(
         lambda value: a_topology(a_route(response_headers=((value, "x"),))),
-        grammar.response_header_name,
-        matching(grammar.HEADER_NAME.pattern),
+        web.response_header_name,
+        matching(web.HEADER_NAME.pattern),
     ),
     "header value": Field(
         lambda value: a_topology(a_route(response_headers=(("X-A", value),))),
-        grammar.response_header_value,
+        web.response_header_value,
         st.text(st.characters(codec="ascii"), max_size=40),
     ),
-    "address": Field(lambda value: a_topology(a_route(blue=(value,))), grammar.listen, ADDRESSES),
-    "network": Field(
-        lambda value: a_topology(a_route(), trusted=(value,)), grammar.network, st.ip_addresses().map(str)
-    ),
+    "address": Field(lambda value: a_topology(a_route(blue=(value,))), web.listen, ADDRESSES),
+    "network": Field(lambda value: a_topology(a_route(), trusted=(value,)), web.network, st.ip_addresses().map(str)),
     "header name of a match": Field(
         lambda value: ruled(Match(headers=((value, "x"),))),
-        grammar.matched_header_name,
-        matching(grammar.HEADER_NAME.pattern),
+        web.matched_header_name,
+        matching(web.HEADER_NAME.pattern),
         means_more=lambda value: len(value) < 3,  # the small letters of its stand-in are in other words, too
         spelled=as_a_variable,
     ),
     "header value of a match": Field(
         lambda value: ruled(Match(headers=(("X-A", value),))),
-        grammar.matched_header_value,
+        web.matched_header_value,
         st.text(st.characters(codec="ascii"), max_size=40),
         spelled=re.escape,
     ),
     "cookie name of a match": Field(
-        lambda value: ruled(Match(cookies=((value, "x"),))), grammar.cookie_name, matching("[A-Za-z0-9_]+")
+        lambda value: ruled(Match(cookies=((value, "x"),))), web.cookie_name, matching("[A-Za-z0-9_]+")
     ),
     "cookie value of a match": Field(
         lambda value: ruled(Match(cookies=(("a", value),))),
-        grammar.cookie_value,
+        web.cookie_value,
         st.text(st.characters(codec="ascii"), max_size=40),
         spelled=re.escape,
     ),
-    "network of a match": Field(
-        lambda value: ruled(Match(networks=(value,))), grammar.network, st.ip_addresses().map(str)
-    ),
+    "network of a match": Field(lambda value: ruled(Match(networks=(value,))), web.network, st.ip_addresses().map(str)),
     "method of a mirror": Field(
         lambda value: a_topology(a_route(mirror=Mirror(share=1, methods=(value,)))),
-        grammar.copied_method,
+        web.copied_method,
         st.sampled_from(["GET", "HEAD", "OPTIONS"]),
     ),
     "user": Field(
