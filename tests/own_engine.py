@@ -1,7 +1,7 @@
 """A Docker engine of a test's own, to be stopped, killed, frozen and started again. Start at own_engine().
 
-It stands beside the engine of this machine, which never notices: its socket, folders, containerd and subnets are its
-own, it has no default bridge, and it leaves the packet filter alone. Nothing of it is left at the end.
+It stands beside the engine of this machine, which never notices: its socket, folders, containerd and bridge are its
+own, and it leaves the packet filter alone. Nothing of it is left at the end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ STARTS_WITHIN = 60.0
 ANSWERS_WITHIN = 5.0
 ENDS_WITHIN = 30.0
 CGROUPS = Path("/sys/fs/cgroup")
-POOL = "198.18.0.0/16"  # for measurements between networks (RFC 2544): no host has it
+CLASS_NET = Path("/sys/class/net")
+BRIDGE_ADDRESS = "198.19.0.1/24"  # for measurements between networks (RFC 2544): no host has it
 
 
 class OwnEngine:
@@ -35,6 +36,7 @@ class OwnEngine:
         self.host = f"unix://{folder}/docker.sock"
         self._folder = folder
         self._runtime = folder / "exec"
+        self._bridge = f"px-{folder.name[-8:]}"
         self._settings = folder / "daemon.json"
         self._settings.write_text("{}")
         self._dockerd: subprocess.Popen[bytes] | None = None
@@ -43,6 +45,9 @@ class OwnEngine:
 
     def start(self) -> None:
         """Returns once it answers; by then it has started again what is to be."""
+        if not CLASS_NET.joinpath(self._bridge).exists():
+            subprocess.run(["ip", "link", "add", self._bridge, "type", "bridge"], check=True)
+            subprocess.run(["ip", "address", "add", BRIDGE_ADDRESS, "dev", self._bridge], check=True)
         with self._log.open("ab") as log:
             self._dockerd = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -138,8 +143,10 @@ class OwnEngine:
         """Those of its networks. It need not answer: what it keeps of them names them."""
         networks = self._folder / "data/network/files/local-kv.db"
         kept = networks.read_bytes() if networks.exists() else b""
-        names = [name for _, name in socket.if_nameindex() if name.startswith("br-")]
-        return [name for name in names if name.removeprefix("br-").encode() in kept]
+        names = [name for _, name in socket.if_nameindex()]
+        return [
+            n for n in names if n == self._bridge or (n.startswith("br-") and n.removeprefix("br-").encode() in kept)
+        ]
 
     def _without_cgroups(self) -> bool:
         """Whether they are gone, each below the one named for it; of version 1 there is one for each controller."""
@@ -157,10 +164,11 @@ class OwnEngine:
         return [
             *("dockerd", "--config-file", str(self._settings), "--host", self.host),
             *("--data-root", str(self._folder / "data"), "--exec-root", str(self._runtime)),
-            *("--pidfile", str(self._folder / "pid"), "--default-address-pool", f"base={POOL},size=24"),
+            *("--pidfile", str(self._folder / "pid")),
             *("--containerd-namespace", "own", "--containerd-plugins-namespace", "own-plugins"),
             *("--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{self._folder.name}"),
-            *("--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"),
+            # Without a default bridge, or with pools of its own, it would delete docker0, which is the other engine's.
+            *("--bridge", self._bridge, "--iptables=false", "--ip6tables=false", "--ip-masq=false"),
         ]
 
     @property
@@ -196,11 +204,13 @@ class OwnEngine:
 @contextmanager
 def own_engine() -> Iterator[OwnEngine]:
     made = OwnEngine(Path(tempfile.mkdtemp(prefix="proxyctl-engine-")))
+    beside = CLASS_NET.joinpath("docker0").exists()
     try:
         made.start()
         yield made
     finally:
         made.strike()
+    assert CLASS_NET.joinpath("docker0").exists() == beside, "it took the bridge of the engine beside it"
 
 
 def _await(true: Callable[[], bool], within: float, why_not: Callable[[], str]) -> None:
