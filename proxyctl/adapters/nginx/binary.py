@@ -155,7 +155,7 @@ class HostProgram:
                 printed, said = await child.communicate()
         except TimeoutError:
             child.kill()
-            await child.wait()
+            await child.communicate()  # asyncio takes it for ended only once its output was read to the end
             raise NginxUnavailable(f"`{' '.join(words)}` did not end within {patience:.3g} s and was killed") from None
         return Ended(code=child.returncode or 0, said=(said + (printed or b"")).decode("utf-8", "replace").strip())
 

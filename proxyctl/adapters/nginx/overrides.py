@@ -150,7 +150,7 @@ async def _ask_child(order: bytes, limits: Limits) -> tuple[int, bytes]:
     finally:
         if child.returncode is None:
             child.kill()
-            await child.wait()
+        await child.communicate()  # asyncio takes it for ended only once its output was read to the end
 
 
 async def _exchanged(child: asyncio.subprocess.Process, order: bytes, most: int) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from proxyctl.adapters.nginx.configuration import configuration
 from proxyctl.adapters.nginx.control import own_address
+from proxyctl.adapters.nginx.overrides import Limits, TemplateRefused, _ask_child
 from proxyctl.adapters.nginx.render import render, templates_folder
 from proxyctl.domain.model import Topology
 from proxyctl.errors import PublishRefused
@@ -149,6 +151,19 @@ async def test_a_template_that_is_wrong_changes_nothing(what: str, standing: Bed
     for name, text in templates.items():
         folder.joinpath(name).write_text(text)
     await refused_without_a_trace(standing, folder, why)
+
+
+async def test_a_child_that_writes_faster_than_it_is_read_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood = tmp_path / "flood"
+    flood.write_text("#!/bin/sh\nhead -c 5000000 /dev/zero\nsleep 60\n")
+    flood.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(flood))
+    for _ in range(5):
+        async with asyncio.timeout(5):
+            with pytest.raises(TemplateRefused, match="the templates write more than 10 KiB"):
+                await _ask_child(b"", Limits(seconds=30.0, memory=512 << 20, output=10 << 10))
 
 
 def symlinked(folder: Path) -> None:
