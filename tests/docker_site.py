@@ -44,7 +44,7 @@ class Site:
 
     def containers(self) -> list[Any]:
         label = f"proxyctl.project={self.project}"
-        return self.engine.containers.list(all=True, filters={"label": label})
+        return self.engine.containers.list(all=True, filters={"label": label}, ignore_removed=True)
 
     def network(self, name: str = "-slots") -> Any:
         return self.engine.networks.get(f"proxyctl-{self.project}{name}")

@@ -119,11 +119,6 @@ class Places:
         return self.nginx / "control.address"
 
     @property
-    def switch_before(self) -> Path:
-        """What a setting of the machine was before a hand-over changed it (passing_on.py)."""
-        return self.nginx / "tcp_migrate_req.before"
-
-    @property
     def pid_file(self) -> Path:
         return self.nginx / "nginx.pid"
 

@@ -23,21 +23,31 @@ async def listening(path: Path, woken: asyncio.Event, listen: Listen) -> AsyncIt
     """Answer on this socket for as long as the block runs. A socket left by a dead driver is replaced."""
 
     async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        woken.set()
-        # Cancelled when the driver is done; asyncio would print that of a connection's task as an error.
-        with listen() as ticks, suppress(ConnectionError, asyncio.CancelledError):
+        with listen() as ticks, suppress(ConnectionError):
             while True:
                 tick = await ticks.get()
                 writer.write(json.dumps(encode(tick)).encode() + b"\n")
                 await writer.drain()
 
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Not serve() itself: of a task of its own that is cancelled asyncio prints a traceback."""
+        woken.set()
+        serving = asyncio.ensure_future(serve(reader, writer))
+        serving.add_done_callback(lambda _: writer.close())
+        connected.add(serving)
+        serving.add_done_callback(connected.discard)
+
+    connected = set[asyncio.Future[None]]()
     path.unlink(missing_ok=True)
-    server = await asyncio.start_unix_server(serve, path)
+    server = await asyncio.start_unix_server(begin, path)
     try:
         yield
     finally:
         server.close()
         path.unlink(missing_ok=True)
+        for serving in connected:
+            serving.cancel()
+        await asyncio.gather(*connected, return_exceptions=True)
 
 
 async def ticks(path: Path) -> AsyncIterator[Tick]:

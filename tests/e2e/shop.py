@@ -109,7 +109,7 @@ class Shop:
         """All of this project, also those that do not run; of a release with `release=web-2`."""
         wanted = [f"proxyctl.{label}" for label in (f"project={self.scene.project}", *labels)]
         with closing(docker.from_env()) as engine:
-            found: list[Container] = engine.containers.list(all=True, filters={"label": wanted})
+            found: list[Container] = engine.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
         return found
 
     def driver(self) -> int:

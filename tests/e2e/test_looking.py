@@ -59,7 +59,7 @@ def test_a_look_makes_nothing(
 def left_in_docker(project: str) -> list[Any]:
     wanted: dict[str, Any] = {"label": f"proxyctl.project={project}"}
     with closing(docker.from_env()) as engine:
-        containers = [made.name for made in engine.containers.list(all=True, filters=wanted)]
+        containers = [made.name for made in engine.containers.list(all=True, filters=wanted, ignore_removed=True)]
         return [*containers, *(made.name for made in engine.networks.list(filters=wanted))]
 
 

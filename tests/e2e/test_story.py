@@ -93,7 +93,7 @@ async def test_a_candidate_killed_while_it_bakes_is_rolled_back_by_itself(shop: 
         deploy = asyncio.create_task(shop.type("deploy", "web", "--image", TWO))
         await shop.until("baking")
         filters: dict[str, Any] = {"label": [f"proxyctl.project={shop.scene.project}", "proxyctl.release=web-2"]}
-        for container in docker.from_env().containers.list(filters=filters):
+        for container in docker.from_env().containers.list(filters=filters, ignore_removed=True):
             os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
         said = await deploy
     assert said.code == 5

@@ -12,32 +12,34 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from proxyctl.adapters.durable import put_once, told_in_words
-from proxyctl.adapters.places import Places
 from proxyctl.errors import NginxUnavailable
 
 SWITCH = Path("/proc/sys/net/ipv4/tcp_migrate_req")  # of the host's network, in which nginx is too
 PASS_ON = "1"
+# What it was before a hand-over changed it. Of this host, as the setting is: of two projects, one that died in its
+# hand-over would else be the other's "before". Whoever hands over holds the lock of all who publish here.
+BEFORE = Path("/run/proxyctl.tcp_migrate_req")
 
 
 @contextmanager
-def passed_on(places: Places) -> Iterator[None]:
+def passed_on() -> Iterator[None]:
     """Within the block; the caller sees to it that the sockets are closed before its end. Raises NginxUnavailable."""
     refuse_where_it_cannot_be()
-    put_back(places)
-    with told_in_words(places.root):
-        put_once(places.switch_before, SWITCH.read_text().strip())
+    put_back()
+    with told_in_words(BEFORE.parent):
+        put_once(BEFORE, SWITCH.read_text().strip())
     SWITCH.write_text(PASS_ON)
     try:
         yield
     finally:
-        put_back(places)
+        put_back()
 
 
-def put_back(places: Places) -> None:
+def put_back() -> None:
     """The machine is as it was before a hand-over, also before one that died. May be repeated."""
     with suppress(FileNotFoundError):
-        SWITCH.write_text(places.switch_before.read_text())
-        places.switch_before.unlink()
+        SWITCH.write_text(BEFORE.read_text())
+        BEFORE.unlink()
 
 
 def refuse_where_it_cannot_be() -> None:

@@ -168,7 +168,7 @@ class RunningNginx:
         their own goes on to the one that stays. Raises NginxUnavailable when they go on accepting."""
         workers = [worker for master in masters for worker in workers_of(master)]
         own = set().union(*map(listening, masters)) - listening(staying)
-        with passed_on(self._places) if own else nullcontext():
+        with passed_on() if own else nullcontext():
             for master in masters:
                 master.send(signal.SIGQUIT)
             if not await _until(_closed(workers, own), LETS_GO_WITHIN + OBSERVED_WITHIN):

@@ -45,7 +45,7 @@ class HandOver:
         """One nginx serves, and it is the one that we ask. Raises NginxUnavailable."""
         if current is None or not current.topology.settings.mode.ours:
             return
-        put_back(self._places)
+        put_back()
         masters, in_force = self._serving(), self._running.master()
         if len(masters) == 1 and is_asked(masters[0], self._places):
             return
