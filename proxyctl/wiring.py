@@ -103,10 +103,13 @@ class Workshop:
             await mend(self.name, self.store, self.proxy)
             await self.proxy.shift(wishes(), self.store.claim_generation)
 
-    async def mend_generation(self) -> None:
-        """nginx starts with what was published, also after somebody's hand was in it. Raises like publish()."""
+    async def mend_generation(self) -> int | None:
+        """nginx starts with what was published, also after somebody's hand was in it: the generation that took its
+        place, or None. Raises like publish()."""
+        if not self.proxy.damage():
+            return None  # at once, whoever publishes on this host meanwhile
         async with self.locks.publishing():
-            await mend(self.name, self.store, self.proxy)
+            return await mend(self.name, self.store, self.proxy)
 
     @cached_property
     def inspector(self) -> SocketInspector:

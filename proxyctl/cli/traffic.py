@@ -171,7 +171,8 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
         names = [ServiceName(service)] if service else shop.known_services()
         found, refused = [], list[ProxyctlError]()
         try:
-            await shop.mend_generation()
+            if generation := await shop.mend_generation():
+                say(f"nginx: what somebody changed was published anew, as generation {generation}", output.quiet)
         except ProxyctlError as error:
             refused.append(error)
         for name in names:  # one that cannot be mended hinders no other
@@ -292,13 +293,15 @@ def refuse_while_frozen(shop: Workshop) -> None:
 
 
 def known_service(shop: Workshop, service: str) -> ServiceName:
+    from difflib import get_close_matches  # only a mistake pays for it
+
     known = shop.known_services()
     if service in known:
         return ServiceName(service)
-    names = ", ".join(known) or "none yet"
+    near = get_close_matches(service, known, n=1)
     raise Conflict(
-        f"{service!r} was never deployed in project {shop.name}; deployed: {names}",
-        next_step=f"proxyctl deploy {service}",
+        f"{service!r} was never deployed in project {shop.name}; deployed: {', '.join(known) or 'none yet'}",
+        next_step=f"repeat it with {near[0]}" if near else f"proxyctl deploy {service}",
     )
 
 

@@ -22,11 +22,12 @@ class Published(NamedTuple):
     fence: int
 
 
-async def mend(project: str, store: Store, proxy: Proxy) -> None:
-    """What `current` names is what was published, also where somebody changed it; whole already is done. The caller
-    holds the publishing lock. Raises like Proxy.publish()."""
+async def mend(project: str, store: Store, proxy: Proxy) -> int | None:
+    """What `current` names is what was published, also where somebody changed it: the generation that nginx answers
+    with since; None where it was whole. The caller holds the publishing lock. Raises like Proxy.publish()."""
     if proxy.damage() and (last := _last_published(project, store)) is not None:
-        await proxy.replace(last.topology, last.splits, last.fence, store.claim_generation)
+        return await proxy.replace(last.topology, last.splits, last.fence, store.claim_generation)
+    return None
 
 
 def topology_of(project: str, settings: ProxySettings, routes: Mapping[ServiceName, Route | None]) -> Topology:

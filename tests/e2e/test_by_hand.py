@@ -149,7 +149,7 @@ async def test_nginx_can_be_reloaded_stopped_and_started_by_hand(shop: Shop) -> 
         (("weight", "web", "101"), 2, "between 0 and 100"),
         (("weight", "web", "12.345"), 2, "finer than 0.01"),
         (("weight", "web", "five"), 2, "not a number"),
-        (("rollback", "wbe"), 4, "'wbe' was never deployed"),
+        (("rollback", "wbe"), 4, "repeat it with web"),
         (("rollback", "web"), 4, "no warm release"),
         (("switch", "web", "--to", "red"), 2, "no release 'red'"),
         (("weight", "web", "nan"), 2, "not between 0 and 100"),

@@ -63,6 +63,7 @@ async def test_a_configuration_that_a_hand_changed_is_seen_and_published_anew(sh
         assert "nginx.conf is not the file that was published; proxyctl recover publishes it anew" in status.out
         said = await shop.type(*mended.split())
         assert said.code == 0, said.err
+        assert ("what somebody changed was published anew" in said.err) is (mended == "recover")
         assert "drift" not in (await shop.type("status")).out, mended
         assert "by hand" not in (places(shop).current / "nginx.conf").read_text()
 
