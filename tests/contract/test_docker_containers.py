@@ -54,7 +54,7 @@ shm = os.statvfs("/dev/shm")
 print(json.dumps({
     "memory": read("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
     "pids": read("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"),
-    "files": resource.getrlimit(resource.RLIMIT_NOFILE),
+    "files": resource.prlimit(1, resource.RLIMIT_NOFILE),
     "shm": shm.f_blocks * shm.f_frsize,
     "cpus": sorted(os.sched_getaffinity(0)),
     "oom": read("/proc/1/oom_score_adj"),
