@@ -24,7 +24,7 @@ from docker.errors import NotFound
 from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.docker.removal import remove
 from proxyctl.adapters.docker.runtime import DockerRuntime
-from proxyctl.domain.container import Hook, Pull
+from proxyctl.domain.container import Pull
 from proxyctl.domain.model import Colour, Container, DockerHealth, Replica
 from proxyctl.errors import (
     DockerUnavailable,
@@ -35,10 +35,9 @@ from proxyctl.errors import (
     Unavailable,
 )
 from proxyctl.ports import Life
-from tests.certificates import a_pair
 from tests.conftest import sweep
-from tests.docker_site import PYTHON, SECRET, Site
-from tests.engine_relay import LIES, Relay, relay, tls_relay
+from tests.docker_site import SECRET, Site
+from tests.engine_relay import LIES, Relay, relay
 from tests.tiny_registry import Registry, registry
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("registry")]  # its images are the same in every registry
@@ -510,25 +509,6 @@ async def test_an_engine_that_hangs_while_it_looks_is_unavailable(site: Site, fa
 # --- engines that are not on the usual socket -------------------------------------------------------------------
 
 
-async def test_an_engine_is_spoken_to_by_tls_where_docker_host_says_so(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    a_pair(tmp_path, "engine", "localhost")
-    for name, file in (("engine.crt", "ca.pem"), ("engine.crt", "cert.pem"), ("engine.key", "key.pem")):
-        (tmp_path / file).write_bytes((tmp_path / name).read_bytes())
-    async with tls_relay(tmp_path / "engine.crt", tmp_path / "engine.key") as engine:
-        monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)  # goes over the engine's own
-        monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
-        monkeypatch.setenv("DOCKER_HOST", engine.host)
-        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
-        monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
-        hook = Hook(command=(*PYTHON, "print('ready')"))
-        replica = await site.start(post_start=(hook,))
-        assert [seen.name for seen in await site.runtime.owned()] == [replica.name]
-        assert await site.runtime.stop(replica.name, 1.0, (hook,)) == ""
-        await site.runtime.close()
-
-
 async def test_an_engine_on_another_host_is_refused_before_anything_is_made(
     docker_engine: docker.DockerClient, unique_project: str, tmp_path: Path
 ) -> None:
@@ -556,14 +536,6 @@ asyncio.run(work())
         assert len(told) >= refused
         assert all(line.startswith("DockerUnavailable") and "is not on this host" in line for line in told), told
     assert docker_engine.networks.list(filters={"label": f"proxyctl.project={unique_project}"}) == []
-
-
-async def test_an_engine_by_ssh_is_one_on_another_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "ssh://shop.example.com")
-    runtime = DockerRuntime("shop", tmp_path)
-    with pytest.raises(DockerUnavailable, match=r"ssh://shop\.example\.com is not on this host"):
-        await runtime.check()
-    await runtime.close()
 
 
 # --- a container that others remove as well -----------------------------------------------------------------------

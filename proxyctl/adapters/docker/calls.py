@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,9 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound
 
+from proxyctl.adapters.docker.address import SERVING, EngineAddress, meant
+from proxyctl.adapters.docker.client import connected
+from proxyctl.adapters.docker.ssh import trial
 from proxyctl.domain.model import Seconds
 from proxyctl.errors import AddressTaken, DockerUnavailable, ImageUnavailable, NoSpace, OutcomeUnknown, Unavailable
 
@@ -35,7 +37,6 @@ AHEAD = 256  # items of a stream that wait for a slow reader
 SILENCE: Seconds = 60.0  # between two lines of a pull
 FOREVER: Seconds = 7 * 24 * 3600.0  # between two lines of a container's output
 
-SERVING = "traffic stays as it is"  # whatever happens to the engine, nginx goes on
 ENGINE_ERRORS = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError)
 NOT_SENT = (FileNotFoundError, ConnectionRefusedError, PermissionError)  # connect(2) failed: nothing was asked
 
@@ -130,19 +131,17 @@ def _noticed(job: asyncio.Future[T]) -> None:
 
 def _connected(limit: Seconds) -> docker.DockerClient:
     """A client asks for the engine's version first: the one place where an engine that is gone shows itself."""
-    if os.environ.get("DOCKER_HOST", "").startswith("ssh:"):
-        raise on_another_host("it is spoken to by ssh")
+    engine = meant()
     try:
-        return docker.from_env(timeout=math.ceil(limit))
+        return connected(engine, math.ceil(limit))
     except ENGINE_ERRORS as error:
-        raise _gone("the Docker engine does not answer", str(error)) from error
+        raise _gone(f"the Docker engine at {engine.host} does not answer", error) from error
 
 
 def on_another_host(sign: str) -> DockerUnavailable:
     """nginx reaches replicas over a bridge of the engine: an interface of this host, or out of reach."""
-    engine = os.environ.get("DOCKER_HOST") or "its usual socket"
     return DockerUnavailable(
-        f"the Docker engine at {engine} is not on this host, and nginx here cannot reach its containers: {sign}",
+        f"the Docker engine at {meant().host} is not on this host, and nginx here cannot reach its containers: {sign}",
         serving=SERVING,
         next_step="unset DOCKER_HOST, or run proxyctl on the host of the engine",
     )
@@ -156,7 +155,7 @@ def in_our_terms(error: Exception, what: str) -> Unavailable:
             f"{what}: the image is not on this host any more", detail=words, serving=SERVING, next_step="docker pull it"
         )
     if not isinstance(error, APIError):
-        return _gone(what, words) if _not_sent(error) else _late(what)
+        return _gone(what, error) if _causes(error, *NOT_SENT) else _late(what)
     if "no space left" in words.lower():
         return no_space(what, words)
     if address_taken(error):
@@ -184,20 +183,39 @@ def _raise_in_our_terms(end: BaseException | None, what: str) -> None:
             raise end
 
 
-def _not_sent(error: BaseException) -> bool:
+def _causes(error: BaseException, *kinds: type[BaseException]) -> list[BaseException]:
+    """Those of these kinds in the chain of what led to it."""
+    found: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, NOT_SENT):
+    while cause is not None:
+        found += [cause] if isinstance(cause, kinds) else []
         cause = cause.__cause__ or cause.__context__
-    return cause is not None
+    return found
 
 
-def _gone(what: str, words: str) -> DockerUnavailable:
+def _gone(what: str, error: BaseException) -> DockerUnavailable:
+    """With the words of what went wrong, not of those who carried it here."""
+    for cause in _causes(error, *NOT_SENT, urllib3.exceptions.SSLError):
+        error = cause
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return DockerUnavailable(
+            f"{what}: no TLS that both sides believe",
+            detail=str(error),
+            serving=SERVING,
+            next_step="look at ca.pem, cert.pem and key.pem in DOCKER_CERT_PATH: whose they are, and until when",
+        )
     return DockerUnavailable(
         f"{what}: the Docker engine cannot be reached",
-        detail=words,
+        detail=str(error),
         serving=SERVING,
-        next_step="docker version; start the engine, join its group, or set DOCKER_HOST",
+        next_step=_until_it_answers(meant()),
     )
+
+
+def _until_it_answers(engine: EngineAddress) -> str:
+    if engine.way == "ssh":
+        return f"{trial(engine)}: mend what it says"
+    return "docker version; start the engine, join its group, or set DOCKER_HOST"
 
 
 def _late(what: str) -> OutcomeUnknown:

@@ -11,7 +11,8 @@ import urllib3
 from docker.credentials.errors import StoreError
 from docker.errors import APIError, DockerException
 
-from proxyctl.adapters.docker.calls import SERVING, no_space
+from proxyctl.adapters.docker.address import SERVING
+from proxyctl.adapters.docker.calls import no_space
 from proxyctl.errors import ImageUnavailable, Unavailable
 
 Event = dict[str, Any]  # one line of the engine's answer

@@ -17,11 +17,11 @@ import docker
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from proxyctl.adapters.docker import namespace
+from proxyctl.adapters.docker.address import SERVING
 from proxyctl.adapters.docker.calls import (
     ACT_LIMIT,
     ENGINE_ERRORS,
     FOREVER,
-    SERVING,
     SILENCE,
     EngineCalls,
     address_taken,
