@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -35,7 +36,7 @@ def a_pair(
         .serial_number(x509.random_serial_number())
         .not_valid_before(NOW + begins)
         .not_valid_after(NOW + ends)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_name(host) for host in hosts]), critical=False)
         .sign(key, SHA256())
     )
     encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
@@ -43,3 +44,19 @@ def a_pair(
     cert_path.write_bytes(certificate.public_bytes(Encoding.PEM))
     key_path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
     return Tls(cert=str(cert_path), key=str(key_path))
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def as_docker_names_them(folder: Path, *hosts: str, ends: timedelta = timedelta(days=90)) -> Path:
+    """ca.pem, cert.pem and key.pem: one that signs itself is the engine's, its client's and the authority."""
+    folder.mkdir()
+    pair = a_pair(folder, "engine", *hosts, ends=ends)
+    for made, file in ((pair.cert, "ca.pem"), (pair.cert, "cert.pem"), (pair.key, "key.pem")):
+        folder.joinpath(file).write_bytes(Path(made).read_bytes())
+    return folder

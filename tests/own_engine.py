@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -32,8 +32,11 @@ BRIDGE_ADDRESS = "198.19.0.1/24"  # for measurements between networks (RFC 2544)
 
 
 class OwnEngine:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, inside: Sequence[str] = (), options: Sequence[str] = ()) -> None:
+        """`inside` goes before each command that is to run where the engine is."""
         self.host = f"unix://{folder}/docker.sock"
+        self._inside = inside
+        self._options = options
         self._folder = folder
         self._runtime = folder / "exec"
         self._bridge = f"px-{folder.name[-8:]}"
@@ -46,8 +49,8 @@ class OwnEngine:
     def start(self) -> None:
         """Returns once it answers; by then it has started again what is to be."""
         if not CLASS_NET.joinpath(self._bridge).exists():
-            subprocess.run(["ip", "link", "add", self._bridge, "type", "bridge"], check=True)
-            subprocess.run(["ip", "address", "add", BRIDGE_ADDRESS, "dev", self._bridge], check=True)
+            subprocess.run([*self._inside, "ip", "link", "add", self._bridge, "type", "bridge"], check=True)
+            subprocess.run([*self._inside, "ip", "address", "add", BRIDGE_ADDRESS, "dev", self._bridge], check=True)
         with self._log.open("ab") as log:
             self._dockerd = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -162,13 +165,14 @@ class OwnEngine:
 
     def _command(self) -> list[str]:
         return [
-            *("dockerd", "--config-file", str(self._settings), "--host", self.host),
+            *(*self._inside, "dockerd", "--config-file", str(self._settings), "--host", self.host),
             *("--data-root", str(self._folder / "data"), "--exec-root", str(self._runtime)),
             *("--pidfile", str(self._folder / "pid")),
             *("--containerd-namespace", "own", "--containerd-plugins-namespace", "own-plugins"),
             *("--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{self._folder.name}"),
             # Without a default bridge, or with pools of its own, it would delete docker0, which is the other engine's.
             *("--bridge", self._bridge, "--iptables=false", "--ip6tables=false", "--ip-masq=false"),
+            *self._options,
         ]
 
     @property
@@ -202,8 +206,8 @@ class OwnEngine:
 
 
 @contextmanager
-def own_engine() -> Iterator[OwnEngine]:
-    made = OwnEngine(Path(tempfile.mkdtemp(prefix="proxyctl-engine-")))
+def own_engine(inside: Sequence[str] = (), options: Sequence[str] = ()) -> Iterator[OwnEngine]:
+    made = OwnEngine(Path(tempfile.mkdtemp(prefix="proxyctl-engine-")), inside, options)
     beside = CLASS_NET.joinpath("docker0").exists()
     try:
         made.start()

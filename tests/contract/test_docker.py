@@ -8,7 +8,6 @@ import gc
 import json
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -504,38 +503,6 @@ async def test_an_engine_that_hangs_while_it_looks_is_unavailable(site: Site, fa
     with pytest.raises(DockerUnavailable):
         await site.runtime.owned()
     assert time.monotonic() - started < 15.0
-
-
-# --- engines that are not on the usual socket -------------------------------------------------------------------
-
-
-async def test_an_engine_on_another_host_is_refused_before_anything_is_made(
-    docker_engine: docker.DockerClient, unique_project: str, tmp_path: Path
-) -> None:
-    """The engine's socket reaches into a network namespace of its own: none of its bridges is an interface there."""
-    code = f"""
-import asyncio
-from pathlib import Path
-from proxyctl.adapters.docker.runtime import DockerRuntime
-async def work():
-    runtime = DockerRuntime({unique_project!r}, Path({str(tmp_path)!r}))
-    for call in (runtime.check, runtime.network):
-        try:
-            await call()
-        except Exception as error:
-            print(type(error).__name__, error)
-    await runtime.close()
-asyncio.run(work())
-"""
-    alone = ["unshare", "--net", "sh", "-c", 'eval "$1"; exec "$2" -c "$3"', "sh"]
-    for before, refused in (("true", 2), ("ip link add docker0 type dummy", 1)):
-        seen = await asyncio.create_subprocess_exec(
-            *alone, before, sys.executable, code, stdout=asyncio.subprocess.PIPE
-        )
-        told = (await seen.communicate())[0].decode().splitlines()
-        assert len(told) >= refused
-        assert all(line.startswith("DockerUnavailable") and "is not on this host" in line for line in told), told
-    assert docker_engine.networks.list(filters={"label": f"proxyctl.project={unique_project}"}) == []
 
 
 # --- a container that others remove as well -----------------------------------------------------------------------

@@ -17,7 +17,7 @@ from proxyctl.domain.container import Hook
 from proxyctl.domain.model import Colour, Replica
 from proxyctl.errors import DockerUnavailable
 from proxyctl.ports import Life
-from tests.certificates import a_pair
+from tests.certificates import as_docker_names_them
 from tests.docker_site import PYTHON, Site
 from tests.engine_relay import tls_relay
 from tests.ssh_server import SshServer, ssh_server
@@ -25,15 +25,6 @@ from tests.ssh_server import SshServer, ssh_server
 pytestmark = pytest.mark.docker
 
 READY = Hook(command=(*PYTHON, "print('ready')"))
-
-
-def certificates(folder: Path, name: str = "engine", ends: timedelta = timedelta(days=90)) -> Path:
-    """As Docker wants them: one that signs itself is the engine's, its client's and the authority."""
-    folder.mkdir()
-    a_pair(folder, name, "localhost", ends=ends)
-    for made, file in ((f"{name}.crt", "ca.pem"), (f"{name}.crt", "cert.pem"), (f"{name}.key", "key.pem")):
-        (folder / file).write_bytes((folder / made).read_bytes())
-    return folder
 
 
 async def its_life(site: Site) -> None:
@@ -65,7 +56,7 @@ async def refused(root: Path) -> DockerUnavailable:
 async def test_by_tls_with_certificates_for_both_sides(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = certificates(tmp_path / "tls")
+    files = as_docker_names_them(tmp_path / "tls", "localhost")
     async with tls_relay(files / "cert.pem", files / "key.pem") as engine:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/hostname")  # is meant for the web, not for an engine
         monkeypatch.setenv("DOCKER_HOST", engine.host)
@@ -78,8 +69,11 @@ async def test_by_tls_with_certificates_for_both_sides(
 async def test_whom_tls_does_not_believe_is_said_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine, others = certificates(tmp_path / "mine"), certificates(tmp_path / "others")
-    old = certificates(tmp_path / "old", ends=timedelta(hours=-1))
+    mine, others = (
+        as_docker_names_them(tmp_path / "mine", "localhost"),
+        as_docker_names_them(tmp_path / "others", "localhost"),
+    )
+    old = as_docker_names_them(tmp_path / "old", "localhost", ends=timedelta(hours=-1))
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     for served, shown, words in ((others, mine, "self-signed certificate"), (old, old, "certificate has expired")):
         async with tls_relay(served / "cert.pem", served / "key.pem") as engine:
@@ -92,7 +86,7 @@ async def test_whom_tls_does_not_believe_is_said_with_its_reason(
 
 
 async def test_a_file_of_tls_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = certificates(tmp_path / "tls")
+    files = as_docker_names_them(tmp_path / "tls", "localhost")
     files.joinpath("key.pem").unlink()
     monkeypatch.setenv("DOCKER_HOST", "tcp://localhost:1")
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")

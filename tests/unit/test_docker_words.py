@@ -114,5 +114,13 @@ def test_who_owes_an_answer_is_not_quiet_however_long_it_takes(asked_last: str) 
     assert read_ss(SS.replace("lastsnd:120 lastrcv:5000", asked_last)).quiet_for == 0.0
 
 
+def test_from_nginxs_end_what_was_sent_last_is_a_request() -> None:
+    answered = SS.replace("lastsnd:790 lastrcv:812", "lastsnd:6812 lastrcv:6790")
+    answered = answered.replace("lastsnd:120 lastrcv:5000", "lastsnd:9000 lastrcv:7000")
+    assert read_ss(answered, request="snd", answer="rcv").quiet_for == 6.79
+    asked = answered.replace("lastsnd:9000 lastrcv:7000", "lastsnd:7000 lastrcv:9000")
+    assert read_ss(asked, request="snd", answer="rcv").quiet_for == 0.0
+
+
 def test_no_connection_is_quiet_for_ever() -> None:
     assert read_ss("").quiet_for == math.inf

@@ -138,15 +138,6 @@ def _connected(limit: Seconds) -> docker.DockerClient:
         raise _gone(f"the Docker engine at {engine.host} does not answer", error) from error
 
 
-def on_another_host(sign: str) -> DockerUnavailable:
-    """nginx reaches replicas over a bridge of the engine: an interface of this host, or out of reach."""
-    return DockerUnavailable(
-        f"the Docker engine at {meant().host} is not on this host, and nginx here cannot reach its containers: {sign}",
-        serving=SERVING,
-        next_step="unset DOCKER_HOST, or run proxyctl on the host of the engine",
-    )
-
-
 def in_our_terms(error: Exception, what: str) -> Unavailable:
     """docker-py's error in our terms, with the engine's own words. Only its text tells some of them apart."""
     words = str(getattr(error, "explanation", None) or error)

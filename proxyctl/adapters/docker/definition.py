@@ -187,13 +187,30 @@ def _renamed(group: Record, words: dict[str, str]) -> Given:
 # --- what is mounted, copied and written --------------------------------------------------------------------------
 
 
+def carried(definition: Container) -> Container:
+    """For an engine on another host, which has no files of ours: what would be mounted is copied instead. Raises
+    Unavailable."""
+    return definition.replace(secrets=_carried(definition.secrets), configs=_carried(definition.configs))
+
+
+def _carried(files: Iterable[GrantedFile]) -> tuple[GrantedFile, ...]:
+    return tuple(file.replace(content=f"text:{_text(file)}") if _is_mounted(file) else file for file in files)
+
+
+def _text(file: GrantedFile) -> str:
+    return read_text(_source(file), f"the file {file.target}")
+
+
 def _is_mounted(file: GrantedFile) -> bool:
     return file.content.startswith("file:")
 
 
 def _mount(file: GrantedFile) -> Given:
-    source = file.content.removeprefix("file:")
-    return {"Type": "bind", "Source": source, "Target": file.target, "ReadOnly": True}
+    return {"Type": "bind", "Source": _source(file), "Target": file.target, "ReadOnly": True}
+
+
+def _source(file: GrantedFile) -> str:
+    return file.content.removeprefix("file:")
 
 
 def _tmpfs(each: Tmpfs) -> str:

@@ -1,4 +1,5 @@
-"""Look into a container from its host: its connections, its processes. Only for an engine on this very host.
+"""Look into a container from its host: its connections, its processes. Of one on another host, only what is seen from
+here.
 
 A process id that the engine names is believed only when that process's cgroup names the container: behind a remote
 engine, or after the process ended, the same number is somebody else.
@@ -11,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,17 +27,26 @@ def traffic(container: str, pid: int, port: int) -> Traffic:
     """Established connections to this port, as `ss` sees them in the container's network namespace."""
     if not _is_process_of(container, pid):
         raise Unavailable(f"the processes of container {container[:12]} cannot be seen from here")
-    command = ["nsenter", f"--net=/proc/{pid}/ns/net", "ss", "-Htin", "state", "established", f"sport = :{port}"]
+    return read_ss(_ss(("nsenter", f"--net=/proc/{pid}/ns/net"), f"sport = :{port}"))
+
+
+def traffic_from_here(ip: str, port: int) -> Traffic:
+    """Connections of this host to a replica of another one: those of nginx, seen from their other end."""
+    return read_ss(_ss((), f"dst {ip} and dport = :{port}"), request="snd", answer="rcv")
+
+
+def _ss(inside: Sequence[str], which: str) -> str:
+    command = [*inside, "ss", "-Htin", "state", "established", which]
     try:
-        seen = subprocess.run(command, capture_output=True, text=True, timeout=SS_LIMIT, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=SS_LIMIT, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        raise Unavailable(f"the connections of container {container[:12]} cannot be seen: {error}") from error
-    return read_ss(seen)
+        raise Unavailable(f"the connections cannot be seen ({which}): {error}") from error
 
 
-def read_ss(seen: str) -> Traffic:
-    """Two lines per connection: the addresses, then, indented, what the kernel knows of it."""
-    quiet = [_quiet_for(line) for line in seen.splitlines() if line[:1].isspace()]
+def read_ss(seen: str, request: str = "rcv", answer: str = "snd") -> Traffic:
+    """Two lines per connection: the addresses, then, indented, what the kernel knows of it. A replica receives requests
+    and sends answers."""
+    quiet = [_quiet_for(line, request, answer) for line in seen.splitlines() if line[:1].isspace()]
     return Traffic(connections=len(quiet), quiet_for=min(quiet, default=math.inf))
 
 
@@ -50,14 +61,14 @@ def kill(container: str, pid: int) -> None:
             os.close(fd)
 
 
-def _quiet_for(line: str) -> Seconds:
-    """Since the last byte in either direction; a field that `ss` leaves out is zero. Where the last one came in an
-    answer is owed, and a slow one is no silence."""
+def _quiet_for(line: str, request: str, answer: str) -> Seconds:
+    """Since the last byte in either direction; a field that `ss` leaves out is zero. Where the last one was of a
+    request, an answer is owed, and a slow one is no silence."""
     ages = {name: int(ms) for name, ms in re.findall(r"\blast(snd|rcv):(\d+)", line)}
-    sent, received = ages.get("snd", 0), ages.get("rcv", 0)
+    answered, asked = ages.get(answer, 0), ages.get(request, 0)
     # The same moment may be a fast answer as well as a request on a new connection. If it was an answer, nginx ends the
     # connection by itself.
-    return sent / 1000 if sent < received else 0.0
+    return answered / 1000 if answered < asked else 0.0
 
 
 def _is_process_of(container: str, pid: int) -> bool:

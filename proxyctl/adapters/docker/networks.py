@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -19,13 +18,12 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
-from proxyctl.adapters.docker.calls import on_another_host
 from proxyctl.adapters.docker.inspected import slot_network_name
-from proxyctl.errors import DockerUnavailable, NameTaken, StateUnusable
+from proxyctl.adapters.docker.reach import has_its_bridge_here, refuse_way
+from proxyctl.errors import NameTaken, StateUnusable
 from proxyctl.ports import Network
 
 MOST_SLOTS = 4096
-_BRIDGE_NAME = "com.docker.network.bridge.name"
 
 TRIES = 3  # another program may take the subnet while it is given back
 
@@ -39,40 +37,31 @@ class ProjectNetworks:
 
     def made(self, client: docker.DockerClient) -> Network:
         """The slot network, both being there. Raises NameTaken, StateUnusable when another state folder owns it, or
-        DockerUnavailable when it is on another host."""
+        DockerUnavailable when nginx here cannot reach it."""
         with _alone_in(self._state_root):
-            self.refuse_another_host(client)
             found = self._ours(client, self.slots)
             if found is None or not _complete(found):
                 found = self._make_slots(client, found)
-                self._refuse_made_elsewhere(client, found)
             self._check_owner(found)
             if self._ours(client, self.common) is None:
                 client.networks.create(self.common, labels=self._labels, check_duplicate=True)
-        return _as_slots(found)
+        return _reached(found)
 
     def found(self, client: docker.DockerClient) -> Network | None:
         """The slot network as it is; None where it is still to be made. Raises like made()."""
-        self.refuse_another_host(client)
         found = self._ours(client, self.slots)
         if found is None or not _complete(found):
             return None
         self._check_owner(found)
-        return _as_slots(found)
+        return _reached(found)
 
-    def refuse_another_host(self, client: docker.DockerClient) -> None:
-        """Bridges tell, not addresses: two hosts deal the same ones. Raises DockerUnavailable."""
-        bridges = _bridges(client)
-        if bridges and not any(map(_is_here, bridges)):
-            raise on_another_host(f"no bridge of it is an interface here ({', '.join(bridges[:3])})")
+    def are_here(self, client: docker.DockerClient) -> bool:
+        """Or on another host. The slot network is there."""
+        return has_its_bridge_here(client.networks.get(self.slots).attrs)
 
-    def _refuse_made_elsewhere(self, client: docker.DockerClient, made: Any) -> None:
-        """The first bridge that is not the default one tells for sure."""
-        try:
-            self.refuse_another_host(client)
-        except DockerUnavailable:
-            made.remove()
-            raise
+    def subnet(self, client: docker.DockerClient) -> str:
+        """Of the slots."""
+        return _pool(client.networks.get(self.slots))["Subnet"]
 
     def remove(self, client: docker.DockerClient) -> None:
         """One that still has containers stays."""
@@ -151,21 +140,12 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _bridges(client: docker.DockerClient) -> list[str]:
-    """What the kernel of the engine's host calls its bridges. They are named by the ids of networks; the default one is
-    called the same everywhere, and counts only alone."""
-    networks = [network.attrs for network in client.networks.list(filters={"driver": "bridge"})]
-    named = [attrs["Options"][_BRIDGE_NAME] for attrs in networks if _BRIDGE_NAME in (attrs["Options"] or {})]
-    own = [f"br-{attrs['Id'][:12]}" for attrs in networks if _BRIDGE_NAME not in (attrs["Options"] or {})]
-    return own or named
-
-
-def _is_here(interface: str) -> bool:
-    try:
-        socket.if_nametoindex(interface)
-    except OSError:
-        return False
-    return True
+def _reached(network: Any) -> Network:
+    """Raises DockerUnavailable where nginx here cannot reach it."""
+    slots = _as_slots(network)
+    if not has_its_bridge_here(network.attrs):
+        refuse_way(_pool(network)["Subnet"], slots.slots[0])
+    return slots
 
 
 def _pool(network: Any) -> dict[str, str]:

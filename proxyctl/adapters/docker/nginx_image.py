@@ -15,6 +15,7 @@ from docker.errors import ImageNotFound, NotFound
 
 from proxyctl.adapters.docker.calls import SILENCE, EngineCalls, Work
 from proxyctl.adapters.docker.pull import PullProgress, layers
+from proxyctl.adapters.docker.reach import is_here
 from proxyctl.adapters.docker.removal import remove
 from proxyctl.domain.model import Seconds
 from proxyctl.errors import NginxUnavailable, OutcomeUnknown, Unavailable
@@ -113,7 +114,7 @@ def hindrance(client: docker.DockerClient) -> str:
     """Why an nginx in a container of this engine could not be on the host's network and watched from here."""
     if os.geteuid() != 0:
         return "only root may watch and signal an nginx that a container runs"
-    if not client.api.base_url.startswith("http+docker:"):
+    if not is_here(client):
         return "the engine is another machine's"
     told = client.info()
     if "Docker Desktop" in told["OperatingSystem"]:

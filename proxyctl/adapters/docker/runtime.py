@@ -26,11 +26,12 @@ from proxyctl.adapters.docker.calls import (
     EngineCalls,
     address_taken,
 )
-from proxyctl.adapters.docker.definition import copied, named_volumes, options, restart_policy
+from proxyctl.adapters.docker.definition import carried, copied, named_volumes, options, restart_policy
 from proxyctl.adapters.docker.execs import Execs, HookEnd
 from proxyctl.adapters.docker.inspected import replica_state
 from proxyctl.adapters.docker.networks import ProjectNetworks
 from proxyctl.adapters.docker.pull import PullProgress, layers
+from proxyctl.adapters.docker.reach import await_answer, refuse_a_stranger, refuse_way
 from proxyctl.adapters.docker.removal import remove
 from proxyctl.domain.container import Container, Hook, Pull
 from proxyctl.domain.model import Colour, Incarnation, Release, Replica, Seconds, ServiceName
@@ -54,8 +55,8 @@ class DockerRuntime:
         self._execs = Execs(self._engine)
 
     async def check(self) -> None:
-        """Raises DockerUnavailable where the engine does not answer, or not from this host."""
-        await self._engine.look(self._networks.refuse_another_host, "looking at the engine's networks")
+        """Raises DockerUnavailable where the engine does not answer, or nginx here cannot reach its containers."""
+        await self._engine.look(self._networks.found, "looking at the slot network")
 
     async def resolve(self, definition: Container, progress: Callable[[str], None]) -> Image:
         await self.check()
@@ -174,7 +175,9 @@ class DockerRuntime:
             container = self._ours(client, name)
             if container is None or container.status != "running":
                 return Traffic(connections=0, quiet_for=math.inf)
-            return namespace.traffic(container.id, container.attrs["State"]["Pid"], port)
+            if self._networks.are_here(client):
+                return namespace.traffic(container.id, container.attrs["State"]["Pid"], port)
+            return namespace.traffic_from_here(self._state(client, name).address, port)
 
         return await self._engine.look(work, f"looking at the connections of {name}")
 
@@ -297,10 +300,15 @@ class DockerRuntime:
     def _made(
         self, client: docker.DockerClient, release: Release, replica: Replica, labels: dict[str, str]
     ) -> Incarnation:
-        container = self._create(client, release, replica.name, labels)
+        here = self._networks.are_here(client)
+        definition = release.service.container if here else carried(release.service.container)
+        container = self._create(client, release, definition, replica.name, labels)
         try:
             self._join(client, container, release, replica)
-            container.start()
+            if here or not release.service.routed:
+                container.start()
+            else:
+                self._start_elsewhere(client, container, replica)
             return self._verified(client, replica)
         except BaseException as failure:
             _undo(container, failure)
@@ -308,8 +316,25 @@ class DockerRuntime:
                 raise self._taken(client, replica) from failure
             raise
 
-    def _create(self, client: docker.DockerClient, release: Release, name: str, labels: dict[str, str]) -> Any:
-        definition = release.service.container
+    def _start_elsewhere(self, client: docker.DockerClient, container: Any, replica: Replica) -> None:
+        """It, and nobody else, is what nginx here will meet at its address."""
+        subnet = self._networks.subnet(client)
+        refuse_way(subnet, replica.ip)
+        refuse_a_stranger(replica.address, replica.name)
+        container.start()
+        await_answer(replica.address, replica.name, lambda: self._lives(client, replica.name))
+
+    def _lives(self, client: docker.DockerClient, name: str) -> bool:
+        return self._state(client, name).life is Life.RUNNING
+
+    def _create(
+        self,
+        client: docker.DockerClient,
+        release: Release,
+        definition: Container,
+        name: str,
+        labels: dict[str, str],
+    ) -> Any:
         given, files = options(definition), copied(definition)  # before anything is made: a secret may be missing
         network = self._own_networks(release)[0]
         host = given.pop("host_config") | {"NetworkMode": network, "RestartPolicy": restart_policy("no")}
