@@ -42,6 +42,7 @@ class FarHost:
         return [
             *("--host", self.engine, "--tlsverify", "--tlscacert", str(files / "ca.pem")),
             *("--tlscert", str(files / "cert.pem"), "--tlskey", str(files / "key.pem")),
+            *("--iptables=true", "--ip-masq=true"),  # it has a packet filter of its own
             *("--default-address-pool", f"base={self.pool},size=27"),
         ]
 
@@ -76,6 +77,7 @@ def far_host(folder: Path) -> Iterator[FarHost]:
     made.plug_in()
     try:
         with own_engine(made.inside, made.options):
+            made.run(f"iptables -I DOCKER-USER -s {made.here} -d {made.pool} -j ACCEPT")
             yield made
     finally:
         made.unplug()

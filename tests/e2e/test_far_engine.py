@@ -96,7 +96,7 @@ async def addresses(shop: Shop) -> list[str]:
 
 
 async def test_releases_come_and_go_once_a_route_leads_there(shop: Shop, far: FarHost) -> None:
-    await refused(shop, "deploy", 6, "is not on this host", "only the default route leads to")
+    await refused(shop, "deploy", 6, "is not on this host", "route leads to")
     await refused(shop, "check", 3, f"ip route add {slots(shop)} via")
     assert shop.containers() == []
     route(shop, far)
@@ -116,7 +116,7 @@ async def test_releases_come_and_go_once_a_route_leads_there(shop: Shop, far: Fa
 
 async def test_who_is_not_the_replica_never_passes_for_it(shop: Shop, far: FarHost) -> None:
     """At the address of the next replica is, in turn: this host, a third one, and nobody."""
-    await refused(shop, "deploy", 6, "only the default route")
+    await refused(shop, "deploy", 6, "route leads to")
     route(shop, far)
     assert (await shop.type("deploy")).code == 0
     (taken,) = await addresses(shop)
@@ -125,22 +125,30 @@ async def test_who_is_not_the_replica_never_passes_for_it(shop: Shop, far: FarHo
             await refused(shop, f"deploy web --image {TWO}", 5, "is a network of this host too (lo)")
         with there(far, f"ip address add {taken}/32 dev lo", f"ip address delete {taken}/32 dev lo"):
             await refused(shop, f"deploy web --image {TWO}", 5, "something refuses connections there before")
-        with there(far, f"ip route add blackhole {taken}", f"ip route delete blackhole {taken}"):
+        closed = f"DOCKER-USER -d {taken} -j DROP"
+        with there(far, f"iptables -I {closed}", f"iptables -D {closed}"):
             await refused(shop, f"deploy web --image {TWO}", 5, f"runs, and nothing answers at {taken}")
     assert {container.labels["proxyctl.release"] for container in shop.containers()} == {"web-1"}
     assert (await shop.type("deploy", "web", "--image", TWO)).code == 0
 
 
-async def test_a_network_of_the_same_addresses_here_is_refused(shop: Shop, far: FarHost) -> None:
+async def test_a_network_of_the_same_addresses_here_is_avoided_and_else_refused(shop: Shop, far: FarHost) -> None:
     """Whatever has such an address here would be taken for a replica there."""
-    await refused(shop, "deploy", 6, "only the default route")
-    subnet, bridge = IPv4Network(slots(shop)), far.name.replace("far", "same")
+    bridge, first = far.name.replace("far", "same"), far.pool.replace("/24", "/27")
     with here(f"link add {bridge} type bridge", f"link delete {bridge}"):
-        ip(f"address add {subnet[-2]}/{subnet.prefixlen} dev {bridge}")
         ip(f"link set {bridge} up")
-        why = f"{subnet} is a network of this host too ({bridge})"
+        ip(f"address add {last_of(first)} dev {bridge}")
+        await refused(shop, "deploy", 6, "route leads to")
+        assert slots(shop) != first, "Docker picked it first"
+        ip(f"address add {last_of(slots(shop))} dev {bridge}")
+        why = f"{slots(shop)} is a network of this host too ({bridge})"
         await refused(shop, "check", 3, why)
         await refused(shop, "deploy", 6, why, "give its slot network another subnet")
     assert shop.containers() == []
     route(shop, far)
     assert (await shop.type("deploy")).code == 0
+
+
+def last_of(subnet: str) -> str:
+    network = IPv4Network(subnet)
+    return f"{network[-2]}/{network.prefixlen}"

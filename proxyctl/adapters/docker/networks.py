@@ -19,12 +19,13 @@ from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
 from proxyctl.adapters.docker.inspected import slot_network_name
-from proxyctl.adapters.docker.reach import has_its_bridge_here, refuse_way
+from proxyctl.adapters.docker.reach import has_its_bridge_here, is_network_here, refuse_way
 from proxyctl.errors import NameTaken, StateUnusable
 from proxyctl.ports import Network
 
 MOST_SLOTS = 4096
 
+MOST_PICKS = 16
 TRIES = 3  # another program may take the subnet while it is given back
 
 
@@ -104,18 +105,30 @@ class ProjectNetworks:
         """Docker picks a free subnet; then the network is made again with that subnet, so that addresses may be chosen.
         Dynamic addresses come from the upper half and never meet a slot."""
         for tries_left in reversed(range(TRIES)):
-            picked = unfinished or client.networks.create(self.slots, internal=True, labels=self._labels)
+            pool = self._picked(client, unfinished)
             unfinished = None
-            picked.reload()
-            self._check_owner(picked)
-            pool = _pool(picked)
-            picked.remove()
             try:
                 return self._make_with(client, pool)
             except APIError:
                 if not tries_left:
                     raise
         raise AssertionError("the last try returns or raises")
+
+    def _picked(self, client: docker.DockerClient, unfinished: Any | None) -> dict[str, str]:
+        """An engine on another host does not know the networks of this one: while it picks one of them, it keeps that
+        and picks again."""
+        picked = [unfinished or client.networks.create(self.slots, internal=True, labels=self._labels)]
+        try:
+            picked[0].reload()
+            self._check_owner(picked[0])
+            while _means_another_here(picked[-1]) and len(picked) < MOST_PICKS:
+                name = f"{self.slots}-{len(picked)}"
+                picked.append(client.networks.create(name, internal=True, labels=self._labels))
+                picked[-1].reload()
+            return _pool(picked[-1])
+        finally:
+            for network in picked:
+                network.remove()
 
     def _make_with(self, client: docker.DockerClient, picked: dict[str, str]) -> Any:
         subnet = ipaddress.IPv4Network(picked["Subnet"])
@@ -146,6 +159,10 @@ def _reached(network: Any) -> Network:
     if not has_its_bridge_here(network.attrs):
         refuse_way(_pool(network)["Subnet"], slots.slots[0])
     return slots
+
+
+def _means_another_here(network: Any) -> bool:
+    return not has_its_bridge_here(network.attrs) and is_network_here(_pool(network)["Gateway"])
 
 
 def _pool(network: Any) -> dict[str, str]:

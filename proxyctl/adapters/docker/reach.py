@@ -49,6 +49,11 @@ def has_its_bridge_here(network: dict[str, Any]) -> bool:
     return True
 
 
+def is_network_here(address: str) -> bool:
+    """Whether this address is of a network that this host itself is in. Raises DockerUnavailable."""
+    return _is_of_this_host(_route(address))
+
+
 def refuse_way(subnet: str, address: str) -> None:
     """Raises DockerUnavailable where the way from here to this address of the subnet leads to another network."""
     route = _route(address)
@@ -59,7 +64,7 @@ def refuse_way(subnet: str, address: str) -> None:
             f"only the default route leads to {subnet}, its slot network",
             f"ip route add {subnet} via ITS-HOST; {MEND}",
         )
-    if route.get("type") == "local" or route.get("protocol") == "kernel":
+    if _is_of_this_host(route):
         raise _unreached(
             f"{route['dst']} is a network of this host too ({route['dev']}), and what has {address} here"
             " would be taken for a replica",
@@ -87,7 +92,8 @@ def await_answer(address: str, name: str, lives: Callable[[], bool]) -> None:
             return
         if time.monotonic() > deadline:
             raise _unreached(
-                f"{name} runs, and nothing answers at {address}", f"let its host forward to that network; {MEND}"
+                f"{name} runs, and nothing answers at {address}: its host must let packets from here pass",
+                f"iptables -I DOCKER-USER there; {MEND}",
             )
         time.sleep(0.1)
 
@@ -102,6 +108,11 @@ def _heard(address: str, limit: Seconds) -> str:
     except OSError:
         return ""
     return "accepts connections"
+
+
+def _is_of_this_host(route: dict[str, Any]) -> bool:
+    """The kernel makes such routes by itself, of the addresses of interfaces."""
+    return route.get("type") == "local" or route.get("protocol") == "kernel"
 
 
 def _route(address: str) -> dict[str, Any]:
