@@ -38,6 +38,15 @@ def put_once(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
+def put(path: Path, text: str) -> None:
+    """A file with this text, in one rename; on disk when this returns."""
+    temp = path.with_name(f".{path.name}.{os.getpid()}")
+    temp.unlink(missing_ok=True)
+    write_synced(temp, text, 0o600)
+    temp.rename(path)
+    sync_folder(path.parent)
+
+
 def repoint(link: Path, target: str) -> None:
     """Make a symlink name `target`, in one rename; on disk when this returns."""
     temp = link.with_name(f".{link.name}.{os.getpid()}")

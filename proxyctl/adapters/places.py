@@ -56,6 +56,11 @@ class Places:
         return self.private / "project"
 
     @property
+    def engine(self) -> Path:
+        """Names the engine on which the slot network was last seen."""
+        return self.private / "engine"
+
+    @property
     def frozen(self) -> Path:
         """Is there while the project is frozen."""
         return self.private / "frozen"

@@ -132,6 +132,21 @@ async def test_who_is_not_the_replica_never_passes_for_it(shop: Shop, far: FarHo
     assert (await shop.type("deploy", "web", "--image", TWO)).code == 0
 
 
+async def test_a_forgotten_docker_host_does_not_begin_anew_on_the_engine_here(
+    shop: Shop, far: FarHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await refused(shop, "deploy", 6, "route leads to")
+    route(shop, far)
+    assert (await shop.type("deploy")).code == 0
+    with monkeypatch.context() as forgotten:
+        for name in far.environment:
+            forgotten.delenv(name)
+        for command, code in (("check", 3), ("deploy", 6)):
+            await refused(shop, command, code, f"on the engine at {far.engine}", f"export DOCKER_HOST={far.engine}")
+    assert (await shop.get("/")).endswith(b"1\n")
+    assert (await shop.type("deploy")).code == 0
+
+
 async def test_a_network_of_the_same_addresses_here_is_avoided_and_else_refused(shop: Shop, far: FarHost) -> None:
     """Whatever has such an address here would be taken for a replica there."""
     bridge, first = far.name.replace("far", "same"), far.pool.replace("/24", "/27")

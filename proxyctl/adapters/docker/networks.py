@@ -18,9 +18,12 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
+from proxyctl.adapters.docker.address import SERVING, meant
 from proxyctl.adapters.docker.inspected import slot_network_name
 from proxyctl.adapters.docker.reach import has_its_bridge_here, is_network_here, refuse_way
-from proxyctl.errors import NameTaken, StateUnusable
+from proxyctl.adapters.durable import put, told_in_words
+from proxyctl.adapters.places import PRIVATE_MODE, Places, make_folder
+from proxyctl.errors import DockerUnavailable, NameTaken, StateUnusable
 from proxyctl.ports import Network
 
 MOST_SLOTS = 4096
@@ -33,6 +36,7 @@ class ProjectNetworks:
     def __init__(self, project: str, state_root: Path) -> None:
         self._project = project
         self._state_root = state_root
+        self._places = Places(state_root)
         self.slots = slot_network_name(project)
         self.common = f"proxyctl-{project}"  # for containers whose definition names no network
 
@@ -41,9 +45,12 @@ class ProjectNetworks:
         DockerUnavailable when nginx here cannot reach it."""
         with _alone_in(self._state_root):
             found = self._ours(client, self.slots)
+            if found is None:
+                self._refuse_to_move()
             if found is None or not _complete(found):
                 found = self._make_slots(client, found)
             self._check_owner(found)
+            self._remember_engine()
             if self._ours(client, self.common) is None:
                 client.networks.create(self.common, labels=self._labels, check_duplicate=True)
         return _reached(found)
@@ -51,6 +58,8 @@ class ProjectNetworks:
     def found(self, client: docker.DockerClient) -> Network | None:
         """The slot network as it is; None where it is still to be made. Raises like made()."""
         found = self._ours(client, self.slots)
+        if found is None:
+            self._refuse_to_move()
         if found is None or not _complete(found):
             return None
         self._check_owner(found)
@@ -99,6 +108,29 @@ class ProjectNetworks:
                 f"project {self._project} has its state in {owner}, not in {self._state_root}",
                 serving="unchanged",
                 next_step=f"proxyctl --state {owner} ..., or another project name",
+            )
+
+    def _remember_engine(self) -> None:
+        with told_in_words(self._state_root):
+            make_folder(self._places.private, PRIVATE_MODE)
+            if self._engine_before() != meant().host:
+                put(self._places.engine, meant().host)
+
+    def _engine_before(self) -> str:
+        with suppress(FileNotFoundError):
+            return self._places.engine.read_text()
+        return ""
+
+    def _refuse_to_move(self) -> None:
+        """The slot network is not on the engine that is meant: then it is another one than before, unless somebody took
+        the network away."""
+        before = self._engine_before()
+        if before not in ("", meant().host):
+            raise DockerUnavailable(
+                f"the containers of project {self._project} are on the engine at {before},"
+                f" and {meant().host} is meant now",
+                serving=SERVING,
+                next_step=f"export DOCKER_HOST={before}; or give up what is there: rm {self._places.engine}",
             )
 
     def _make_slots(self, client: docker.DockerClient, unfinished: Any | None) -> Any:
