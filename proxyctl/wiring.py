@@ -271,11 +271,12 @@ class Workshop:
         return self.light_hands(fence) | replicas.hands()
 
     def start_at_boot(self) -> list[Path]:
-        """The systemd units that do it. Raises Unavailable."""
+        """The systemd units that do it, with the engine that is meant now. Raises Unavailable."""
+        from proxyctl.adapters.docker.address import VARIABLES
         from proxyctl.adapters.systemd import install, units
 
-        settings = self.config.settings
-        return install(units(self.name, self.file, self.places.root, self.places.pid_file, settings.mode))
+        mode, engine = self.config.settings.mode, {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        return install(units(self.name, self.file, self.places.root, self.places.pid_file, mode, engine))
 
     def known_services(self) -> list[ServiceName]:
         return self.store.services()

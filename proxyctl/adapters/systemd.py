@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from proxyctl.errors import Unavailable
 UNITS = Path("/etc/systemd/system")
 RUNNING = Path("/run/systemd/system")
 PATIENCE = 10.0
+NOTHING: Mapping[str, str] = {}
 
 SERVICE = """\
 # Written by `proxyctl setup`; repeat it after the file or the state folder moved.
@@ -25,7 +27,7 @@ Wants=network-online.target
 After=network-online.target docker.service
 
 [Service]
-Type=forking
+{environment}Type=forking
 PIDFile={pid_file}
 ExecStart={program} proxy start {options}
 # What a crash left is finished or undone, and a warm standby is watched again.
@@ -48,7 +50,7 @@ Description=proxyctl project {project}
 After=docker.service nginx.service
 
 [Service]
-Type=oneshot
+{environment}Type=oneshot
 # Docker and systemd start nginx and the replicas. What a crash left is finished or undone, and a warm standby is
 # watched again.
 ExecStart={program} recover {options}
@@ -79,13 +81,21 @@ WantedBy=timers.target
 """
 
 
-def units(project: str, file: Path, state: Path, pid_file: Path, mode: Mode = Mode.PROCESS) -> dict[str, str]:
-    """Name to text."""
+def units(
+    project: str,
+    file: Path,
+    state: Path,
+    pid_file: Path,
+    mode: Mode = Mode.PROCESS,
+    environment: Mapping[str, str] = NOTHING,
+) -> dict[str, str]:
+    """Name to text. `environment` is what those commands are told of the engine."""
     values = {
         "project": project,
         "program": f"{_quoted(sys.executable)} -P -m proxyctl",
         "options": f"-f {_quoted(str(file))} --state {_quoted(str(state))}",
         "pid_file": _escaped(str(pid_file)),
+        "environment": "".join(f"Environment={_word(f'{name}={value}')}\n" for name, value in environment.items()),
     }
     texts = {".service": SERVICE if mode is Mode.PROCESS else RECOVERY, "-logs.service": ROTATION, "-logs.timer": TIMER}
     return {f"proxyctl-{project}{end}": text.format(**values) for end, text in texts.items()}
@@ -129,7 +139,12 @@ def _tell_systemd() -> None:
 
 def _quoted(text: str) -> str:
     """One word of a command line, as systemd.service(5) splits and expands it."""
-    return '"' + _escaped(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$") + '"'
+    return _word(text).replace("$", "$$")
+
+
+def _word(text: str) -> str:
+    """In which no variable is expanded."""
+    return '"' + _escaped(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _escaped(text: str) -> str:

@@ -16,7 +16,7 @@ NAMES = ["proxyctl-shop.service", "proxyctl-shop-logs.service", "proxyctl-shop-l
 
 
 def the_units(file: Path = FILE, mode: Mode = Mode.PROCESS) -> dict[str, str]:
-    return units("shop", file, STATE, STATE / "private/nginx/nginx.pid", mode)
+    return units("shop", file, STATE, STATE / "private/nginx/nginx.pid", mode, {"DOCKER_HOST": 'ssh://shop/a"%$b'})
 
 
 @pytest.mark.parametrize("mode", Mode)
@@ -31,6 +31,11 @@ def test_systemd_has_no_objection_to_the_units(tmp_path: Path, file: Path, mode:
 def test_a_path_reaches_the_command_as_it_is() -> None:
     for name in NAMES[:2]:
         assert '-f "/srv/my shop/100%% $$HOME/proxyctl.yml" --state "/var/lib/proxyctl/shop"' in the_units()[name]
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_at_boot_the_same_engine_is_meant(mode: Mode) -> None:
+    assert 'Environment="DOCKER_HOST=ssh://shop/a\\"%%$b"\n' in the_units(mode=mode)[NAMES[0]]
 
 
 @pytest.mark.parametrize("mode", [Mode.CONTAINER, Mode.INCLUDE])

@@ -18,6 +18,7 @@ from proxyctl.errors import DockerUnavailable
 
 USUAL = "unix:///var/run/docker.sock"
 SERVING = "traffic stays as it is"  # whatever happens to the engine, nginx goes on
+VARIABLES = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONTEXT", "DOCKER_CONFIG")
 PLAIN_PORT, TLS_PORT = 2375, 2376
 
 
