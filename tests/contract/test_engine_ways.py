@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ import pytest
 from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.docker.runtime import DockerRuntime
 from proxyctl.domain.container import Hook
-from proxyctl.domain.model import Colour, Replica
 from proxyctl.errors import DockerUnavailable
 from proxyctl.ports import Life
 from tests.certificates import as_docker_names_them
@@ -110,14 +108,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshServe
 
 async def test_by_ssh_to_this_very_host(site: Site, server: SshServer) -> None:
     await its_life(site)
-    await site.runtime.close()
-
-
-async def test_several_at_once_by_ssh(site: Site, server: SshServer) -> None:
-    release, slots = await site.release(), (await site.runtime.network()).slots
-    replicas = [Replica(name=f"{site.project}-web-1-{n}", address=f"{slots[n]}:8000") for n in range(3)]
-    started = [site.runtime.start(release, replica, Colour.GREEN, "web-r1") for replica in replicas]
-    assert len(await asyncio.gather(*started)) == 3
     await site.runtime.close()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from proxyctl.adapters.docker.definition import (
+    carried,
     copied,
     environment,
     hook_options,
@@ -296,6 +297,14 @@ def test_what_is_no_file_of_the_host_is_copied_in_with_its_rights(monkeypatch: p
     assert list(found) == ["etc/token", "app"]
     assert (token.uid, token.gid, token.mode, token.size) == (5, 6, 0o400, 6)
     assert copied(Container(image=IMAGE, secrets=files[:1])) == b""
+
+
+def test_for_an_engine_on_another_host_a_file_of_ours_is_copied_and_nothing_mounted(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret\n")
+    there = carried(Container(image=IMAGE, secrets=(GrantedFile(target="/run/key", content=f"file:{tmp_path}/key"),)))
+    assert "Mounts" not in host_config(there)
+    with tarfile.open(fileobj=io.BytesIO(copied(there))) as tar:
+        assert [tar.extractfile(entry).read() for entry in tar.getmembers()] == [b"secret\n"]  # type: ignore[union-attr]
 
 
 def test_a_seccomp_profile_goes_to_the_engine_as_its_text(tmp_path: Path) -> None:

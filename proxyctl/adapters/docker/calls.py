@@ -38,7 +38,13 @@ SILENCE: Seconds = 60.0  # between two lines of a pull
 FOREVER: Seconds = 7 * 24 * 3600.0  # between two lines of a container's output
 
 ENGINE_ERRORS = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError)
-NOT_SENT = (FileNotFoundError, ConnectionRefusedError, PermissionError)  # connect(2) failed: nothing was asked
+NOT_SENT = (  # connect(2) failed: nothing was asked
+    FileNotFoundError,
+    ConnectionRefusedError,
+    PermissionError,
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+)
 
 
 class EngineCalls:

@@ -4,7 +4,7 @@ An engine is on this host when its bridges are interfaces here: every host deals
 nothing. One on another host is reached by a route that somebody made for its slot network. That a stranger at the same
 address, here or on a third host, never passes for a replica is seen in three looks: the kernel's own route to the
 address is neither a network of this host nor the default one; nothing answers there before the replica is started; and
-something does afterwards.
+something does afterwards (ADR 14).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BRIDGE_NAME = "com.docker.network.bridge.name"
 
 IP_LIMIT: Seconds = 5.0
 SILENT_FOR: Seconds = 1.5  # the kernel tries once more after a second
-ANSWERS_WITHIN: Seconds = 5.0
+ANSWERS_WITHIN: Seconds = 3.0
 TRY_FOR: Seconds = 1.0
 MEND = "docs/configuration.md, Engines on another host"
 

@@ -318,8 +318,7 @@ class DockerRuntime:
 
     def _start_elsewhere(self, client: docker.DockerClient, container: Any, replica: Replica) -> None:
         """It, and nobody else, is what nginx here will meet at its address."""
-        subnet = self._networks.subnet(client)
-        refuse_way(subnet, replica.ip)
+        refuse_way(self._networks.subnet(client), replica.ip)
         refuse_a_stranger(replica.address, replica.name)
         container.start()
         await_answer(replica.address, replica.name, lambda: self._lives(client, replica.name))
