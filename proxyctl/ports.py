@@ -164,7 +164,8 @@ class ReplicaState(Record):
 
 
 class Traffic(Record):
-    """Established connections to a replica's port, seen from inside its network namespace."""
+    """Established connections to a replica's port, seen from inside its network namespace; where the replica is on
+    another host, those of nginx, seen from here."""
 
     connections: int
     quiet_for: Seconds  # since the youngest byte on any of them, 0 while an answer is owed; infinite when there is none

@@ -1,7 +1,7 @@
 """Run commands inside running containers: checks, and the hooks of a definition.
 
-The engine has no call that ends a command, so one that nobody waits for any more is killed from the host. Start at
-exit_code() and end_of().
+The engine has no call that ends a command, so one that nobody waits for any more is killed from the host; on another
+host it runs on. Start at exit_code() and end_of().
 """
 
 from __future__ import annotations

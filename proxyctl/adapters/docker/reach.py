@@ -14,7 +14,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import docker
@@ -57,13 +56,9 @@ def is_network_here(address: str) -> bool:
 def refuse_way(subnet: str, address: str) -> None:
     """Raises DockerUnavailable where the way from here to this address of the subnet leads to another network."""
     route = _route(address)
-    if not route:
-        raise _unreached(f"no route leads to {subnet}, its slot network", f"ip route add {subnet} via ITS-HOST; {MEND}")
-    if route["dst"] == "default":
-        raise _unreached(
-            f"only the default route leads to {subnet}, its slot network",
-            f"ip route add {subnet} via ITS-HOST; {MEND}",
-        )
+    if not route or route["dst"] == "default":
+        which = "only the default route" if route else "no route"
+        raise _unreached(f"{which} leads to {subnet}, its slot network", f"ip route add {subnet} via ITS-HOST; {MEND}")
     if _is_of_this_host(route):
         raise _unreached(
             f"{route['dst']} is a network of this host too ({route['dev']}), and what has {address} here"
@@ -119,13 +114,21 @@ def _route(address: str) -> dict[str, Any]:
     """The entry of the kernel's tables that it goes by; empty where there is none. Raises DockerUnavailable."""
     command = ["ip", "-json", "-4", "route", "get", address, "fibmatch"]
     try:
-        said = subprocess.run(command, capture_output=True, timeout=IP_LIMIT, check=False).stdout
+        seen = subprocess.run(command, capture_output=True, text=True, timeout=IP_LIMIT, check=False)
     except (OSError, subprocess.SubprocessError) as error:
-        raise _unreached(f"the route to it cannot be looked at: {error}", "install iproute2") from error
-    with suppress(ValueError, LookupError):
-        found: dict[str, Any] = json.loads(said)[0]
-        return found
-    return {}
+        raise _unseen(str(error)) from error
+    match seen.returncode:
+        case 0:
+            found: dict[str, Any] = json.loads(seen.stdout)[0]
+            return found
+        case 2:  # the kernel's own answer
+            return {}
+        case _:
+            raise _unseen(seen.stderr.strip())
+
+
+def _unseen(why: str) -> DockerUnavailable:
+    return _unreached(f"the route to it cannot be looked at: {why}", "install iproute2")
 
 
 def _unreached(why: str, next_step: str) -> DockerUnavailable:
