@@ -100,7 +100,8 @@ def _context(files: Certificates) -> ssl.SSLContext:
 
 
 def _question(name: str) -> bytes:
-    return f"GET /v1.41/containers/{name}/json HTTP/1.1\r\nHost: docker\r\n\r\n".encode()
+    """In the engine's own version of its API: a fixed one is too old for a newer engine."""
+    return f"GET /containers/{name}/json HTTP/1.1\r\nHost: docker\r\n\r\n".encode()
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
