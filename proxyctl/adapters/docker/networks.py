@@ -117,7 +117,7 @@ class ProjectNetworks:
                 put(self._places.engine, meant().host)
 
     def _engine_before(self) -> str:
-        with suppress(FileNotFoundError):
+        with told_in_words(self._state_root), suppress(FileNotFoundError):
             return self._places.engine.read_text()
         return ""
 
