@@ -7,6 +7,7 @@ reloads nginx or needs more than the standard library. Start at NginxSplits.move
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -80,9 +81,10 @@ class NginxSplits:
 
     async def _see(self, service: ServiceName, flags: Flags | None) -> None:
         """The workers decide as the flags say."""
-        for bucket in telling_buckets(flags):
-            seen, expected = await self._control.pool(service, bucket), expected_pool(flags, bucket)
-            if seen != expected:
+        buckets = telling_buckets(flags)
+        pools = await asyncio.gather(*(self._control.pool(service, bucket) for bucket in buckets))
+        for bucket, seen in zip(buckets, pools, strict=True):
+            if seen != (expected := expected_pool(flags, bucket)):
                 raise await self._not_seen(service, f"bucket {bucket:04d} goes to {seen} instead of {expected}", seen)
 
     async def _see_preview(self, service: ServiceName, flags: Flags | None) -> None:
