@@ -22,6 +22,7 @@ MASTER = "nginx: master process"
 WORKER = "nginx: worker process"
 LEAVING = "nginx: worker process is shutting down"
 TOGETHER = 5  # ticks of 10 ms: the master forks its workers at once, and sleeps 100 ms in each reload
+ENOUGH = 1 << 16  # bytes of what is read here
 ESTABLISHED, LISTENING = "01", "0A"  # as /proc/net/tcp has them
 
 
@@ -128,11 +129,11 @@ def successor_of(master: Process) -> Process | None:
 def find_orphans(places: Places) -> list[Process]:
     """Workers of ours whose master died: they go on serving, and hold the ports."""
     return [
-        process
-        for process in map(process_of, _all_pids())
-        if process.title.startswith(WORKER)
-        and not title_of(_parent_of(process.pid)).startswith(MASTER)
-        and _writes_below(process.pid, places.nginx_logs)
+        process_of(pid)
+        for pid in _all_pids()
+        if title_of(pid).startswith(WORKER)
+        and not title_of(_parent_of(pid)).startswith(MASTER)
+        and _writes_below(pid, places.nginx_logs)
     ]
 
 
@@ -219,9 +220,17 @@ def process_of(pid: int) -> Process:
 
 
 def _read(pid: int, name: str) -> str:
-    with suppress(OSError):
-        return PROC.joinpath(str(pid), name).read_text(errors="replace")
-    return ""
+    """In bare calls: every process of the machine is looked at."""
+    try:
+        fd = os.open(f"{PROC}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return os.read(fd, ENOUGH).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
 
 
 def _noted_pid(file: Path) -> list[int]:
@@ -231,7 +240,8 @@ def _noted_pid(file: Path) -> list[int]:
 
 
 def _all_pids() -> list[int]:
-    return [int(path.name) for path in PROC.iterdir() if path.name.isdigit()]
+    with os.scandir(PROC) as entries:
+        return [int(entry.name) for entry in entries if entry.name.isdigit()]
 
 
 def _writes_below(pid: int, folder: Path) -> bool:

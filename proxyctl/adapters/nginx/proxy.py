@@ -18,7 +18,7 @@ from proxyctl.adapters.nginx.activation import Activation
 from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import HAND_OVER
 from proxyctl.adapters.nginx.contents import Contents, copies_of, fit_for_a_socket
-from proxyctl.adapters.nginx.control import Control, address_in_force
+from proxyctl.adapters.nginx.control import Control, Speaker, address_in_force
 from proxyctl.adapters.nginx.cutover import flags_in_force, shares_in_force
 from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.master import Process, workers_of
@@ -221,27 +221,29 @@ class NginxProxy:
         workers = orphans if master is None else [*orphans, *workers_of(master)]
         current, damage = self._in_force()
         settings = (current.topology if current else NOTHING_KNOWN).settings
+        speaker = await self._speaker()
         return ProxyStatus(
             state=_state(master, orphans),
             mode=settings.mode,
-            version=await self._version(settings),
+            version=speaker.version if speaker and speaker.version else await self._version(settings),
             pid=master.pid if master else None,
             generation=self._generations.current_number(),
-            observed=await self._observed(),
+            observed=speaker.generation if speaker else None,
             draining=sum(1 for worker in workers if worker.leaving and worker.title),
             certificates=current.ends if current else {},
             damage=damage,
         )
 
+    async def _speaker(self) -> Speaker | None:
+        with suppress(NginxUnavailable):
+            return await Control(self._places).speaker()
+        return None
+
     async def _version(self, settings: ProxySettings) -> str:
+        """Of the program that would be started."""
         with suppress(NginxUnavailable):
             return await NginxBinary(self._program(settings)).version()
         return ""
-
-    async def _observed(self) -> int | None:
-        with suppress(NginxUnavailable):
-            return (await Control(self._places).speaker()).generation
-        return None
 
     async def rotate_logs(self, limit: int) -> list[str]:
         return [path.name for path in await self._running.begin_logs_anew(limit)]
