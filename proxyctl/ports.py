@@ -366,7 +366,8 @@ class Proxy(Protocol):
         ...
 
     async def reload(self, claim: Callable[[], int]) -> int:
-        """What is current, with certificates as their files are now; nothing changed is done. Raises like publish()."""
+        """What is current, with the operator's files as they are now; nothing changed is done. Raises like publish(),
+        and PublishRefused for files that are not sound, once all others are taken."""
         ...
 
     async def upgrade(self, settings: ProxySettings, claim: Callable[[], int], progress: Callable[[str], None]) -> None:

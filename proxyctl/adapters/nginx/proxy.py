@@ -19,6 +19,7 @@ from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import HAND_OVER
 from proxyctl.adapters.nginx.contents import Contents, copies_of, fit_for_a_socket
 from proxyctl.adapters.nginx.control import Control, Speaker, address_in_force
+from proxyctl.adapters.nginx.copies import looked_at
 from proxyctl.adapters.nginx.cutover import flags_in_force, shares_in_force
 from proxyctl.adapters.nginx.generations import Generation, Generations
 from proxyctl.adapters.nginx.master import Process, workers_of
@@ -118,7 +119,14 @@ class NginxProxy:
         current = self._generations.current()
         if current is None:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
-        return await self.publish(current.topology, current.fence, claim)
+        number = await self.publish(current.topology, current.fence, claim)
+        if objections := looked_at(current.topology).objections:
+            raise PublishRefused(
+                "; ".join(objections),
+                serving=f"generation {number}: these files as they were when last sound, all others as they are",
+                next_step="mend the file, then proxyctl proxy reload",
+            )
+        return number
 
     async def upgrade(self, settings: ProxySettings, claim: Callable[[], int], progress: Callable[[str], None]) -> None:
         current = self._generations.current()

@@ -121,6 +121,18 @@ async def test_a_renewed_certificate_is_in_force_after_a_reload_and_its_end_know
     assert abs(ends - (NOW + timedelta(days=7)).timestamp()) < 2
 
 
+async def test_a_renewal_that_is_not_sound_is_named_and_the_last_one_serves_on(secure: Secure) -> None:
+    assert await secure.publish() == 2
+    sound = Path(secure.tls.key).read_text()
+    Path(secure.tls.key).write_text("half a ke")
+    with pytest.raises(PublishRefused, match=str(secure.tls.key)) as refusal:
+        await secure.bed.proxy.reload(secure.bed.claim)
+    assert "generation 2" in refusal.value.serving
+    assert (await secure.get()).text == "blue"
+    Path(secure.tls.key).write_text(sound)
+    assert await secure.bed.proxy.reload(secure.bed.claim) == 2
+
+
 async def test_a_certificate_that_went_bad_hinders_no_other_service(secure: Secure, tmp_path: Path) -> None:
     trusted = tmp_path / "trusted.pem"
     trusted.write_bytes(Path(secure.tls.cert).read_bytes())
