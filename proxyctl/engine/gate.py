@@ -15,6 +15,7 @@ from proxyctl.domain.probe import Tally
 from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.ticks import Probed
 from proxyctl.engine.bus import Bus
+from proxyctl.engine.host_ports import intruder
 from proxyctl.engine.runner import Facts
 from proxyctl.engine.traffic import changed, endpoint, placement, restarted
 from proxyctl.ports import Clock, Life, Prober, Proxy, ReplicaState, Runtime
@@ -144,6 +145,8 @@ class Gate:
         ):
             if why := changed(replica, seen):
                 raise Died(why, await self._last_words(replica.name), replica.name)
+            if why := await intruder(self._runtime, placed):
+                raise NotPassed(why, await self._last_words(replica.name), replica.name)
 
     async def _passes_through_nginx(self, state: ServiceState, placed: Placement, deadline: Seconds) -> None:
         """The way that users will take, before any of them takes it."""
