@@ -23,6 +23,7 @@ from proxyctl.domain.container import HOST_NETWORK, Hook
 from proxyctl.domain.model import LOOPBACK, Colour, Container, Release, Replica, ServiceName
 from proxyctl.errors import AddressTaken, ImageUnavailable, NameTaken, Unavailable
 from proxyctl.ports import Inspector, Life, ReplicaState, Runtime
+from tests.nginx_bed import free_port
 from tests.releases import a_release
 
 pytestmark = pytest.mark.docker
@@ -30,12 +31,6 @@ pytestmark = pytest.mark.docker
 ROLLOUT = "web-r1"
 FAILS = Hook(command=("false",))  # which no image of the demo has
 NOWHERE = "127.0.0.1:1/nothing:1"  # nobody listens on port 1
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 class Ground(ABC):
