@@ -140,13 +140,15 @@ class Gate:
             await self._clock.sleep(LOOK_EVERY)
 
     async def _look(self, placed: Placement) -> None:
+        """Who has its port first: for want of it a container ends."""
+        if placed.replicas and (why := await intruder(self._runtime, placed)):
+            name = placed.replicas[0].name
+            raise NotPassed(why, await self._last_words(name), name)
         for replica, seen in zip(
             placed.replicas, await self._runtime.inspect([r.name for r in placed.replicas]), strict=True
         ):
             if why := changed(replica, seen):
                 raise Died(why, await self._last_words(replica.name), replica.name)
-            if why := await intruder(self._runtime, placed):
-                raise NotPassed(why, await self._last_words(replica.name), replica.name)
 
     async def _passes_through_nginx(self, state: ServiceState, placed: Placement, deadline: Seconds) -> None:
         """The way that users will take, before any of them takes it."""
