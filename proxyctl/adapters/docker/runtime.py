@@ -397,11 +397,7 @@ class DockerRuntime:
 def _refuse_taken_ports(release: Release, replica: Replica) -> None:
     for port in release.service.host_ports:
         if holder := namespace.stranger(port, ()):
-            raise AddressTaken(
-                f"{replica.name} cannot have {LOOPBACK}:{port}: {holder} has it",
-                serving=SERVING,
-                next_step="end that process, or have the service listen on another port",
-            )
+            raise AddressTaken(f"{replica.name} cannot have {LOOPBACK}:{port}: {holder} has it", serving=SERVING)
 
 
 def _image_gone(release: Release) -> ImageUnavailable:
