@@ -156,7 +156,7 @@ class ReplicaState(Record):
     name: str
     life: Life
     incarnation: Incarnation | None = None  # None only when absent
-    address: str = ""  # on the slot network
+    address: str = ""  # on the slot network, or LOOPBACK on the host's
     exit_code: int | None = None
     oom_killed: bool = False
     restarts: int = 0
@@ -219,6 +219,11 @@ class Runtime(Inspector, Protocol):
 
     async def traffic(self, name: str, port: int) -> Traffic:
         """Raises Unavailable when the namespace cannot be looked into (not root): then only the deadline drains."""
+        ...
+
+    async def stranger(self, port: int, containers: Sequence[str]) -> str:
+        """Who else than these containers, by their full ids, answers at this port of the host's loopback address, in
+        words; empty where nobody does. Who cannot be seen from here is a stranger."""
         ...
 
     async def close(self) -> None: ...

@@ -30,6 +30,7 @@ from proxyctl.config.problems import Problem, shown
 from proxyctl.config.rolling import UpdateConfigFile
 from proxyctl.config.shape import Findings, shaped
 from proxyctl.config.source import text_of
+from proxyctl.domain.container import HOST_NETWORK
 
 _OF_OTHER_PROXIES = {"labels": is_label_of_another_proxy, "environment": is_variable_of_another_proxy}
 _NOT_IN_PROJECT = re.compile(r"[^a-z0-9_-]", re.ASCII)
@@ -226,6 +227,8 @@ class _Reading:
 
     def _networks(self, written: tuple[str, ...] | None, location: Location) -> tuple[str, ...]:
         """Those written; else Compose's default network, when services are on it that stay with Compose."""
+        if written == (HOST_NETWORK,):
+            return written
         if written is not None:
             return tuple(self._real("networks", each, (*location, "networks")) for each in written)
         if not self._left:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from proxyctl.config import document as tree
 from proxyctl.config.document import Entry, Location, Node, Scalar, value_of
+from proxyctl.domain.container import HOST_NETWORK
 
 _STAYS = "it matters to Compose alone"
 _SWARM = "it is for the nodes of a swarm, and there is one host here"
@@ -59,13 +60,12 @@ REFUSED = {
     "cpu_percent": "it is for Windows; write cpus",
     "credential_spec": "it is for Windows",
     "extends": "write out what it takes from there, or give the file that `docker compose config` prints",
-    "external_links": "containers on one network find each other by name; write networks",
+    "external_links": "containers on one network find each other by name; write networks, with one that both are on",
     "isolation": "it is for Windows",
     "label_file": "write labels",
     "links": "containers on one network find each other by name; write networks",
     "models": "write the variables of the model's address under environment",
-    "net": "write networks",
-    "network_mode": "nginx reaches a replica at an address of its own; write networks",
+    "net": "write networks, or network_mode: host",
     "pre_start": "run it before the deploy, or as the entrypoint",
     "provider": "it is no container; write the variables that it gives under environment",
     "use_api_socket": "the engine's socket makes the container root on the host; it is not given to one",
@@ -77,6 +77,8 @@ INSTEAD_IN_DEPLOY: Mapping[str, str] = {
     **{path[0]: why for path, why in _IN_DEPLOY.items() if len(path) == 1},
     **dict.fromkeys(("mode", "placement"), _SWARM),
 }
+
+ON_ONE_OF_THE_TWO = "a container on the host's network is on no other; keep network_mode or this"
 
 UPDATE_CONFIG = ("deploy", "update_config")  # left out only where a strategy is written
 
@@ -130,8 +132,10 @@ def _left_out(service: tree.Mapping) -> Iterator[tuple[Location, str]]:
 
 def _refused(service: tree.Mapping) -> Iterator[tuple[Location, str]]:
     for key, why in REFUSED.items():
-        if key in service.entries and _plain(service, key) != "bridge":
+        if key in service.entries:
             yield (key,), why
+    if _network_mode(service) == HOST_NETWORK and _stands(service, ("networks",)):
+        yield ("networks",), ON_ONE_OF_THE_TWO
 
 
 def _of_a_swarm(service: tree.Mapping) -> Iterator[tuple[Location, str]]:
@@ -144,7 +148,14 @@ def _of_a_swarm(service: tree.Mapping) -> Iterator[tuple[Location, str]]:
 def _unsaid(service: tree.Mapping) -> Iterator[Location]:
     """What says nothing that is not so already, and extensions."""
     yield from ((key,) for key in service.entries if key.startswith("x-"))
-    yield from (location for location in (("network_mode",), ("deploy", "mode")) if _stands(service, location))
+    if _network_mode(service) == "bridge":
+        yield ("network_mode",)
+    if _stands(service, ("deploy", "mode")):
+        yield "deploy", "mode"
+
+
+def _network_mode(service: tree.Mapping) -> object:
+    return _plain(service, "network_mode") if _stands(service, ("network_mode",)) else None
 
 
 # --- walking a tree -----------------------------------------------------------------------------------------------

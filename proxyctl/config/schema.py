@@ -18,7 +18,7 @@ from proxyctl.config.windows import window
 from proxyctl.domain.windows import Window
 
 LATER = ("accessories", "jobs", "needs")  # keys of a later version, refused in words
-ALLOWED = ("shared-volumes", "database", "swarm")
+ALLOWED = ("shared-volumes", "database", "host-network", "swarm")
 MOST_SERVICES = 5000
 MOST_HOSTS = 64
 MOST_REDIRECTS = 256
@@ -155,7 +155,7 @@ class ServiceFile(Strict):
         ContainerFile(), "As in a Compose file, laid over the service of that name in `compose`."
     )
     allow: Annotated[tuple[Annotated[str, one_of(*ALLOWED)], ...], Field(max_length=len(ALLOWED))] = written(
-        (), "What is else refused, because two releases run side by side."
+        (), "What is else refused: two releases would share it, or everything on this host."
     )
     port: fields.Port | None = written(None, "Where a replica listens. Without it the service is not routed.")
     replicas: Annotated[int, counted(1, 64)] = 1

@@ -6,7 +6,7 @@ import errno
 import socket
 from typing import NamedTuple
 
-from proxyctl.adapters.nginx.master import holder_of
+from proxyctl.adapters.sockets import holder_of
 
 
 class Listen(NamedTuple):
@@ -61,7 +61,7 @@ def _taken(text: str, port: int) -> Obstacle:
     holder = holder_of(port)
     if holder is None:
         return Obstacle(f"{text} is taken by a process that cannot be seen from here")
-    return Obstacle(f"{text} is taken by pid {holder.pid} ({holder.program})", holder.program)
+    return Obstacle(f"{text} is taken by {holder}", holder.program)
 
 
 MEANINGS = {
