@@ -27,8 +27,6 @@ from proxyctl.adapters.nginx.flags import (
     parse_folder_name,
     telling_buckets,
 )
-from proxyctl.adapters.nginx.master import speaking_worker
-from proxyctl.adapters.nginx.sight import blind_spot
 from proxyctl.adapters.places import PUBLIC_MODE, SPLIT_IN_FORCE, Places, make_folder
 from proxyctl.domain.model import ServiceName
 from proxyctl.errors import SplitNotSeen, StateUnusable
@@ -95,6 +93,9 @@ class NginxSplits:
             raise await self._not_seen(service, what, expected_pool(flags, 0))
 
     async def _not_seen(self, service: ServiceName, what: str, seen: str) -> SplitNotSeen:
+        from proxyctl.adapters.nginx.master import speaking_worker  # only a failure pays for them
+        from proxyctl.adapters.nginx.sight import blind_spot
+
         folder = self._splits / service / SPLIT_IN_FORCE
         worker = speaking_worker(self._places, (await self._control.speaker()).pid)
         why = blind_spot(folder.resolve(), worker.pid) if seen == NOBODY else f"something else changed {folder}"
