@@ -80,7 +80,10 @@ INSTEAD_IN_DEPLOY: Mapping[str, str] = {
 
 ON_ONE_OF_THE_TWO = "a container on the host's network is on no other; keep network_mode or this"
 
-UPDATE_CONFIG = ("deploy", "update_config")  # left out only where a strategy is written
+# What has a key of its own beside container: taken where that one is not written.
+UPDATE_CONFIG = ("deploy", "update_config")
+REPLICAS = (("deploy", "replicas"), ("scale",))  # the first that is there counts
+BESIDE: Mapping[Location, str] = {UPDATE_CONFIG: "strategy", **dict.fromkeys(REPLICAS, "replicas")}
 
 ALLOWING_SWARM = "swarm"  # the word of `allow` with which what is for a swarm alone is left out too
 
@@ -124,7 +127,7 @@ def _left_out(service: tree.Mapping) -> Iterator[tuple[Location, str]]:
     for path, why in _IN_DEPLOY.items():
         if _stands(service, ("deploy", *path)):
             yield ("deploy", *path), why
-    for network, entry in _entries(service, ("networks",)).items():
+    for network, entry in entries_at(service, ("networks",)).items():
         for key, why in _ON_A_NETWORK.items():
             if _stands(entry.node, (key,)):
                 yield ("networks", network, key), why
@@ -161,7 +164,7 @@ def _network_mode(service: tree.Mapping) -> object:
 # --- walking a tree -----------------------------------------------------------------------------------------------
 
 
-def _entries(node: Node, location: Location) -> Mapping[str, Entry]:
+def entries_at(node: Node, location: Location) -> Mapping[str, Entry]:
     """The mapping that stands there; none where there is no mapping."""
     for part in location:
         entry = node.entries.get(str(part)) if isinstance(node, tree.Mapping) else None
@@ -172,11 +175,11 @@ def _entries(node: Node, location: Location) -> Mapping[str, Entry]:
 
 
 def _stands(node: Node, location: Location) -> bool:
-    return location[-1] in _entries(node, location[:-1])
+    return location[-1] in entries_at(node, location[:-1])
 
 
 def _plain(node: Node, *location: str) -> object:
-    return value_of(_entries(node, location[:-1])[location[-1]].node)
+    return value_of(entries_at(node, location[:-1])[location[-1]].node)
 
 
 def _without(node: tree.Mapping, location: Location) -> tree.Mapping:
@@ -196,7 +199,7 @@ def _networks_by_name(service: tree.Mapping) -> tree.Mapping:
         name: Entry(entry.place, Scalar(entry.node.place, None))
         if isinstance(entry.node, tree.Mapping) and not entry.node.entries
         else entry
-        for name, entry in _entries(service, ("networks",)).items()
+        for name, entry in entries_at(service, ("networks",)).items()
     }
     if not networks:
         return service

@@ -13,6 +13,7 @@ from pydantic import Field, Tag
 from proxyctl.config import fields, grammar
 from proxyctl.config.container import ContainerFile
 from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, counted, forms, lasting, one_of, sized, written
+from proxyctl.config.rolling import MOST_REPLICAS
 from proxyctl.config.strategy import AnyStrategy
 from proxyctl.config.windows import window
 from proxyctl.domain.windows import Window
@@ -158,7 +159,7 @@ class ServiceFile(Strict):
         (), "What is else refused: two releases would share it, or everything on this host."
     )
     port: fields.Port | None = written(None, "Where a replica listens. Without it the service is not routed.")
-    replicas: Annotated[int, counted(1, 64)] = 1
+    replicas: Annotated[int, counted(1, MOST_REPLICAS)] = 1
     hosts: Annotated[tuple[fields.Host, ...], Field(min_length=1, max_length=MOST_HOSTS)] | None = written(
         None, "Left out: the service catches all hosts."
     )
