@@ -22,7 +22,7 @@ from proxyctl.domain.model import Mode, ProxySettings
 from proxyctl.errors import NginxUnavailable, OutcomeUnknown
 from tests.conftest import sweep
 from tests.engine_relay import Relay, relay
-from tests.nginx_bed import DEBIAN
+from tests.nginx_bed import DEBIAN, free_port
 from tests.nginx_image import image_of
 from tests.tiny_registry import registry
 
@@ -114,6 +114,12 @@ async def test_it_comes_back_by_itself_only_after_it_was_seen_to_serve(ground: G
     assert ground.policy() == "always"
     await program.let_end()
     assert ground.policy() == "no"
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "[::1]"])
+async def test_a_configuration_is_tried_with_the_addresses_of_this_machine(ground: Ground, listen: str) -> None:
+    config = ground.config(f"{listen}:{free_port()}")
+    assert (await ground.program().test(config, ground.places.root)).code == 0
 
 
 async def test_an_engine_that_breaks_off_while_it_starts_nginx_is_asked_what_came_of_it(
