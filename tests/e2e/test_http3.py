@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import ssl
 from collections.abc import AsyncIterator
@@ -61,6 +62,13 @@ async def test_who_comes_by_tcp_is_told_of_http3_and_finds_it_on_every_address(s
         (port,) = re.findall(r'^h3=":(\d+)"; ma=\d+$', told)
         async with speaking_http3(site.door(address)._replace(port=int(port))) as browser:
             assert (await browser.get(SHOP)).text == "blue"
+
+
+async def test_a_replica_learns_the_host_and_the_port_that_its_client_asked_for(site: Site) -> None:
+    asked = f"{SHOP}:{site.port}"
+    async with speaking_http3(site.door()) as browser:
+        headers = json.loads((await browser.get(asked, "/seen")).body)["headers"]
+    assert (headers["host"], headers["x-forwarded-host"], headers["x-forwarded-proto"]) == (asked, asked, "https")
 
 
 async def test_traffic_moves_and_no_request_is_lost(site: Site) -> None:
