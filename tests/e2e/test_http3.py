@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,8 +14,10 @@ from typing import NamedTuple
 
 import pytest
 
+from proxyctl.adapters.nginx.listens import obstacle
 from proxyctl.adapters.nginx.master import find_masters
 from proxyctl.domain.model import Route, Tls
+from proxyctl.errors import PublishRefused
 from tests.certificates import a_pair
 from tests.e2e.shop import TWO, open_shop
 from tests.e2e.test_container_mode import FILE
@@ -24,7 +28,6 @@ from tests.nginx_image import image_with_http3
 pytestmark = pytest.mark.docker
 
 SHOP = "shop.example.com"
-BOTH = ("127.0.0.1", "::1")
 
 
 class Site(NamedTuple):
@@ -33,6 +36,10 @@ class Site(NamedTuple):
     bed: Bed
     port: int
     tls: Tls
+
+    @property
+    def listens(self) -> tuple[str, ...]:
+        return (f"127.0.0.1:{self.port}", f"[::1]:{self.port}")
 
     def route(self, **changes: object) -> Route:
         return self.bed.route(hosts=(SHOP,), tls=self.tls, **changes)
@@ -45,8 +52,8 @@ class Site(NamedTuple):
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     image, port = await asyncio.to_thread(image_with_http3), free_port()
     async with a_bed(IN_A_CONTAINER) as bed:
-        bed.settings = bed.settings.replace(image=image, http3=True, https=(f"127.0.0.1:{port}", f"[::1]:{port}"))
         site = Site(bed, port, a_pair(tmp_path, "shop", SHOP))
+        bed.settings = bed.settings.replace(image=image, http3=True, https=site.listens)
         await bed.serve_both()
         await bed.publish(bed.topology(site.route()))
         await bed.splits.move(WEB, all_to(BLUE))
@@ -55,20 +62,34 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 async def test_who_comes_by_tcp_is_told_of_http3_and_finds_it_on_every_address(site: Site) -> None:
     context = ssl.create_default_context(cafile=site.tls.cert)
-    for address in BOTH:
+    for address in ("127.0.0.1", "::1"):
         client = Client(*await asyncio.open_connection(address, site.port, ssl=context, server_hostname=SHOP))
         told = (await client.ask("GET", "/", {"Host": SHOP})).headers["alt-svc"]
         client.close()
         (port,) = re.findall(r'^h3=":(\d+)"; ma=\d+$', told)
+        asked = f"{SHOP}:{port}"
         async with speaking_http3(site.door(address)._replace(port=int(port))) as browser:
-            assert (await browser.get(SHOP)).text == "blue"
+            seen = json.loads((await browser.get(asked, "/seen")).body)["headers"]
+        assert (seen["host"], seen["x-forwarded-host"], seen["x-forwarded-proto"]) == (asked, asked, "https")
+        assert seen["x-real-ip"] == address
 
 
-async def test_a_replica_learns_the_host_and_the_port_that_its_client_asked_for(site: Site) -> None:
-    asked = f"{SHOP}:{site.port}"
-    async with speaking_http3(site.door()) as browser:
-        headers = json.loads((await browser.get(asked, "/seen")).body)["headers"]
-    assert (headers["host"], headers["x-forwarded-host"], headers["x-forwarded-proto"]) == (asked, asked, "https")
+async def test_udp_is_heard_where_nginx_listens_and_nowhere_else(site: Site) -> None:
+    assert [str(obstacle(f"{listen}/udp"))[-7:] for listen in site.listens] == ["(nginx)", "(nginx)"]
+    assert obstacle(f"127.0.0.2:{site.port}/udp") is None
+    assert await site.bed.proxy.check(site.bed.topology(site.route())) == [], "it is in nobody's way but its own"
+
+
+async def test_a_port_of_udp_that_somebody_else_has_is_named_before_anything_changes(site: Site) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind(("127.0.0.1", 0))
+        taken = f"127.0.0.1:{holder.getsockname()[1]}"
+        wanted = site.bed.topology(site.route(), https=(taken,))
+        (objection,) = await site.bed.proxy.check(wanted)
+        assert f"{taken}/udp is taken by pid {os.getpid()}" in objection
+        with pytest.raises(PublishRefused, match=f"{taken}/udp is taken by pid"):
+            await site.bed.publish(wanted)
+        assert await site.bed.proxy.check(wanted.replace(settings=wanted.settings.replace(http3=False))) == []
 
 
 async def test_traffic_moves_and_no_request_is_lost(site: Site) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
@@ -23,6 +24,8 @@ WORKER = "nginx: worker process"
 LEAVING = "nginx: worker process is shutting down"
 TOGETHER = 5  # ticks of 10 ms: the master forks its workers at once, and sleeps 100 ms in each reload
 ESTABLISHED, LISTENING = "01", "0A"  # as /proc/net/tcp has them
+HEARING = "07"  # anybody, as /proc/net/udp has it
+HELD = {socket.SOCK_STREAM: ("tcp", LISTENING), socket.SOCK_DGRAM: ("udp", HEARING)}
 
 
 class Process(NamedTuple):
@@ -141,9 +144,9 @@ class Holder(NamedTuple):
     program: str  # as the kernel calls it, at most 15 bytes
 
 
-def holder_of(port: int) -> Holder | None:
-    """Who listens on this TCP port; None where it cannot be seen from here."""
-    sockets = {f"socket:[{inode}]" for inode in _sockets(port, LISTENING)}
+def holder_of(port: int, kind: socket.SocketKind) -> Holder | None:
+    """Who listens on this port of TCP or UDP; None where it cannot be seen from here."""
+    sockets = {f"socket:[{inode}]" for inode in _sockets(*HELD[kind], port)}
     for pid in _all_pids():
         if any(link in sockets for link in open_files(pid)):
             return Holder(pid, _read(pid, "comm").strip())
@@ -152,7 +155,7 @@ def holder_of(port: int) -> Holder | None:
 
 def has_clients(port: int) -> bool:
     """Whether anybody is connected to this TCP port."""
-    return any(_sockets(port, ESTABLISHED))
+    return any(_sockets("tcp", ESTABLISHED, port))
 
 
 def listening(process: Process) -> set[str]:
@@ -238,19 +241,19 @@ def _writes_below(pid: int, folder: Path) -> bool:
     return any(link.startswith(f"{folder}/") for link in open_files(pid))
 
 
-def _sockets(port: int, state: str) -> Iterator[str]:
+def _sockets(protocol: str, state: str, port: int) -> Iterator[str]:
     """Inodes of the sockets in this state whose own port it is."""
-    for fields in _tcp_table():
+    for fields in _table(protocol):
         if fields[3] == state and int(fields[1].rpartition(":")[2], 16) == port:
             yield fields[9]
 
 
 def _all_listening() -> set[str]:
-    return {f"socket:[{fields[9]}]" for fields in _tcp_table() if fields[3] == LISTENING}
+    return {f"socket:[{fields[9]}]" for fields in _table("tcp") if fields[3] == LISTENING}
 
 
-def _tcp_table() -> Iterator[list[str]]:
+def _table(protocol: str) -> Iterator[list[str]]:
     """One line for each socket, both families."""
-    for table in ("tcp", "tcp6"):
+    for table in (protocol, f"{protocol}6"):
         with suppress(OSError):
             yield from (line.split() for line in PROC.joinpath("net", table).read_text().splitlines()[1:])
