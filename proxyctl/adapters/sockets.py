@@ -1,4 +1,4 @@
-"""TCP sockets of this host as the kernel shows them: who listens, who is connected. Reads /proc, changes nothing."""
+"""Sockets of this host as the kernel shows them: who listens, who is connected. Reads /proc, changes nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 PROC = Path("/proc")
 ESTABLISHED, LISTENING = "01", "0A"  # as /proc/net/tcp has them
+HEARING = "07"  # anybody, as /proc/net/udp has it
+HELD = {socket.SOCK_STREAM: ("tcp", LISTENING), socket.SOCK_DGRAM: ("udp", HEARING)}
 
 _LOOPBACK = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}"
 _MAPPED = f"{0:016X}{socket.htonl(0xFFFF):08X}"  # an address of IPv4 in one of IPv6, as a socket for both has it
@@ -26,9 +28,9 @@ class Holder(NamedTuple):
         return f"pid {self.pid} ({self.program})"
 
 
-def holder_of(port: int) -> Holder | None:
-    """Who listens on this TCP port; None where it cannot be seen from here."""
-    return holder_among({each.inode for each in _sockets(port, LISTENING)})
+def holder_of(port: int, kind: socket.SocketKind) -> Holder | None:
+    """Who listens on this port of TCP or UDP; None where it cannot be seen from here."""
+    return holder_among({each.inode for each in _sockets(*HELD[kind], port)})
 
 
 def holder_among(sockets: set[str]) -> Holder | None:
@@ -41,7 +43,7 @@ def holder_among(sockets: set[str]) -> Holder | None:
 
 def answering(port: int) -> set[str]:
     """The sockets of which one gets whoever asks 127.0.0.1 at this port."""
-    return {each.inode for each in _sockets(port, LISTENING) if each.address in ANSWERS_LOOPBACK}
+    return {each.inode for each in _sockets("tcp", LISTENING, port) if each.address in ANSWERS_LOOPBACK}
 
 
 def open_in(pids: Iterable[int], sockets: set[str]) -> set[str]:
@@ -51,7 +53,7 @@ def open_in(pids: Iterable[int], sockets: set[str]) -> set[str]:
 
 def has_clients(port: int) -> bool:
     """Whether anybody is connected to this TCP port."""
-    return any(_sockets(port, ESTABLISHED))
+    return any(_sockets("tcp", ESTABLISHED, port))
 
 
 def listening(pids: Iterable[int]) -> set[str]:
@@ -90,18 +92,18 @@ class _Socket(NamedTuple):
     inode: str  # as links to it are called
 
 
-def _sockets(port: int, state: str) -> Iterator[_Socket]:
+def _sockets(protocol: str, state: str, port: int) -> Iterator[_Socket]:
     """Those in this state whose own port it is."""
-    return (each for each in _all_sockets() if (each.port, each.state) == (port, state))
+    return (each for each in _all_sockets(protocol) if (each.port, each.state) == (port, state))
 
 
 def _all_listening() -> set[str]:
-    return {each.inode for each in _all_sockets() if each.state == LISTENING}
+    return {each.inode for each in _all_sockets("tcp") if each.state == LISTENING}
 
 
-def _all_sockets() -> Iterator[_Socket]:
+def _all_sockets(protocol: str) -> Iterator[_Socket]:
     """Of both families."""
-    for table in ("tcp", "tcp6"):
+    for table in (protocol, f"{protocol}6"):
         with suppress(OSError):
             for line in PROC.joinpath("net", table).read_text().splitlines()[1:]:
                 fields = line.split()

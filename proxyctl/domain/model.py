@@ -363,8 +363,16 @@ class Topology(Record):
     @property
     def listens(self) -> tuple[str, ...]:
         """Every address that nginx listens on for clients."""
-        encrypted = any(route.tls for route in self.routes)
-        return (*self.settings.http, *(self.settings.https if encrypted else ()))
+        return (*self.settings.http, *self._https)
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """What nginx needs of this machine: where it listens, and for HTTP/3 the same of UDP, as "443/udp"."""
+        return (*self.listens, *(f"{listen}/udp" for listen in self._https if self.settings.http3))
+
+    @property
+    def _https(self) -> tuple[str, ...]:
+        return self.settings.https if any(route.tls for route in self.routes) else ()
 
 
 class Incarnation(Record):

@@ -265,12 +265,12 @@ class NginxProxy:
         except (PublishRefused, NginxUnavailable) as error:
             return [str(error), *(line for line in error.detail.splitlines() if line not in str(error))]
         hindrances = (blindness(self._places, topology), self._runs_in_another_mode(current, topology))
-        return [*objections, *filter(None, hindrances), *self._rehearsal.taken(topology, self._listens())]
+        return [*objections, *filter(None, hindrances), *self._rehearsal.taken(topology, self._claims())]
 
-    def _listens(self) -> tuple[str, ...]:
+    def _claims(self) -> tuple[str, ...]:
         """Addresses that our nginx holds."""
         current = self.topology() if self._running.master() or self._running.orphans() else None
-        return current.listens if current else ()
+        return current.claims if current else ()
 
     async def diff(self, topology: Topology) -> str:
         return await self._rehearsal.difference(topology, self._generations.current())

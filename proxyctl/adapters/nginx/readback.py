@@ -97,7 +97,7 @@ class _Reading:
         self._asked = tuple(_control_answers(topology, number, places, control, shares))
         self._top = Context.MAIN if topology.settings.mode.ours else Context.HTTP
         self._values = _values(topology, places)
-        self._listens = _listens(topology)
+        self._listens = frozenset(topology.listens)
         self._pools = dict(_pools(topology, shares))
         self._weights = dict(_weights(topology, shares))
         encrypted = tuple(route for route in topology.routes if any(map(route.tls_of, Colour)))
@@ -335,11 +335,6 @@ def _values(topology: Topology, places: Places) -> dict[str, frozenset[str]]:
         "client_body_temp_path": frozenset({f"{places.temp}/body"}),
         **{f"{way}_temp_path": frozenset({f"{places.temp}/{way}"}) for way in ("proxy", "fastcgi", "uwsgi", "scgi")},
     }
-
-
-def _listens(topology: Topology) -> frozenset[str]:
-    encrypted = any(route.tls for route in topology.routes)
-    return frozenset((*topology.settings.http, *(topology.settings.https if encrypted else ())))
 
 
 def _pools(topology: Topology, shares: Shares) -> Iterator[tuple[str, set[str]]]:
