@@ -40,7 +40,7 @@ def image_of(program: str, tag: str, workers: int = 65534) -> str:
 
 def image_with_http3() -> str:
     """The reference of an image with nginx 1.26 of Debian trixie, which was built with HTTP/3."""
-    assert FETCHED.is_dir(), f"{FETCHED} is missing; scripts/setup fetches it"
+    assert FETCHED.is_dir(), f"{FETCHED} is missing; `scripts/setup tests` fetches it"
     return _imported("trixie", _add_fetched)
 
 
