@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from proxyctl.adapters.docker.calls import EngineCalls
     from proxyctl.adapters.docker.runtime import DockerRuntime
     from proxyctl.adapters.nginx.access_log import NginxAccessLog
+    from proxyctl.adapters.nginx.look import NginxLook
     from proxyctl.adapters.nginx.proxy import NginxProxy
     from proxyctl.adapters.nginx.reloaded import Wishes
     from proxyctl.config.load import Project
@@ -165,7 +166,7 @@ class Workshop:
     async def mend_generation(self) -> int | None:
         """nginx starts with what was published, also after somebody's hand was in it: the generation that took its
         place, or None. Raises like publish()."""
-        if not self.proxy.damage():
+        if not self.look.damage():
             return None  # at once, whoever publishes on this host meanwhile
         async with self.locks.publishing():
             return await self._mend_generation()
@@ -180,6 +181,12 @@ class Workshop:
         from proxyctl.adapters.docker.runtime import DockerRuntime
 
         return DockerRuntime(self.name, self.places.root)
+
+    @cached_property
+    def look(self) -> NginxLook:
+        from proxyctl.adapters.nginx.look import NginxLook
+
+        return NginxLook(self.places, self._program)
 
     @cached_property
     def proxy(self) -> NginxProxy:
