@@ -3,7 +3,7 @@ BIN := .venv/bin
 ALONE := tests/unit tests/golden tests/crash/test_memory_crashes.py tests/crash/test_judged_kills.py  # they need no Docker, and may run side by side
 PROOF := tests/prove  # short, but for `make prove`: docs/proof.md
 
-.PHONY: help setup demo test prove check unit real bench clean
+.PHONY: help setup tests demo test prove check unit real bench clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -11,15 +11,18 @@ help:            ## this list
 setup:           ## Debian packages, a Docker engine that answers, .venv
 	@scripts/setup
 
+tests:           ## and an nginx that speaks HTTP/3
+	@scripts/setup tests
+
 demo: setup      ## the whole story on this machine in a minute
 	@$(BIN)/proxyctl demo
 
-test: setup      ## lint, types and every test
+test: tests      ## lint, types and every test
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/pytest -q -n 3 $(ALONE) $(PROOF)
 	@$(BIN)/pytest -q -n 4 --dist loadgroup --max-worker-restart 0 $(addprefix --deselect=,$(ALONE) $(PROOF))
 
-prove: setup     ## what CI has no time for: every system call killed, failing, its power cut; every mutant
+prove: tests     ## what CI has no time for: every system call killed, failing, its power cut; every mutant
 	@PROXYCTL_PROVE=full $(BIN)/pytest -q -n auto $(PROOF) tests/e2e/test_two_operators.py
 
 check:           ## lint and types
@@ -30,7 +33,7 @@ check:           ## lint and types
 unit: setup      ## the tests that need no Docker
 	@$(BIN)/pytest -q -n auto $(ALONE)
 
-real: setup      ## the tests against real dockerd and nginx
+real: tests      ## the tests against real dockerd and nginx
 	@$(BIN)/pytest -q -n 4 --dist loadgroup --max-worker-restart 0 $(addprefix --deselect=,$(ALONE) $(PROOF))
 
 bench:           ## the figures of the README, side by side and beside other proxies

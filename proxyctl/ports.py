@@ -156,7 +156,7 @@ class ReplicaState(Record):
     name: str
     life: Life
     incarnation: Incarnation | None = None  # None only when absent
-    address: str = ""  # on the slot network
+    address: str = ""  # on the slot network, or LOOPBACK on the host's
     exit_code: int | None = None
     oom_killed: bool = False
     restarts: int = 0
@@ -220,6 +220,11 @@ class Runtime(Inspector, Protocol):
 
     async def traffic(self, name: str, port: int) -> Traffic:
         """Raises Unavailable when the namespace cannot be looked into (not root): then only the deadline drains."""
+        ...
+
+    async def stranger(self, port: int, containers: Sequence[str]) -> str:
+        """Who else than these containers, by their full ids, answers at this port of the host's loopback address, in
+        words; empty where nobody does. Who cannot be seen from here is a stranger."""
         ...
 
     async def close(self) -> None: ...
@@ -367,7 +372,8 @@ class Proxy(Protocol):
         ...
 
     async def reload(self, claim: Callable[[], int]) -> int:
-        """What is current, with certificates as their files are now; nothing changed is done. Raises like publish()."""
+        """What is current, with the operator's files as they are now; nothing changed is done. Raises like publish(),
+        and PublishRefused for files that are not sound, once all others are taken."""
         ...
 
     async def upgrade(self, settings: ProxySettings, claim: Callable[[], int], progress: Callable[[str], None]) -> None:

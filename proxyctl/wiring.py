@@ -24,16 +24,12 @@ from proxyctl.adapters.nginx.cutover import SplitsInForce
 from proxyctl.adapters.places import Places
 from proxyctl.adapters.processes import DetachedProcesses
 from proxyctl.adapters.raw_prober import RawProber
-from proxyctl.adapters.runner_socket import listening, ticks
 from proxyctl.adapters.sqlite import SqliteStore
 from proxyctl.config.places import find_file, project_name, state_dir
 from proxyctl.domain.model import HealthCheck, HealthKind, Mode, ServiceName
-from proxyctl.domain.ticks import Tick
 from proxyctl.engine.bus import Bus
-from proxyctl.engine.published import mend
 from proxyctl.engine.runner import Hands
 from proxyctl.engine.steering import Steering
-from proxyctl.engine.supervisor import Supervisor
 from proxyctl.engine.traffic import TrafficHands
 from proxyctl.errors import StateUnusable
 from proxyctl.ports import Endpoint, ProbeResult
@@ -42,12 +38,15 @@ if TYPE_CHECKING:
     from proxyctl.adapters.docker.calls import EngineCalls
     from proxyctl.adapters.docker.runtime import DockerRuntime
     from proxyctl.adapters.nginx.access_log import NginxAccessLog
+    from proxyctl.adapters.nginx.look import NginxLook
     from proxyctl.adapters.nginx.proxy import NginxProxy
     from proxyctl.adapters.nginx.reloaded import Wishes
     from proxyctl.config.load import Project
     from proxyctl.domain.model import ProxySettings
     from proxyctl.domain.source import Measurement, Source
+    from proxyctl.domain.ticks import Tick
     from proxyctl.engine.releases import Opening, TellNetwork
+    from proxyctl.engine.supervisor import Supervisor
     from proxyctl.ports import Measurer, NginxProgram, Prober, Recording, Store, Subject
 
 
@@ -97,20 +96,6 @@ class Workshop:
     def splits(self) -> SplitsInForce:
         return SplitsInForce(self.places, self._shift)
 
-    async def _shift(self, wishes: Wishes) -> None:
-        """One publisher per host at a time, as with every generation."""
-        async with self.locks.publishing():
-            await mend(self.name, self.store, self.proxy)
-            await self.proxy.shift(wishes(), self.store.claim_generation)
-
-    async def mend_generation(self) -> int | None:
-        """nginx starts with what was published, also after somebody's hand was in it: the generation that took its
-        place, or None. Raises like publish()."""
-        if not self.proxy.damage():
-            return None  # at once, whoever publishes on this host meanwhile
-        async with self.locks.publishing():
-            return await mend(self.name, self.store, self.proxy)
-
     @cached_property
     def inspector(self) -> SocketInspector:
         return SocketInspector(self.name)
@@ -138,7 +123,11 @@ class Workshop:
         )
         return traffic.hands()
 
+    # --- what only a driver needs, and what is heavy ---
+
     def supervisor(self, woken: asyncio.Event) -> Supervisor:
+        from proxyctl.engine.supervisor import Supervisor
+
         return Supervisor(
             store=self.store,
             locks=self.locks,
@@ -152,13 +141,15 @@ class Workshop:
 
     def listening(self, service: ServiceName, woken: asyncio.Event) -> AbstractAsyncContextManager[None]:
         """This process drives the service: it can be woken, and tells its ticks."""
+        from proxyctl.adapters.runner_socket import listening
+
         return listening(self.places.driver_socket(service), woken, self.bus.listen)
 
     def ticks(self, service: ServiceName) -> AsyncIterator[Tick]:
         """What the process that drives the service tells, until it ends."""
-        return ticks(self.places.driver_socket(service))
+        from proxyctl.adapters.runner_socket import ticks
 
-    # --- heavy ---
+        return ticks(self.places.driver_socket(service))
 
     @cached_property
     def config(self) -> Project:
@@ -166,11 +157,36 @@ class Workshop:
 
         return load(self.file)
 
+    async def _shift(self, wishes: Wishes) -> None:
+        """One publisher per host at a time, as with every generation."""
+        async with self.locks.publishing():
+            await self._mend_generation()
+            await self.proxy.shift(wishes(), self.store.claim_generation)
+
+    async def mend_generation(self) -> int | None:
+        """nginx starts with what was published, also after somebody's hand was in it: the generation that took its
+        place, or None. Raises like publish()."""
+        if not self.look.damage():
+            return None  # at once, whoever publishes on this host meanwhile
+        async with self.locks.publishing():
+            return await self._mend_generation()
+
+    async def _mend_generation(self) -> int | None:
+        from proxyctl.engine.published import mend
+
+        return await mend(self.name, self.store, self.proxy)
+
     @cached_property
     def runtime(self) -> DockerRuntime:
         from proxyctl.adapters.docker.runtime import DockerRuntime
 
         return DockerRuntime(self.name, self.places.root)
+
+    @cached_property
+    def look(self) -> NginxLook:
+        from proxyctl.adapters.nginx.look import NginxLook
+
+        return NginxLook(self.places, self._program)
 
     @cached_property
     def proxy(self) -> NginxProxy:

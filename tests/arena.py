@@ -84,6 +84,7 @@ class Arena:
         self.measurer = MemoryMeasurer()
         self.log = MemoryAccessLog(self.world)
         self.edge: dict[str, object] = {}  # what the file says of the service beside its image
+        self.networks: tuple[str, ...] = ()
         self.before_effect: Callable[[do.Command], None] = lambda command: None
         self.after_effect: Callable[[do.Command], None] = lambda command: None
 
@@ -144,7 +145,7 @@ class Arena:
 
     def service(self, image: str) -> Service:
         """As the file defines it when this image is deployed."""
-        return a_service(container=Container(image=image), **self.edge)
+        return a_service(container=Container(image=image, networks=self.networks), **self.edge)
 
     async def open(self, image: str, kind: Kind = Kind.DEPLOY, steps: plan.Plan | None = None) -> ev.Event:
         service = self.service(image)

@@ -46,8 +46,8 @@ class FileLock:
     def sign(self, purpose: str) -> None:
         holder = Holder(pid=os.getpid(), started=start_time(os.getpid()), purpose=purpose, since=time.time())
         text = json.dumps(encode(holder)).encode()
-        os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, text, 0)
+        os.ftruncate(self._fd, len(text))
 
 
 class FileLocks:

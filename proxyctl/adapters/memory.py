@@ -14,6 +14,7 @@ from itertools import count
 from proxyctl.domain.container import Container, Hook
 from proxyctl.domain.events import Event, ProjectEvent
 from proxyctl.domain.model import (
+    LOOPBACK,
     Colour,
     HealthCheck,
     Incarnation,
@@ -74,6 +75,8 @@ class MemoryWorld:
         self.sick: set[str] = set()  # images that never pass a probe
         self.dies_at_start: set[str] = set()  # images that exit as soon as they run
         self.refused_hosts: set[str] = set()  # a topology with this host is refused by nginx
+        self.host_ports: dict[str, tuple[int, ...]] = {}  # that a container listens on
+        self.strangers: dict[int, str] = {}  # who holds a port of the host
         self.engine_hangs = False
         self.nginx_down = False
         self.old_workers_end = 0.0  # when
@@ -146,11 +149,15 @@ class MemoryRuntime(MemoryInspector):
             raise NameTaken(f"{replica.name} is not ours")
         running = world.containers.get(replica.name)
         if running is None or running.life is not Life.RUNNING:
+            for port in release.service.host_ports:
+                if holder := await self.stranger(port, ()):
+                    raise AddressTaken(f"{replica.name} cannot have {LOOPBACK}:{port}: {holder} has it")
             for other in world.containers.values():
-                if other.address == replica.ip and other.life is Life.RUNNING:
+                if other.address == replica.ip != LOOPBACK and other.life is Life.RUNNING:
                     raise AddressTaken(f"{other.name} has {replica.ip}")
             _run_hooks("post_start", replica.name, release.service.container.post_start)
             running = world.run(replica.name, replica.ip, release.image, release.service.name)
+            world.host_ports[replica.name] = release.service.host_ports
             world.policies[replica.name] = "no"
         return replica.replace(incarnation=running.incarnation)
 
@@ -181,6 +188,11 @@ class MemoryRuntime(MemoryInspector):
 
     async def traffic(self, name: str, port: int) -> Traffic:
         return Traffic(connections=0, quiet_for=float("inf"))
+
+    async def stranger(self, port: int, containers: Sequence[str]) -> str:
+        listening = (s for n, s in self._world.containers.items() if port in self._world.host_ports.get(n, ()))
+        ours = {s.incarnation.container for s in listening if s.life is Life.RUNNING and s.incarnation}
+        return self._world.strangers.get(port, "") or ", ".join(sorted(ours - set(containers)))
 
     async def close(self) -> None: ...
 

@@ -9,8 +9,9 @@ Knows names and modes, never contents.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from proxyctl.domain.record import Record
 
 SPLIT_IN_FORCE = "current"  # in a service's folder below splits/: the symlink that nginx follows
 PUBLIC_MODE = 0o755
@@ -19,11 +20,13 @@ LOG_MODE = 0o640
 PASSED_MODE = 0o711  # workers open their logs anew by name; nobody else may list them
 
 
-@dataclass(frozen=True)
-class Places:
+class Places(Record):
     """The layout below one state folder."""
 
     root: Path
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root=root)
 
     @property
     def public(self) -> Path:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from proxyctl.domain.progress import Progress
 
 BUSY_TIMEOUT_S = 5.0
+SYNCED = "PRAGMA synchronous = FULL"  # what a commit changed is on disk when it returns
+SYNCED_LATER = "PRAGMA synchronous = NORMAL"  # with the next one that is synced
 
 FIRST = """
 CREATE TABLE journal (
@@ -87,7 +89,8 @@ class SqliteStore:
         return state
 
     def raise_fence(self, service: ServiceName) -> int:
-        with self._commit() as db:
+        """On disk no later than what is appended under it; a power cut before that ends whoever had the one before."""
+        with self._unsynced(), self._commit() as db:
             db.execute(
                 "INSERT INTO fences VALUES (?, 1) ON CONFLICT (service) DO UPDATE SET fence = fence + 1", (service,)
             )
@@ -215,6 +218,16 @@ class SqliteStore:
                 raise
             self._db.execute("COMMIT")
 
+    @contextmanager
+    def _unsynced(self) -> Iterator[None]:
+        """What is committed within."""
+        with _named_errors(self._path):
+            self._db.execute(SYNCED_LATER)
+            try:
+                yield
+            finally:
+                self._db.execute(SYNCED)
+
     def _check_fence(self, db: sqlite3.Connection, service: ServiceName, fence: int) -> None:
         row = db.execute("SELECT fence FROM fences WHERE service = ?", (service,)).fetchone()
         if row is None or row[0] != fence:
@@ -250,7 +263,7 @@ def _named_errors(path: Path) -> Iterator[None]:
 def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     version = _version(db, path)
-    db.execute("PRAGMA synchronous = FULL")
+    db.execute(SYNCED)
     if version != SCHEMA_VERSION:
         _create(db, path)
     return db

@@ -1,4 +1,4 @@
-"""Units that have nginx serve again after a reboot, and its logs begin anew, before anybody types anything.
+"""Units that have nginx serve again after a reboot, and its logs and certificates looked after, without anybody.
 
 They run the commands that a person would. Each is written whole and renamed. Start at install().
 """
@@ -58,19 +58,20 @@ ExecStart={program} recover {options}
 [Install]
 WantedBy=multi-user.target
 """
-ROTATION = """\
+UPKEEP = """\
 # Written by `proxyctl setup`.
 [Unit]
-Description=Logs of proxyctl project {project}
+Description=Upkeep of proxyctl project {project}: large logs begin anew, renewed certificates are taken
 
 [Service]
 Type=oneshot
-ExecStart={program} proxy rotate {options}
+ExecStart=-{program} proxy rotate {options}
+ExecStart={program} proxy reload --if-running {options}
 """
 TIMER = """\
 # Written by `proxyctl setup`.
 [Unit]
-Description=Logs of proxyctl project {project} begin anew when they are large
+Description=Hourly upkeep of proxyctl project {project}
 
 [Timer]
 OnCalendar=hourly
@@ -97,7 +98,11 @@ def units(
         "pid_file": _escaped(str(pid_file)),
         "environment": "".join(f"Environment={_word(f'{name}={value}')}\n" for name, value in environment.items()),
     }
-    texts = {".service": SERVICE if mode is Mode.PROCESS else RECOVERY, "-logs.service": ROTATION, "-logs.timer": TIMER}
+    texts = {
+        ".service": SERVICE if mode is Mode.PROCESS else RECOVERY,
+        "-upkeep.service": UPKEEP,
+        "-upkeep.timer": TIMER,
+    }
     return {f"proxyctl-{project}{end}": text.format(**values) for end, text in texts.items()}
 
 

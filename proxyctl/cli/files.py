@@ -142,7 +142,7 @@ def check(project: ProjectOptions, as_json: bool) -> None:
     async def work() -> list[str]:
         async with showroom(*project) as shop:
             _tell_warnings(shop)
-            return [*await _docker_problems(shop), *await _nginx_problems(shop)]
+            return [*await _docker_problems(shop), *await _taken_ports(shop), *await _nginx_problems(shop)]
 
     problems = asyncio.run(work())
     if as_json:
@@ -164,6 +164,17 @@ async def _docker_problems(shop: Workshop) -> list[str]:
     except ProxyctlError as error:
         return [f"docker: {error}; {error.next_step}"]
     return []
+
+
+async def _taken_ports(shop: Workshop) -> list[str]:
+    """Of the host, that services are to have."""
+    from proxyctl.engine.host_ports import TO_FREE_A_PORT, containers_of, taken_port
+
+    problems = []
+    for service in shop.config.services:
+        if taken := await taken_port(shop.runtime, service, containers_of(shop.store.load(service.name))):
+            problems.append(f"{service.name}: {taken}; {TO_FREE_A_PORT}")
+    return problems
 
 
 async def _nginx_problems(shop: Workshop) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -56,7 +59,8 @@ class LazyGroup(click.Group):
         module = COMMANDS[cmd_name][0] if cmd_name in COMMANDS else HIDDEN.get(cmd_name)
         if module is None:
             return None
-        commands = importlib.import_module(f"proxyctl.cli.{module}")
+        with nothing_collected():
+            commands = importlib.import_module(f"proxyctl.cli.{module}")
         command: click.Command = getattr(commands, cmd_name.lstrip("_"))
         return command
 
@@ -73,6 +77,17 @@ class LazyGroup(click.Group):
             if args and (near := _nearest(args[0])):
                 raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near!r}?", ctx) from error
             raise
+
+
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """What an import makes stays for ever: to look for garbage in it would cost a rollback a fourth of its imports."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _nearest(word: str) -> str:

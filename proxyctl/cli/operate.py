@@ -67,22 +67,27 @@ def stop(project: ProjectOptions, yes: bool) -> None:
 
 
 @proxy.command()
+@click.option("--if-running", is_flag=True, help="Do nothing where nginx does not run: for a timer.")
 @project_options
 @json_option
-def reload(project: ProjectOptions, as_json: bool) -> None:
-    """Take certificates as their files are now. nginx reloads only when one of them changed; nothing is lost.
+def reload(if_running: bool, project: ProjectOptions, as_json: bool) -> None:
+    """Take certificates, passwords and pages as their files are now. nginx reloads only where one changed.
+
+    Files that are not sound stay as they are in force, and are named. `setup` has systemd do this every hour.
 
     \b
     Example:
       proxyctl proxy reload
+      certbot renew --deploy-hook "proxyctl proxy reload --file /srv/shop/proxyctl.yml"
     """
 
     async def work() -> None:
         async with workshop(*project) as shop:
-            await shop.mend_generation()
-            async with shop.locks.publishing():
-                await shop.proxy.reload(shop.store.claim_generation)
-                _show(await shop.proxy.status(), as_json)
+            if not if_running or (await shop.proxy.status()).pid:
+                await shop.mend_generation()
+                async with shop.locks.publishing():
+                    await shop.proxy.reload(shop.store.claim_generation)
+            _show(await shop.proxy.status(), as_json)
 
     asyncio.run(work())
 

@@ -65,7 +65,7 @@ def _draw(text: list[str], over: bool) -> None:
 
 
 async def look(shop: Workshop, service: str = "") -> ProjectView:
-    proxy = await shop.proxy.status()
+    proxy = await shop.look.status()
     frozen = shop.freeze.read()
     return await project_view(shop.name, shop.store, shop.splits, shop.inspector, shop.locks, proxy, frozen, service)
 

@@ -293,11 +293,12 @@ def refuse_while_frozen(shop: Workshop) -> None:
 
 
 def known_service(shop: Workshop, service: str) -> ServiceName:
-    from difflib import get_close_matches  # only a mistake pays for it
-
     known = shop.known_services()
     if service in known:
         return ServiceName(service)
+
+    from difflib import get_close_matches  # only a mistake pays for it
+
     near = get_close_matches(service, known, n=1)
     raise Conflict(
         f"{service!r} was never deployed in project {shop.name}; deployed: {', '.join(known) or 'none yet'}",

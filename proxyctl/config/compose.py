@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from proxyctl.config import document as tree
+from proxyctl.config import engine_grammar
 from proxyctl.config.compose_keys import (
+    BESIDE,
+    REPLICAS,
     UPDATE_CONFIG,
+    entries_at,
     is_label_of_another_proxy,
     is_variable_of_another_proxy,
     sifted,
@@ -27,9 +31,10 @@ from proxyctl.config.document import Document, Entry, Location, Node, Scalar, Se
 from proxyctl.config.interpolate import dotenv, replaced
 from proxyctl.config.mounts import is_path, source_of
 from proxyctl.config.problems import Problem, shown
-from proxyctl.config.rolling import UpdateConfigFile
+from proxyctl.config.rolling import MOST_REPLICAS, UpdateConfigFile
 from proxyctl.config.shape import Findings, shaped
 from proxyctl.config.source import text_of
+from proxyctl.domain.container import HOST_NETWORK
 
 _OF_OTHER_PROXIES = {"labels": is_label_of_another_proxy, "environment": is_variable_of_another_proxy}
 _NOT_IN_PROJECT = re.compile(r"[^a-z0-9_-]", re.ASCII)
@@ -39,15 +44,16 @@ class Wanted(NamedTuple):
     """What `proxyctl.yml` says of a service that is to inherit."""
 
     allow: frozenset[str]
-    has_strategy: bool
+    written: frozenset[str]  # its keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inherited:
-    """By service, what a Compose file says of its container, and of a strategy where there is none beside."""
+    """By service, what a Compose file says of its container, and of what is not written beside it."""
 
     definitions: Mapping[str, Definition] = field(default_factory=dict)
     rolling: Mapping[str, UpdateConfigFile] = field(default_factory=dict)
+    replicas: Mapping[str, int] = field(default_factory=dict)
     findings: Findings | None = None
     warnings: tuple[Problem, ...] = ()
 
@@ -57,9 +63,14 @@ def inherited(path: Path, wanted: Mapping[str, Wanted], environment: Mapping[str
     document = parse(path)
     reading = _Reading(document, _variables(path, environment), wanted)
     definitions = {name: reading.definition(name) for name in reading.taken}
-    rolling = {name: reading.rolling(name) for name in reading.rolled}
+    rolling = {name: reading.rolling(name) for name in reading.taken if reading.takes(name, UPDATE_CONFIG)}
+    replicas = {
+        name: reading.replicas(name, at) for at in REPLICAS for name in reading.taken if reading.takes(name, at)
+    }
     warnings = tuple(sorted(reading.warnings, key=lambda warning: warning.place))
-    return Inherited(definitions=definitions, rolling=rolling, findings=reading.findings, warnings=warnings)
+    return Inherited(
+        definitions=definitions, rolling=rolling, replicas=replicas, findings=reading.findings, warnings=warnings
+    )
 
 
 def services_of(path: Path) -> Mapping[str, Value]:
@@ -83,7 +94,6 @@ class _Reading:
         self._services = _below(document.root, "services")
         self.taken = tuple(name for name in self._services if name in wanted)
         self._left = tuple(name for name in self._services if name not in wanted)
-        self.rolled = tuple(name for name in self.taken if self._update_config(name) and not wanted[name].has_strategy)
         self.findings = Findings(document)
         self.warnings: list[Problem] = []
         if "include" in document.root.entries:
@@ -103,20 +113,36 @@ class _Reading:
         definition = self._without_other_proxies(defined(file, self._document.path.parent), location)
         return self._renamed(definition, location)
 
+    def takes(self, name: str, below: Location) -> bool:
+        """Whether what stands there counts for the service, that has no key of its own for it."""
+        if BESIDE[below] in self._wanted[name].written:
+            return False
+        alike = [location for location, key in BESIDE.items() if key == BESIDE[below]]
+        return below == next((location for location in alike if self._stands(name, location)), None)
+
     def rolling(self, name: str) -> UpdateConfigFile:
-        """One of those `rolled`."""
+        """As the file takes it from update_config."""
         location: Location = ("services", name, *UPDATE_CONFIG)
-        written = self._update_config(name)
-        value = value_of(self._replaced(written.node, location)) if written else None
+        value = self._value(name, UPDATE_CONFIG)
         if isinstance(value, dict):
             return shaped(UpdateConfigFile, value, self.findings, location)
         self.findings.value(location, "write a mapping, such as order: start-first")
         return UpdateConfigFile()
 
-    def _update_config(self, name: str) -> Entry | None:
-        node = self._services[name].node
-        deploy = _below(node, UPDATE_CONFIG[0]) if isinstance(node, tree.Mapping) else {}
-        return deploy.get(UPDATE_CONFIG[1])
+    def replicas(self, name: str, below: Location) -> int:
+        try:
+            return engine_grammar.count(1, MOST_REPLICAS)(self._value(name, below))
+        except ValueError as error:
+            self.findings.value(("services", name, *below), f"{error}, or replicas beside container")
+            return 1
+
+    def _stands(self, name: str, below: Location) -> bool:
+        return below[-1] in entries_at(self._services[name].node, below[:-1])
+
+    def _value(self, name: str, below: Location) -> Value:
+        """What stands there."""
+        written = entries_at(self._services[name].node, below[:-1])[str(below[-1])]
+        return value_of(self._replaced(written.node, ("services", name, *below)))
 
     # --- what is not for us ---
 
@@ -124,16 +150,18 @@ class _Reading:
         """The service without what is left out or refused."""
         service = sifted(node, self._wanted[name].allow)
         for below, why in service.left_out.items():
-            words = self._of_update_config(name) if below == UPDATE_CONFIG else f"left out: {why}"
-            self._warn(("services", name, *below), words)
+            self._warn(("services", name, *below), self._becomes_of(name, below) or f"left out: {why}")
         for below, why in service.refused.items():
             self.findings.key(("services", name, *below), f"not carried; {why}")
         return service.kept
 
-    def _of_update_config(self, name: str) -> str:
-        if name in self.rolled:
-            return "taken as strategy: rolling; a strategy beside container would go before it"
-        return "left out: the strategy beside container goes before it"
+    def _becomes_of(self, name: str, below: Location) -> str:
+        """Of what has a key of its own beside container; empty for all else."""
+        own = BESIDE.get(below, "")
+        if own and self.takes(name, below):
+            taken = "strategy: rolling" if below == UPDATE_CONFIG else f"replicas: {self._value(name, below)}"
+            return f"taken as {taken}; {own} beside container would go before it"
+        return f"left out: {own} beside container goes before it" if own in self._wanted[name].written else ""
 
     def _without_other_proxies(self, definition: Definition, location: Location) -> Definition:
         """What makes another proxy on this host route a container: it would route candidates, past the gate."""
@@ -226,6 +254,8 @@ class _Reading:
 
     def _networks(self, written: tuple[str, ...] | None, location: Location) -> tuple[str, ...]:
         """Those written; else Compose's default network, when services are on it that stay with Compose."""
+        if written == (HOST_NETWORK,):
+            return written
         if written is not None:
             return tuple(self._real("networks", each, (*location, "networks")) for each in written)
         if not self._left:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from proxyctl.config import document as tree
 from proxyctl.config.document import Entry, Location, Node, Scalar, value_of
+from proxyctl.domain.container import HOST_NETWORK
 
 _STAYS = "it matters to Compose alone"
 _SWARM = "it is for the nodes of a swarm, and there is one host here"
@@ -59,13 +60,12 @@ REFUSED = {
     "cpu_percent": "it is for Windows; write cpus",
     "credential_spec": "it is for Windows",
     "extends": "write out what it takes from there, or give the file that `docker compose config` prints",
-    "external_links": "containers on one network find each other by name; write networks",
+    "external_links": "containers on one network find each other by name; write networks, with one that both are on",
     "isolation": "it is for Windows",
     "label_file": "write labels",
     "links": "containers on one network find each other by name; write networks",
     "models": "write the variables of the model's address under environment",
-    "net": "write networks",
-    "network_mode": "nginx reaches a replica at an address of its own; write networks",
+    "net": "write networks, or network_mode: host",
     "pre_start": "run it before the deploy, or as the entrypoint",
     "provider": "it is no container; write the variables that it gives under environment",
     "use_api_socket": "the engine's socket makes the container root on the host; it is not given to one",
@@ -78,7 +78,12 @@ INSTEAD_IN_DEPLOY: Mapping[str, str] = {
     **dict.fromkeys(("mode", "placement"), _SWARM),
 }
 
-UPDATE_CONFIG = ("deploy", "update_config")  # left out only where a strategy is written
+ON_ONE_OF_THE_TWO = "a container on the host's network is on no other; keep network_mode or this"
+
+# What has a key of its own beside container: taken where that one is not written.
+UPDATE_CONFIG = ("deploy", "update_config")
+REPLICAS = (("deploy", "replicas"), ("scale",))  # the first that is there counts
+BESIDE: Mapping[Location, str] = {UPDATE_CONFIG: "strategy", **dict.fromkeys(REPLICAS, "replicas")}
 
 ALLOWING_SWARM = "swarm"  # the word of `allow` with which what is for a swarm alone is left out too
 
@@ -122,7 +127,7 @@ def _left_out(service: tree.Mapping) -> Iterator[tuple[Location, str]]:
     for path, why in _IN_DEPLOY.items():
         if _stands(service, ("deploy", *path)):
             yield ("deploy", *path), why
-    for network, entry in _entries(service, ("networks",)).items():
+    for network, entry in entries_at(service, ("networks",)).items():
         for key, why in _ON_A_NETWORK.items():
             if _stands(entry.node, (key,)):
                 yield ("networks", network, key), why
@@ -130,8 +135,10 @@ def _left_out(service: tree.Mapping) -> Iterator[tuple[Location, str]]:
 
 def _refused(service: tree.Mapping) -> Iterator[tuple[Location, str]]:
     for key, why in REFUSED.items():
-        if key in service.entries and _plain(service, key) != "bridge":
+        if key in service.entries:
             yield (key,), why
+    if _network_mode(service) == HOST_NETWORK and _stands(service, ("networks",)):
+        yield ("networks",), ON_ONE_OF_THE_TWO
 
 
 def _of_a_swarm(service: tree.Mapping) -> Iterator[tuple[Location, str]]:
@@ -144,13 +151,20 @@ def _of_a_swarm(service: tree.Mapping) -> Iterator[tuple[Location, str]]:
 def _unsaid(service: tree.Mapping) -> Iterator[Location]:
     """What says nothing that is not so already, and extensions."""
     yield from ((key,) for key in service.entries if key.startswith("x-"))
-    yield from (location for location in (("network_mode",), ("deploy", "mode")) if _stands(service, location))
+    if _network_mode(service) == "bridge":
+        yield ("network_mode",)
+    if _stands(service, ("deploy", "mode")):
+        yield "deploy", "mode"
+
+
+def _network_mode(service: tree.Mapping) -> object:
+    return _plain(service, "network_mode") if _stands(service, ("network_mode",)) else None
 
 
 # --- walking a tree -----------------------------------------------------------------------------------------------
 
 
-def _entries(node: Node, location: Location) -> Mapping[str, Entry]:
+def entries_at(node: Node, location: Location) -> Mapping[str, Entry]:
     """The mapping that stands there; none where there is no mapping."""
     for part in location:
         entry = node.entries.get(str(part)) if isinstance(node, tree.Mapping) else None
@@ -161,11 +175,11 @@ def _entries(node: Node, location: Location) -> Mapping[str, Entry]:
 
 
 def _stands(node: Node, location: Location) -> bool:
-    return location[-1] in _entries(node, location[:-1])
+    return location[-1] in entries_at(node, location[:-1])
 
 
 def _plain(node: Node, *location: str) -> object:
-    return value_of(_entries(node, location[:-1])[location[-1]].node)
+    return value_of(entries_at(node, location[:-1])[location[-1]].node)
 
 
 def _without(node: tree.Mapping, location: Location) -> tree.Mapping:
@@ -185,7 +199,7 @@ def _networks_by_name(service: tree.Mapping) -> tree.Mapping:
         name: Entry(entry.place, Scalar(entry.node.place, None))
         if isinstance(entry.node, tree.Mapping) and not entry.node.entries
         else entry
-        for name, entry in _entries(service, ("networks",)).items()
+        for name, entry in entries_at(service, ("networks",)).items()
     }
     if not networks:
         return service

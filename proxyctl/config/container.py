@@ -28,7 +28,7 @@ from proxyctl.config.limits import (
     number,
 )
 from proxyctl.config.mounts import Grants, Tmpfses, Truth, Volume
-from proxyctl.domain.container import Device, DockerHealth, Logging, Pull
+from proxyctl.domain.container import HOST_NETWORK, Device, DockerHealth, Logging, Pull
 
 _TEXT: dict[str, Any] = {"type": "string"}
 
@@ -166,6 +166,9 @@ class ContainerFile(Strict):
     secrets: Annotated[Grants, Field(max_length=64)] = ()
     configs: Annotated[Grants, Field(max_length=64)] = ()
     networks: Annotated[fields.Networks, Field(description="Existing Docker networks, by name.")] = ()
+    network_mode: Annotated[str, Read(engine.network_mode, {"const": HOST_NETWORK})] | None = fields.written(
+        None, "host: it answers on the ports of this host, with strategy recreate and allow: [host-network]."
+    )
     labels: fields.Labels = ()
     annotations: fields.Labels = ()
     healthcheck: Healthcheck | None = None

@@ -50,6 +50,8 @@ def defined(file: ContainerFile, folder: Path) -> Definition:
     in_memory = tuple(each.in_memory() for each in file.volumes if isinstance(each, Mount) and each.type == "tmpfs")
     if in_memory:
         given["tmpfs"] = (*given.get("tmpfs", ()), *in_memory)
+    if mode := given.pop("network_mode", None):
+        given["networks"] = (mode,)
     return Definition(given | file.deploy.as_keys())
 
 

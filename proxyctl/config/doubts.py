@@ -19,6 +19,10 @@ _UNCOVERED = {
     "covers all",
     "grpc": "no colour stands in for calls that reach no replica of the other; least_conn covers them",
 }
+_LOST_OVER_HTTP3 = {
+    "live": "a reload and an upgrade lose requests of HTTP/3, a limit of nginx; moves of traffic lose none",
+    "reload": "every move reloads nginx, and a reload loses requests of HTTP/3, a limit of nginx; write cutover: live",
+}
 
 
 def doubts(file: ProjectFile, definitions: Mapping[str, Definition], document: Document) -> Iterator[Problem]:
@@ -35,6 +39,8 @@ def _of_project(
             ("proxy", "cutover"),
             "every move reloads nginx, no client stays on its side of a split, and retries mix colours",
         )
+    if file.proxy.http3:
+        yield ("proxy", "http3"), _LOST_OVER_HTTP3[file.proxy.cutover]
     for at, network in enumerate(file.proxy.trusted):
         if network.endswith("/0"):
             yield ("proxy", "trusted", at), f"{network} lets every client claim any address"

@@ -13,7 +13,8 @@ from typing import Any
 
 from proxyctl.config.document import Doubtful
 from proxyctl.config.grammar import block, compose_duration, environment_name, file, inside, line, user
-from proxyctl.domain.container import Device, Pull, Tmpfs
+from proxyctl.config.problems import shown
+from proxyctl.domain.container import HOST_NETWORK, Device, Pull, Tmpfs
 
 MOST_CPUS = 1024.0
 LARGEST = 1 << 50  # bytes
@@ -199,6 +200,22 @@ def namespace(*known: str) -> Callable[[Any], str]:
         return text
 
     return read
+
+
+def network_mode(value: Any) -> str:
+    """The host's network. What else a mode can say is said by networks, or is not for a replica."""
+    text = line(value)
+    if text == HOST_NETWORK:
+        return text
+    if text.startswith(("service:", "container:")):
+        raise ValueError(
+            "nginx reaches a replica at an address of its own; write networks, where the two find each other by name"
+        )
+    if text in ("bridge", "default"):
+        raise ValueError("a replica has a bridge of its own already; remove it")
+    if text == "none":
+        raise ValueError("a replica without a network cannot be reached; remove it, or write networks")
+    raise ValueError(f"not a mode; write networks: [{shown(text)}] if that is a network, or host")
 
 
 def pull(value: Any) -> Pull:

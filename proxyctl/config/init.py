@@ -20,7 +20,10 @@ from proxyctl.config.places import NAME, RESERVED
 from proxyctl.config.problems import shown
 from proxyctl.config.source import Unreadable
 from proxyctl.config.stores import keeps_data
+from proxyctl.domain.container import HOST_NETWORK
 from proxyctl.errors import ConfigRejected
+
+HTTP = 80  # nginx's own port, in a file that says no other
 
 _PORT = re.compile(r"(?:.*:)?([1-9][0-9]{0,4})(?:/tcp)?", re.ASCII)
 
@@ -33,6 +36,7 @@ class _Found(NamedTuple):
     has_image: bool
     has_healthcheck: bool
     allow: tuple[str, ...]
+    on_the_host: bool
 
 
 def commented_file(project: str, compose: Path | None = None) -> str:
@@ -64,9 +68,9 @@ def _found(compose: Path) -> list[_Found]:
     services = _services(compose)
     routed = ((name, service, _port(service)) for name, service in services.items() if isinstance(service, dict))
     return [
-        _Found(name, port, "image" in service, "healthcheck" in service, tuple(_allow(service)))
+        _Found(name, port, "image" in service, "healthcheck" in service, tuple(_allow(service)), _on_the_host(service))
         for name, service, port in routed
-        if port is not None and _may_run(name, service)
+        if port is not None and _may_run(name, service) and not (port == HTTP and _on_the_host(service))
     ]
 
 
@@ -80,17 +84,24 @@ def _services(compose: Path) -> Mapping[str, Value]:
 def _may_run(name: str, service: Mapping[str, Value]) -> bool:
     image = service.get("image")
     is_store = isinstance(image, str) and keeps_data(image)
-    needs_compose = any(key in service for key in REFUSED)
+    mode = service.get("network_mode", "bridge")
+    needs_compose = any(key in service for key in REFUSED) or mode not in ("bridge", HOST_NETWORK)
     return NAME.fullmatch(name) is not None and name not in RESERVED and not is_store and not needs_compose
 
 
 def _allow(service: Mapping[str, Value]) -> Iterator[str]:
     """The words without which the service would be refused."""
     volumes, deploy = service.get("volumes"), service.get("deploy")
-    if any(map(_is_shared, volumes if isinstance(volumes, list) else ())):
+    if _on_the_host(service):
+        yield "host-network"
+    elif any(map(_is_shared, volumes if isinstance(volumes, list) else ())):
         yield "shared-volumes"
     if isinstance(deploy, dict) and ("placement" in deploy or deploy.get("mode", "replicated") != "replicated"):
         yield "swarm"
+
+
+def _on_the_host(service: Mapping[str, Value]) -> bool:
+    return service.get("network_mode") == HOST_NETWORK
 
 
 def _is_shared(volume: Value) -> bool:
@@ -117,13 +128,21 @@ def _service(project: str, found: _Found, alone: bool) -> str:
     hosts = ("    # " if alone else "    ") + _HOSTS.format(host=f"{found.name}.example.com")
     check = _BY_DOCKER if found.has_healthcheck else _BY_CONNECTION
     allow = _ALLOW.format(words=", ".join(found.allow)) if found.allow else ""
-    return f"  {found.name}:\n{image}{allow}    port: {found.port}  # where a replica listens\n{hosts}{check}{_MORE}"
+    more = _ONE_AT_A_TIME if found.on_the_host else _MORE
+    return f"  {found.name}:\n{image}{allow}    port: {found.port}  # where a replica listens\n{hosts}{check}{more}"
 
 
 def _left(compose: Path, found: list[_Found]) -> str:
     taken = {each.name for each in found}
-    left = [name for name in _services(compose) if name not in taken]
-    return "".join(f"# {json.dumps(name)} stays with Compose\n" for name in left)
+    left = {name: service for name, service in _services(compose).items() if name not in taken}
+    return "".join(f"# {json.dumps(name)} stays with Compose{_instead(service)}\n" for name, service in left.items())
+
+
+def _instead(service: Value) -> str:
+    """A service on the host's network publishes no port, which would tell that clients reach it."""
+    if isinstance(service, dict) and _on_the_host(service) and _port(service) is None:
+        return ", or write its port with strategy: recreate and allow: [host-network]"
+    return ""
 
 
 _HEAD = """\
@@ -159,7 +178,7 @@ _BUILT = """\
 """
 
 _ALLOW = """\
-    allow: [{words}]  # two releases run side by side: is it meant so? docs/configuration.md
+    allow: [{words}]  # refused without: is it meant so? docs/configuration.md
 """
 
 _HOSTS = """\
@@ -178,4 +197,9 @@ _MORE = """\
     # replicas: 2
     # bake: 60s       # watched after the cutover; a failure rolls back
     # standby: 15m    # how long the old release stays warm
+"""
+
+_ONE_AT_A_TIME = """\
+    strategy: recreate  # on the host's network two releases would want the same port
+    # drain: 30s      # for open requests of a stopping replica
 """

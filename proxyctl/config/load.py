@@ -83,7 +83,7 @@ class _Loading:
 
     def project(self) -> Project:
         from_compose = self._inherited()
-        self._file = _rolled(self._file, from_compose)
+        self._file = _completed(self._file, from_compose)
         definitions = dict(self._definitions(from_compose))
         held(self._file, definitions, self._findings)
         templates_digest = self._templates_digest()
@@ -107,7 +107,7 @@ class _Loading:
             return Inherited()
         try:
             wanted = {
-                name: Wanted(frozenset(service.allow), "strategy" in service.model_fields_set)
+                name: Wanted(frozenset(service.allow), frozenset(service.model_fields_set))
                 for name, service in self._file.services.items()
             }
             return inherited(self._folder / self._file.compose, wanted, self._environment)
@@ -154,9 +154,11 @@ class _Loading:
         return self._document.path.parent
 
 
-def _rolled(file: ProjectFile, from_compose: Inherited) -> ProjectFile:
-    """With the strategies that the Compose file has."""
+def _completed(file: ProjectFile, from_compose: Inherited) -> ProjectFile:
+    """With the strategies and the numbers of replicas that the Compose file has."""
     services = dict(file.services)
+    for name, replicas in from_compose.replicas.items():
+        services[name] = services[name].model_copy(update={"replicas": replicas})
     for name, rolling in from_compose.rolling.items():
         strategy = StrategyFile.model_validate({"rolling": rolling})
         services[name] = services[name].model_copy(update={"strategy": strategy})

@@ -11,6 +11,7 @@ from proxyctl.config.grammar import compose_duration
 from proxyctl.domain.rolling import FailureAction, Order, Rolling
 from proxyctl.domain.units import lasting as in_words
 
+MOST_REPLICAS = 64
 SHORTEST = 5.0  # that a batch is watched where nothing is said
 
 _Monitor = Annotated[float, lasting("1s", "24h")]
@@ -30,7 +31,7 @@ class RollingFile(Strict):
 
     place: ClassVar[str] = ""  # where else than beside strategy it is written
 
-    parallelism: Annotated[int, counted(0, 64)] = written(1, "Replicas in a batch; 0: all at once.")
+    parallelism: Annotated[int, counted(0, MOST_REPLICAS)] = written(1, "Replicas in a batch; 0: all at once.")
     delay: Annotated[float, lasting("0s", "24h")] = written("0s", "Between two batches.")
     order: Annotated[str, one_of("stop-first", "start-first")] = written(
         "stop-first", "start-first: a batch of both releases stands for a while."
@@ -71,7 +72,7 @@ class UpdateConfigFile(RollingFile):
 
     place: ClassVar[str] = " in update_config of the Compose file"
 
-    parallelism: Annotated[int, Read(engine_grammar.count(0, 64), {})] = written(1)
+    parallelism: Annotated[int, Read(engine_grammar.count(0, MOST_REPLICAS), {})] = written(1)
     delay: Annotated[float, Read(compose_duration, {})] = written("0s")
     monitor: Annotated[float, Read(compose_monitor, {})] | None = written(None)
     max_failure_ratio: Annotated[float, Read(compose_ratio, {})] = written(0)

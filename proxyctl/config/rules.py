@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from proxyctl.config import strategy
+from proxyctl.config.compose_keys import ON_ONE_OF_THE_TWO
 from proxyctl.config.definition import Definition
 from proxyctl.config.document import Location, place_of
 from proxyctl.config.mounts import is_written_to, mounted_at, source_of
@@ -21,7 +22,7 @@ from proxyctl.config.schema import HealthFile, ProjectFile, RedirectFile, Servic
 from proxyctl.config.shape import Findings
 from proxyctl.config.source import Unreadable, bytes_of
 from proxyctl.config.stores import keeps_data
-from proxyctl.domain.container import GrantedFile
+from proxyctl.domain.container import HOST_NETWORK, GrantedFile
 
 CATCH_ALL = ""
 
@@ -64,6 +65,7 @@ def _breaches(file: ProjectFile, definitions: Mapping[str, Definition], findings
     for name, service in services.items():
         for breach in _of_service(service, definitions.get(name)):
             yield Breach(("services", name, *breach.location), breach.wrong)
+    yield from _of_host_ports(file, definitions)
     yield from _of_claims(services, findings)
     yield from _of_aliases(services)
     yield from _of_certificates(services)
@@ -148,6 +150,8 @@ def _repeated(texts: Iterable[str]) -> list[str]:
 def _of_service(service: ServiceFile, definition: Definition | None) -> Iterator[Breach]:
     if definition is not None:
         yield from _of_container(definition)
+        if _is_on_the_host(definition):
+            yield from _of_the_host_network(service, definition)
         if not service.strategy.recreate:
             yield from _of_two_releases(definition, frozenset(service.allow))
     yield from _of_routing(service)
@@ -221,6 +225,29 @@ def _of_two_releases(definition: Definition, allowed: frozenset[str]) -> Iterato
         if source_of(volume) and is_written_to(volume) and "shared-volumes" not in allowed:
             wrong = f"two releases would write to {shown(source_of(volume))} at once"
             yield Breach(("container", "volumes"), f"{wrong}; write :ro after it, or allow: [shared-volumes]")
+
+
+def _is_on_the_host(definition: Definition) -> bool:
+    return definition.given.get("networks") == (HOST_NETWORK,)
+
+
+def _of_the_host_network(service: ServiceFile, definition: Definition) -> Iterator[Breach]:
+    """All that run there share one address, and its ports."""
+    if "host-network" not in service.allow:
+        wrong = "it would answer on ports of this host, to whoever reaches the host"
+        yield Breach(
+            ("container", "network_mode"), f"{wrong}; write networks, or allow: [host-network] beside container"
+        )
+    if {"networks", "network_mode"} <= service.container.model_fields_set:
+        yield Breach(("container", "networks"), ON_ONE_OF_THE_TWO)
+    if not service.strategy.recreate:
+        yield Breach(("strategy",), "on the host's network two releases would want the same port; write recreate")
+    if service.replicas > 1:
+        yield Breach(("replicas",), "on the host's network all of them would want the same port; write 1")
+    for name, _ in definition.given.get("sysctls", ()):
+        if name.startswith("net."):
+            wrong = f"{shown(name)} is the host's own on its network; set it there, and remove it"
+            yield Breach(("container", "sysctls"), wrong)
 
 
 def _of_strategy(service: ServiceFile) -> Iterator[Breach]:
@@ -353,6 +380,34 @@ def _of_check(check: HealthFile, service: ServiceFile) -> Iterator[Breach]:
 
 
 # --- all services -----------------------------------------------------------------------------------------------
+
+
+def _of_host_ports(file: ProjectFile, definitions: Mapping[str, Definition]) -> Iterator[Breach]:
+    """On the host's network a port has one holder."""
+    first = dict.fromkeys(_listened(file), "nginx")
+    for name, service in file.services.items():
+        if name in definitions and _is_on_the_host(definitions[name]):
+            for location, port in _host_ports(service):
+                holder = first.setdefault(port, f"service {name}")
+                if holder != f"service {name}":
+                    wrong = f"port {port} of the host is taken by {holder}; let this service listen on another"
+                    yield Breach(("services", name, *location), wrong)
+
+
+def _listened(file: ProjectFile) -> Iterator[int]:
+    """The ports of an nginx of ours."""
+    if file.proxy.mode != "include":
+        https = file.proxy.https if any(service.tls for service in file.services.values()) else ()
+        yield from (int(listen.rpartition(":")[2]) for listen in (*file.proxy.http, *https))
+
+
+def _host_ports(service: ServiceFile) -> Iterator[tuple[Location, int]]:
+    if service.port is not None:
+        yield ("port",), service.port
+    if isinstance(check := service.health, HealthFile):
+        for key, port in (("port", check.port), ("tcp", check.tcp)):
+            if port is not None and not isinstance(port, bool):
+                yield ("health", key), port
 
 
 def _of_claims(services: Mapping[str, ServiceFile], findings: Findings) -> Iterator[Breach]:

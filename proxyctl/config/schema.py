@@ -13,12 +13,13 @@ from pydantic import Field, Tag
 from proxyctl.config import fields, grammar
 from proxyctl.config.container import ContainerFile
 from proxyctl.config.fields import ALONE, MAPPED, Read, Strict, counted, forms, lasting, one_of, sized, written
+from proxyctl.config.rolling import MOST_REPLICAS
 from proxyctl.config.strategy import AnyStrategy
 from proxyctl.config.windows import window
 from proxyctl.domain.windows import Window
 
 LATER = ("accessories", "jobs", "needs")  # keys of a later version, refused in words
-ALLOWED = ("shared-volumes", "database", "swarm")
+ALLOWED = ("shared-volumes", "database", "host-network", "swarm")
 MOST_SERVICES = 5000
 MOST_HOSTS = 64
 MOST_REDIRECTS = 256
@@ -155,10 +156,10 @@ class ServiceFile(Strict):
         ContainerFile(), "As in a Compose file, laid over the service of that name in `compose`."
     )
     allow: Annotated[tuple[Annotated[str, one_of(*ALLOWED)], ...], Field(max_length=len(ALLOWED))] = written(
-        (), "What is else refused, because two releases run side by side."
+        (), "What is else refused: two releases would share it, or everything on this host."
     )
     port: fields.Port | None = written(None, "Where a replica listens. Without it the service is not routed.")
-    replicas: Annotated[int, counted(1, 64)] = 1
+    replicas: Annotated[int, counted(1, MOST_REPLICAS)] = 1
     hosts: Annotated[tuple[fields.Host, ...], Field(min_length=1, max_length=MOST_HOSTS)] | None = written(
         None, "Left out: the service catches all hosts."
     )

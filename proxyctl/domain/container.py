@@ -12,6 +12,8 @@ from enum import StrEnum
 from proxyctl.domain.record import Record
 from proxyctl.domain.units import Bytes, Pairs, Seconds
 
+HOST_NETWORK = "host"  # the engine's name of it, and its mode
+
 
 class Pull(StrEnum):
     """When the image is asked of its registry."""
@@ -185,7 +187,7 @@ class Container(Record):
     tmpfs: tuple[Tmpfs, ...] = ()
     secrets: tuple[GrantedFile, ...] = ()
     configs: tuple[GrantedFile, ...] = ()
-    networks: tuple[str, ...] = ()  # names of existing Docker networks, joined in this order
+    networks: tuple[str, ...] = ()  # names of existing Docker networks, joined in this order; or the host's, alone
     labels: Pairs = ()
     annotations: Pairs = ()
     healthcheck: DockerHealth | None = None
@@ -203,6 +205,11 @@ class Container(Record):
     limits: Limits | None = None
     access: Access | None = None
     names: Names | None = None
+
+    @property
+    def on_the_host(self) -> bool:
+        """It has no address of its own: it answers on ports of the host, at the loopback address too."""
+        return self.networks == (HOST_NETWORK,)
 
     @property
     def granted(self) -> tuple[GrantedFile, ...]:

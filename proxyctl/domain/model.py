@@ -22,6 +22,7 @@ from proxyctl.domain.units import Seconds as Seconds
 ServiceName = NewType("ServiceName", str)
 ReleaseId = NewType("ReleaseId", str)  # "web-3": service, then a number that only rises
 RolloutId = NewType("RolloutId", str)  # "web-r7"
+LOOPBACK = "127.0.0.1"  # where a replica answers that has the host's network
 Pages = tuple[tuple[int, str], ...]  # a status that nginx answers with, and the absolute path of its page
 
 
@@ -226,6 +227,13 @@ class Service(Edge):
     def routed(self) -> bool:
         return self.port is not None
 
+    @property
+    def host_ports(self) -> tuple[int, ...]:
+        """Those of the host that its replicas are asked at; none where they have addresses of their own."""
+        asked = self.health.port if self.health.kind in (HealthKind.HTTP, HealthKind.TCP) else None
+        ports = {port for port in (self.port, asked) if port is not None}
+        return tuple(sorted(ports)) if self.container.on_the_host else ()
+
 
 class Mode(StrEnum):
     """Whose nginx it is."""
@@ -355,8 +363,16 @@ class Topology(Record):
     @property
     def listens(self) -> tuple[str, ...]:
         """Every address that nginx listens on for clients."""
-        encrypted = any(route.tls for route in self.routes)
-        return (*self.settings.http, *(self.settings.https if encrypted else ()))
+        return (*self.settings.http, *self._https)
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """What nginx needs of this machine: where it listens, and for HTTP/3 the same of UDP, as "443/udp"."""
+        return (*self.listens, *(f"{listen}/udp" for listen in self._https if self.settings.http3))
+
+    @property
+    def _https(self) -> tuple[str, ...]:
+        return self.settings.https if any(route.tls for route in self.routes) else ()
 
 
 class Incarnation(Record):
@@ -370,7 +386,7 @@ class Replica(Record):
     """One container of a release: name and address are chosen before it exists."""
 
     name: str  # "shop-web-3-1"
-    address: str  # "172.18.0.2:8000"; "172.18.0.2" without a port where the service is not routed
+    address: str  # "172.18.0.2:8000"; "172.18.0.2" without a port where the service is not routed; or at LOOPBACK
     incarnation: Incarnation | None = None  # as last observed
 
     @property

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proxyctl.domain.model import Colour
+from proxyctl.domain.record import Record
 
 WHOLE = 10_000  # hundredths of a percent in all traffic: the grain is 0.01 %
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(Record):
     """The lead colour owns the buckets from 00 up, the other colour owns the rest.
 
     The lead is the candidate when a rollout starts and stays so until it ends: while its share only
@@ -20,9 +18,10 @@ class Split:
     lead: Colour
     lead_share: int  # hundredths of a percent, 0 to 10000
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.lead_share <= WHOLE:
-            raise ValueError(f"a share is 0 to 100 %, not {self.lead_share / 100} %")
+    def __init__(self, lead: Colour, lead_share: int) -> None:
+        if not 0 <= lead_share <= WHOLE:
+            raise ValueError(f"a share is 0 to 100 %, not {lead_share / 100} %")
+        super().__init__(lead=lead, lead_share=lead_share)
 
     @classmethod
     def all_to(cls, colour: Colour) -> Split:

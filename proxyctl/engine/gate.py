@@ -15,6 +15,7 @@ from proxyctl.domain.probe import Tally
 from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.ticks import Probed
 from proxyctl.engine.bus import Bus
+from proxyctl.engine.host_ports import intruder
 from proxyctl.engine.runner import Facts
 from proxyctl.engine.traffic import changed, endpoint, placement, restarted
 from proxyctl.ports import Clock, Life, Prober, Proxy, ReplicaState, Runtime
@@ -139,6 +140,10 @@ class Gate:
             await self._clock.sleep(LOOK_EVERY)
 
     async def _look(self, placed: Placement) -> None:
+        """Who has its port first: for want of it a container ends."""
+        if placed.replicas and (why := await intruder(self._runtime, placed)):
+            name = placed.replicas[0].name
+            raise NotPassed(why, await self._last_words(name), name)
         for replica, seen in zip(
             placed.replicas, await self._runtime.inspect([r.name for r in placed.replicas]), strict=True
         ):

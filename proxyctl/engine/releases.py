@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable
 
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders
-from proxyctl.domain.model import Apart, Colour, Edge, ProxySettings, Release, Replica, Route, Service
+from proxyctl.domain.model import LOOPBACK, Apart, Colour, Edge, ProxySettings, Release, Replica, Route, Service
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.plan import Plan, first_batch
 from proxyctl.domain.state import Kind, Placement, ServiceState
+from proxyctl.engine.host_ports import TO_FREE_A_PORT, containers_of, taken_port
+from proxyctl.errors import AddressTaken
 from proxyctl.ports import Network, Runtime, Store
 
 TellNetwork = Callable[[], Awaitable[Network]]
@@ -50,6 +52,7 @@ class Opening:
     ) -> ev.RolloutOpened:
         """The event that opens a rollout of this release into the free slot."""
         service, colour = release.service, orders.free_colour(state)
+        await self._refuse_taken_ports(service, state)
         slots = (await self._network()).slots
         addresses = {c: self._addresses(state.at(c), service, c, slots, colour) for c in Colour}
         replicas = tuple(
@@ -60,12 +63,19 @@ class Opening:
         route = route_of(service, addresses, colour, state.at(colour.other)) if service.routed else None
         return orders.open_fresh(state, kind, plan, release, replicas, route, self._settings, signed)
 
+    async def _refuse_taken_ports(self, service: Service, state: ServiceState) -> None:
+        """Before the release that serves has left. Raises AddressTaken."""
+        if taken := await taken_port(self._runtime, service, containers_of(state)):
+            raise AddressTaken(taken, serving=orders.serving(state), next_step=TO_FREE_A_PORT)
+
     def _addresses(
         self, placed: Placement | None, service: Service, colour: Colour, slots: tuple[str, ...], idle: Colour
     ) -> tuple[str, ...]:
         """What stands in a slot keeps its addresses; the idle one gets as many as the new release has replicas."""
         if placed is not None and colour is not idle:
             return tuple(replica.address for replica in placed.replicas)
+        if service.container.on_the_host:
+            return (f"{LOOPBACK}:{service.port}" if service.port else LOOPBACK,)
         leased = self._store.lease_slots(service.name, colour, service.replicas, slots)
         return tuple(f"{ip}:{service.port}" if service.port else ip for ip in leased)
 

@@ -21,6 +21,7 @@ from proxyctl.domain.ticks import Probed, Watched
 from proxyctl.domain.units import lasting
 from proxyctl.domain.verdict import Decision, Reason
 from proxyctl.engine.bus import Bus
+from proxyctl.engine.host_ports import intruder
 from proxyctl.engine.judging import Judging
 from proxyctl.engine.runner import Facts
 from proxyctl.engine.traffic import changed, endpoint, moment, placement
@@ -121,7 +122,7 @@ class Watch:
         while True:
             try:
                 for replica, seen in zip(placed.replicas, await self._runtime.inspect(names), strict=True):
-                    if why := changed(replica, seen):
+                    if why := changed(replica, seen) or await intruder(self._runtime, placed):
                         raise await self._sick(replica, why)
             except (DockerUnavailable, OutcomeUnknown):
                 pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 from pathlib import Path
 
@@ -10,10 +12,23 @@ import pytest
 
 from proxyctl.adapters.docker.calls import EngineCalls
 from proxyctl.adapters.docker.execs import Execs
-from proxyctl.domain.container import Access, Device, GrantedFile, Hook, Limits, Logging, Names, Tmpfs, Ulimit
+from proxyctl.domain.container import (
+    HOST_NETWORK,
+    Access,
+    Device,
+    GrantedFile,
+    Hook,
+    Limits,
+    Logging,
+    Names,
+    Tmpfs,
+    Ulimit,
+)
+from proxyctl.domain.model import LOOPBACK, Colour, Replica
 from proxyctl.errors import Unavailable
 from proxyctl.ports import Life
 from tests.docker_site import PYTHON, SECRET, Site
+from tests.nginx_bed import free_port
 
 pytestmark = pytest.mark.docker
 
@@ -127,6 +142,35 @@ async def test_a_container_may_share_what_the_host_has(site: Site) -> None:
     await site.start(access=Access(pid="host", uts="host", cgroup="host", ipc="host"))
     host = site.inspected()["HostConfig"]
     assert (host["PidMode"], host["UTSMode"], host["CgroupnsMode"], host["IpcMode"]) == ("host",) * 4
+
+
+LISTENS_WITH_OTHERS = """
+import socket, time
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+listener.bind(("127.0.0.1", %d))
+listener.listen()
+time.sleep(60)
+"""
+
+
+async def test_who_shares_a_port_of_the_host_with_a_container_is_a_stranger_beside_it(site: Site) -> None:
+    port = free_port()
+    made = await site.release(command=(*PYTHON, LISTENS_WITH_OTHERS % port), networks=(HOST_NETWORK,))
+    release = made.replace(service=made.service.replace(port=port))
+    replica = Replica(name=f"{site.project}-web-1-1", address=f"{LOOPBACK}:{port}")
+    started = await site.runtime.start(release, replica, Colour.GREEN, "web-r1")
+    assert started.incarnation is not None
+    own = [started.incarnation.container]
+    async with asyncio.timeout(10):
+        while not await site.runtime.stranger(port, ()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert await site.runtime.stranger(port, own) == ""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind((LOOPBACK, port))
+        other.listen()
+        assert (await site.runtime.stranger(port, own)).startswith(f"pid {os.getpid()} (")
 
 
 async def test_a_container_has_its_names_and_finds_others_by_those_it_is_given(site: Site) -> None:

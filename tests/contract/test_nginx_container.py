@@ -17,13 +17,14 @@ from proxyctl.adapters.docker import nginx_container, nginx_image
 from proxyctl.adapters.docker.calls import EngineCalls
 from proxyctl.adapters.docker.nginx_container import LABEL, ContainerProgram
 from proxyctl.adapters.docker.nginx_image import ERRAND
+from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Mode, ProxySettings
 from proxyctl.errors import NginxUnavailable, OutcomeUnknown
 from tests.conftest import sweep
 from tests.engine_relay import Relay, relay
-from tests.nginx_bed import DEBIAN
-from tests.nginx_image import image_of
+from tests.nginx_bed import DEBIAN, free_port
+from tests.nginx_image import image_of, image_with_http3
 from tests.tiny_registry import registry
 
 pytestmark = [
@@ -114,6 +115,18 @@ async def test_it_comes_back_by_itself_only_after_it_was_seen_to_serve(ground: G
     assert ground.policy() == "always"
     await program.let_end()
     assert ground.policy() == "no"
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "[::1]"])
+async def test_a_configuration_is_tried_with_the_addresses_of_this_machine(ground: Ground, listen: str) -> None:
+    config = ground.config(f"{listen}:{free_port()}")
+    assert (await ground.program().test(config, ground.places.root)).code == 0
+
+
+async def test_what_an_nginx_knows_is_tried_with_it(ground: Ground) -> None:
+    nginx = NginxBinary(ground.program(image_with_http3()))
+    assert (await nginx.version()).startswith("1.26.")
+    assert await nginx.knows() == {Directive.HTTP2, Directive.HTTP3}
 
 
 async def test_an_engine_that_breaks_off_while_it_starts_nginx_is_asked_what_came_of_it(

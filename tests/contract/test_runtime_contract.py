@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
+import re
+import socket
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,11 @@ import pytest
 from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.docker.runtime import DockerRuntime
 from proxyctl.adapters.memory import MemoryInspector, MemoryRuntime, MemoryWorld
-from proxyctl.domain.container import Hook
-from proxyctl.domain.model import Colour, Container, Release, Replica, ServiceName
+from proxyctl.domain.container import HOST_NETWORK, Hook
+from proxyctl.domain.model import LOOPBACK, Colour, Container, Release, Replica, ServiceName
 from proxyctl.errors import AddressTaken, ImageUnavailable, NameTaken, Unavailable
 from proxyctl.ports import Inspector, Life, ReplicaState, Runtime
+from tests.nginx_bed import free_port
 from tests.releases import a_release
 
 pytestmark = pytest.mark.docker
@@ -46,6 +51,10 @@ class Ground(ABC):
     def stranger_stands(self, name: str) -> bool: ...
 
     @abstractmethod
+    def listening(self, port: int) -> AbstractContextManager[str]:
+        """A stranger listens there meanwhile; what he is called."""
+
+    @abstractmethod
     def restart(self, name: str) -> None: ...
 
     @abstractmethod
@@ -54,6 +63,20 @@ class Ground(ABC):
     async def replica(self, release: Release, ordinal: int = 1) -> Replica:
         address = (await self.runtime.network()).slots[ordinal]
         return Replica(name=f"{self.project}-{release.id}-{ordinal}", address=f"{address}:8000")
+
+    async def on_the_host(self, number: int, port: int, image: str = "1") -> tuple[Release, Replica]:
+        """A release that answers at this port of the host, and its replica, which is still to be started."""
+        variables = (("PORT", str(port)),)
+        release = await self.release(number, image, networks=(HOST_NETWORK,), environment=variables)
+        service = release.service.replace(port=port)
+        name = f"{self.project}-{release.id}-1"
+        return release.replace(service=service), Replica(name=name, address=f"{LOOPBACK}:{port}")
+
+    async def heard(self, port: int) -> None:
+        """Somebody listens there."""
+        async with asyncio.timeout(10):
+            while not await self.runtime.stranger(port, ()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
     async def started(self, release: Release, ordinal: int = 1) -> Replica:
         return await self.start(release, await self.replica(release, ordinal))
@@ -90,6 +113,11 @@ class DockerGround(Ground):
     def stranger_stands(self, name: str) -> bool:
         return self._engine.containers.get(name).labels.get("stranger") == self.project
 
+    @contextmanager
+    def listening(self, port: int) -> Iterator[str]:
+        with socket.create_server((LOOPBACK, port)):
+            yield f"pid {os.getpid()} "
+
     def restart(self, name: str) -> None:
         self._engine.containers.get(name).restart(timeout=0)
 
@@ -120,6 +148,12 @@ class MemoryGround(Ground):
 
     def stranger_stands(self, name: str) -> bool:
         return name in self._world.foreign_names
+
+    @contextmanager
+    def listening(self, port: int) -> Iterator[str]:
+        self._world.strangers[port] = name = "pid 77 (python3)"
+        yield name
+        del self._world.strangers[port]
 
     def restart(self, name: str) -> None:
         self._world.restart(name)
@@ -287,6 +321,38 @@ async def test_a_candidate_is_not_restarted_before_its_promotion(ground: Ground)
     assert ground.policy(replica.name) == "no"
     await ground.runtime.adopt_restart_policy(release, [replica.name])
     assert ground.policy(replica.name) == "always"
+
+
+async def test_a_replica_on_the_host_answers_at_a_port_of_it_and_is_no_stranger_there(ground: Ground) -> None:
+    release, replica = await ground.on_the_host(1, free_port())
+    (port,) = release.service.host_ports
+    started = await ground.start(release, replica)
+    assert (await ground.seen(replica.name)).address == LOOPBACK
+    assert await ground.start(release, replica) == started
+    await ground.heard(port)
+    assert started.incarnation is not None
+    assert await ground.runtime.stranger(port, [started.incarnation.container]) == ""
+
+
+async def test_a_port_of_the_host_that_somebody_has_is_refused_and_leaves_nothing_behind(ground: Ground) -> None:
+    release, replica = await ground.on_the_host(1, free_port())
+    (port,) = release.service.host_ports
+    with ground.listening(port) as stranger:
+        with pytest.raises(AddressTaken, match=rf"cannot have {LOOPBACK}:{port}: {re.escape(stranger)}"):
+            await ground.start(release, replica)
+        assert await ground.runtime.owned() == []
+    await ground.start(release, replica)
+
+
+async def test_another_release_is_a_stranger_at_a_port_until_it_left(ground: Ground) -> None:
+    port = free_port()
+    (old, first), (new, second) = await ground.on_the_host(1, port), await ground.on_the_host(2, port)
+    await ground.start(old, first)
+    await ground.heard(port)
+    with pytest.raises(AddressTaken):
+        await ground.start(new, second)
+    await ground.runtime.stop(first.name, 2.0)
+    await ground.start(new, second)
 
 
 async def test_nobody_connected_is_quiet_for_ever(ground: Ground) -> None:

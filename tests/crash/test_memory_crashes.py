@@ -12,6 +12,7 @@ import pytest
 from proxyctl.adapters.memory import MemoryInspector
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
+from proxyctl.domain.container import HOST_NETWORK
 from proxyctl.domain.model import Match, Mirror, ServiceName
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.rolling import FailureAction, Rolling
@@ -182,6 +183,25 @@ async def sick_recreated(arena: Arena) -> ServiceState:
     return await arena.deploy("sick:1")
 
 
+async def onto_the_host_and_again(arena: Arena) -> ServiceState:
+    to_the_host(arena)
+    await arena.deploy("app:2")
+    return await arena.deploy("app:3")
+
+
+async def sick_on_the_host(arena: Arena) -> ServiceState:
+    to_the_host(arena)
+    await arena.deploy("app:2")
+    arena.world.sick.add("sick:1")
+    return await arena.deploy("sick:1")
+
+
+def to_the_host(arena: Arena) -> None:
+    """There a release that starts while another one stands finds its port taken."""
+    rolls(arena, RollingOrder.STOP_FIRST, parallelism=0, replicas=1, failure_action=FailureAction.ROLLBACK)
+    arena.networks = (HOST_NETWORK,)
+
+
 async def rolled_and_aborted_halfway(arena: Arena) -> ServiceState:
     rolls(arena, RollingOrder.STOP_FIRST)
     half = plan.of(arena.service("app:2"), a_service())[:6]
@@ -215,6 +235,8 @@ STORIES: tuple[Story, ...] = (
     recreated,
     sick_rolled,
     sick_recreated,
+    onto_the_host_and_again,
+    sick_on_the_host,
     rolled_and_aborted_halfway,
 )
 

@@ -118,7 +118,7 @@ class Shop:
 
     def load(self, model: Model = Model.KEEPALIVE, clients: int = 4) -> Load:
         """As dense as the machine allows beside what is tested: without a pause it would have the processors."""
-        return Load("127.0.0.1", self.scene.port, model, clients, pause=0.004)
+        return Load("127.0.0.1", self.scene.port, model, clients, pause=0.012)
 
     async def get(self, path: str, host: str = "shop") -> bytes:
         """A whole answer on a connection of its own."""

@@ -129,6 +129,7 @@ async def test_nginx_can_be_reloaded_stopped_and_started_by_hand(shop: Shop) -> 
         await shop.get("/")
     stopped = json.loads((await shop.type("proxy", "status", "--json")).out)
     assert (stopped["state"], stopped["pid"], stopped["observed"]) == ("stopped", None, None)
+    assert json.loads((await shop.type("proxy", "reload", "--if-running", "--json")).out) == stopped
     again = json.loads((await shop.type("proxy", "start", "--json")).out)
     assert (again["state"], again["generation"]) == ("running", first["generation"])
     assert again["pid"] != first["pid"]

@@ -65,6 +65,13 @@ def nginx_of(shop: Shop) -> list[Container]:
         return found
 
 
+def errands(shop: Shop) -> list[Container]:
+    with closing(docker.from_env()) as engine:
+        label = f"proxyctl.errand={shop.scene.project}"
+        left: list[Container] = engine.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+        return left
+
+
 def ask_for(shop: Shop, tag: str) -> None:
     before = "mainline" if tag == "debian" else "debian"
     shop.write(f"proxyctl-test-nginx:{before}", f"proxyctl-test-nginx:{tag}")
@@ -130,6 +137,7 @@ async def test_an_image_that_cannot_do_it_leaves_the_one_that_runs(shop: Shop) -
         said = await shop.type("proxy", "upgrade")
     assert said.code == 6
     assert load.failed() == []
+    assert errands(shop) == []
     shop.write("proxyctl-demo:1", "proxyctl-test-nginx:debian")
     assert nginx_of(shop)[0].id == before
     await served_by_one(shop, "proxyctl-test-nginx:debian")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from proxyctl.adapters import sqlite
 from proxyctl.adapters.locks import FileLocks
 from proxyctl.adapters.memory import MemoryProxy, MemoryWorld
 from proxyctl.adapters.nginx.generations import Generations
@@ -230,7 +231,8 @@ async def tell(folder: Path, *words: str) -> None:
 def forget_to_sync(ground: Ground) -> None:
     """From here on everything is left to the kernel."""
     os.fsync = lambda fd: None
-    ground.store._db.execute("PRAGMA synchronous = OFF")
+    sqlite.SYNCED = sqlite.SYNCED_LATER = "PRAGMA synchronous = OFF"
+    ground.store._db.execute(sqlite.SYNCED)
 
 
 def say(words: str) -> None:

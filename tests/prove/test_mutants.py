@@ -50,8 +50,8 @@ MUTANTS = (
     Mutant(
         "a commit is not synced",
         "proxyctl/adapters/sqlite.py",
-        'db.execute("PRAGMA synchronous = FULL")',
-        'db.execute("PRAGMA synchronous = NORMAL")',
+        'SYNCED = "PRAGMA synchronous = FULL"',
+        'SYNCED = "PRAGMA synchronous = NORMAL"',
         f"{STORE}::test_a_commit_is_on_disk_when_it_returns",
     ),
     Mutant(

@@ -99,7 +99,7 @@ services:
     left_out = [line.split(": ")[1].removeprefix("services.web.") for line in warnings if "left out" in line]
     assert left_out == [
         *("build", "depends_on", "profiles", "ports", "expose", "container_name"),
-        *("deploy.replicas", "deploy.update_config", "deploy.resources.reservations.cpus"),
+        *("deploy.update_config", "deploy.resources.reservations.cpus"),
     ]
 
 
@@ -134,7 +134,7 @@ def test_how_compose_updates_is_the_strategy_where_none_is_written(tmp_path: Pat
     (told,) = project.warnings
     assert told.endswith(
         "compose.yml:5:7: services.web.deploy.update_config: "
-        "taken as strategy: rolling; a strategy beside container would go before it"
+        "taken as strategy: rolling; strategy beside container would go before it"
     )
 
 
@@ -147,8 +147,33 @@ def test_a_strategy_of_ones_own_goes_before_how_compose_updates(tmp_path: Path) 
     project = loaded(tmp_path, UPDATES, ", strategy: blue-green", BATCH)
     assert (project.services[0].strategy, project.services[0].rolling) == (Strategy.BLUE_GREEN, None)
     assert [line.partition("update_config: ")[2] for line in project.warnings] == [
-        "left out: the strategy beside container goes before it"
+        "left out: strategy beside container goes before it"
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "at"),
+    [
+        ("deploy: {replicas: 3}", "deploy.replicas"),
+        ('scale: "${BATCH}"', "scale"),
+        ("deploy: {replicas: 3}, scale: 3", "deploy.replicas"),
+    ],
+)
+def test_as_many_replicas_as_compose_has_where_none_are_written(tmp_path: Path, written: str, at: str) -> None:
+    compose = f"services: {{web: {{image: x, {written}}}}}"
+    project = loaded(tmp_path, compose, environment={"BATCH": "3"})
+    assert project.services[0].replicas == 3
+    (told,) = (line for line in project.warnings if "taken" in line)
+    assert told.endswith(f"services.web.{at}: taken as replicas: 3; replicas beside container would go before it")
+    project = loaded(tmp_path, compose, ", replicas: 2", {"BATCH": "3"})
+    assert project.services[0].replicas == 2
+    assert f"services.web.{at}: left out: replicas beside container goes before it" in project.warnings[0]
+
+
+@pytest.mark.parametrize("written", ["0", "65", "many", "[1]"])
+def test_a_number_of_replicas_that_cannot_be_had_is_refused_at_its_place(tmp_path: Path, written: str) -> None:
+    (line,) = problems(tmp_path, f"services: {{web: {{image: x, deploy: {{replicas: {written}}}}}}}")
+    assert line.startswith("1:") and "write a whole number from 1 to 64, or replicas beside container" in line
 
 
 @pytest.mark.parametrize(
@@ -195,13 +220,13 @@ include: [x.yml]
     found = problems(tmp_path, compose)
     assert [line.split(": ")[:2] for line in found] == [
         ["4:5", "services.web.comand"],
-        ["5:5", "services.web.network_mode"],
+        ["5:19", "services.web.network_mode"],
         ["6:5", "services.web.links"],
         ["7:14", "services.web.deploy.mode"],
         ["7:28", "services.web.deploy.placement"],
         ["9:1", "include"],
     ]
-    assert "not carried; nginx reaches a replica at an address of its own; write networks" in found[1]
+    assert "nginx reaches a replica at an address of its own; write networks" in found[1]
 
 
 def test_problems_of_both_files_are_told_at_once(tmp_path: Path) -> None:

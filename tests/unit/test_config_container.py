@@ -192,7 +192,7 @@ def test_a_key_is_carried_from_either_file(tmp_path: Path, keys: str, expected: 
 def test_every_key_is_tried() -> None:
     """Those that are no newer than the first version are tried elsewhere."""
     first = {"image", "command", "entrypoint", "environment", "env_file", "networks", "labels", "user", "working_dir"}
-    first |= {"stop_signal", "stop_grace_period", "init", "restart"}
+    first |= {"stop_signal", "stop_grace_period", "init", "restart", "network_mode"}
     tried = " ".join(keys for keys, _ in CARRIED)
     assert [key for key in ContainerFile.model_fields if key not in first and f"{key}:" not in tried] == []
 

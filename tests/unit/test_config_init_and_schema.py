@@ -28,7 +28,10 @@ services:
     healthcheck: {test: [CMD, "true"]}
   long: {image: a, ports: [{target: 7000, published: 80}]}
   writes: {image: x, ports: ["1:1"], volumes: ["/data:/data"], deploy: {mode: global}}
-  host: {image: x, ports: ["1:1"], network_mode: host}
+  host: {image: x, expose: [9100], network_mode: host, volumes: ["/data:/data"]}
+  unknown: {image: x, network_mode: host}
+  edge: {image: x, expose: [80], network_mode: host}
+  beside: {image: x, expose: [1], network_mode: "service:web"}
   db: {image: "postgres:16", ports: ["5432:5432"]}
   my_job: {image: x, ports: ["1:1"]}
   worker: {image: x}
@@ -59,12 +62,21 @@ def test_the_first_file_has_the_services_that_clients_of_a_compose_file_reach(
         "api": 9000,
         "long": 7000,
         "writes": 1,
+        "host": 9100,
     }
     kinds = [service.health.kind for service in services.values()]
-    assert kinds == [HealthKind.TCP, HealthKind.DOCKER, HealthKind.TCP, HealthKind.TCP]
+    assert kinds == [HealthKind.TCP, HealthKind.DOCKER, HealthKind.TCP, HealthKind.TCP, HealthKind.TCP]
     assert "allow: [shared-volumes, swarm]" in text
-    assert '# "db" stays with Compose' in text
-    assert '# "host" stays with Compose' in text
+    assert "allow: [host-network]" in text and "strategy: recreate" in text
+    instead = ", or write its port with strategy: recreate and allow: [host-network]"
+    assert [line for line in text.splitlines() if line.startswith('# "')] == [
+        f'# "unknown" stays with Compose{instead}',
+        '# "edge" stays with Compose',
+        '# "beside" stays with Compose',
+        '# "db" stays with Compose',
+        '# "my_job" stays with Compose',
+        '# "worker" stays with Compose',
+    ]
 
 
 def test_one_service_of_a_compose_file_catches_all_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -550,6 +550,22 @@ def test_what_a_setting_costs_is_said(tmp_path: Path, keys: str, words: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("cutover", "words"),
+    [
+        ("live", "moves of traffic lose none"),
+        ("reload", "every move reloads nginx, and a reload loses requests of HTTP/3"),
+    ],
+)
+def test_what_http3_loses_is_said(tmp_path: Path, cutover: str, words: str) -> None:
+    tls = "hosts: [a.t], tls: {cert: file:c.pem, key: file:k.pem}"
+    web = f"web: {{container: {{image: x}}, port: 80, health: none, {tls}}}"
+    text = f"project: shop\nproxy: {{http3: true, cutover: {cutover}}}\nservices:\n  {web}\n"
+    *_, warning = loaded(tmp_path, text).warnings
+    assert "proxy.http3: " in warning
+    assert words in warning
+
+
+@pytest.mark.parametrize(
     ("health", "scheme"),
     [("{path: /}", "https"), ("{path: /, port: 9000}", "http"), ("{path: /, scheme: http}", "http")],
 )

@@ -12,7 +12,7 @@ from proxyctl.domain.model import Mode
 from proxyctl.errors import Unavailable
 
 FILE, STATE = Path("/srv/my shop/100% $HOME/proxyctl.yml"), Path("/var/lib/proxyctl/shop")
-NAMES = ["proxyctl-shop.service", "proxyctl-shop-logs.service", "proxyctl-shop-logs.timer"]
+NAMES = ["proxyctl-shop.service", "proxyctl-shop-upkeep.service", "proxyctl-shop-upkeep.timer"]
 
 
 def the_units(file: Path = FILE, mode: Mode = Mode.PROCESS) -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxyctl.domain.model import Incarnation
+from proxyctl.domain.container import HOST_NETWORK
+from proxyctl.domain.model import LOOPBACK, Incarnation
 from proxyctl.ports import Life, ReplicaState
 
 
@@ -15,11 +16,12 @@ def replica_state(name: str, found: dict[str, Any], project: str) -> ReplicaStat
     state = found["State"]
     networks = found["NetworkSettings"]["Networks"] or {}
     slot = networks.get(slot_network_name(project)) or {}
+    on_the_host = found["HostConfig"]["NetworkMode"] == HOST_NETWORK
     return ReplicaState(
         name=name,
         life=_life(state["Status"]),
         incarnation=Incarnation(container=found["Id"], started_at=state["StartedAt"]),
-        address=slot.get("IPAddress") or "",
+        address=LOOPBACK if on_the_host else slot.get("IPAddress") or "",
         exit_code=state["ExitCode"],
         oom_killed=state["OOMKilled"],
         restarts=found.get("RestartCount", 0),

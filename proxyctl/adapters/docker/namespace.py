@@ -1,5 +1,5 @@
-"""Look into a container from its host: its connections, its processes. Of one on another host, only what is seen from
-here.
+"""Look into a container from its host: its connections, its processes, what they listen on. Of one on another host,
+only nginx's connections are seen, from here.
 
 A process id that the engine names is believed only when that process's cgroup names the container: behind a remote
 engine, or after the process ended, the same number is somebody else.
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from proxyctl.adapters.sockets import all_pids, answering, holder_among, open_in
 from proxyctl.domain.model import Seconds
 from proxyctl.errors import Unavailable
 from proxyctl.ports import Traffic
@@ -48,6 +49,22 @@ def read_ss(seen: str, request: str = "rcv", answer: str = "snd") -> Traffic:
     and sends answers."""
     quiet = [_quiet_for(line, request, answer) for line in seen.splitlines() if line[:1].isspace()]
     return Traffic(connections=len(quiet), quiet_for=min(quiet, default=math.inf))
+
+
+def stranger(port: int, containers: Sequence[str]) -> str:
+    """Who else than a process of these containers gets what is asked of 127.0.0.1 at this port; empty where nobody
+    does. Looked at twice: a listener that is closed meanwhile is nobody's."""
+    sockets = _of_others(answering(port), containers)
+    if sockets and (sockets := _of_others(sockets & answering(port), containers)):
+        return str(holder_among(sockets) or "a process that only root can see")
+    return ""
+
+
+def _of_others(sockets: set[str], containers: Sequence[str]) -> set[str]:
+    if not sockets:
+        return sockets
+    pids = (pid for pid in all_pids() if any(_is_process_of(container, pid) for container in containers))
+    return sockets - open_in(pids, sockets)
 
 
 def kill(container: str, pid: int) -> None:

@@ -52,7 +52,8 @@ class NginxImage:
             raise _of_nginx(error) from error
 
     async def run(self, image: str, *arguments: str, sees: Path | None = None) -> Ended:
-        """In a container without a network, out of this image. It changes nothing, so a late one simply did not end."""
+        """Out of this image, with the addresses that it would serve. It changes nothing, so a late one simply did not
+        end."""
         mounts = [mount(sees, "rw")] if sees else []
 
         def work(client: docker.DockerClient) -> Ended:
@@ -61,7 +62,7 @@ class NginxImage:
                 image,
                 list(arguments),
                 entrypoint=[self._binary],
-                network_mode="none",
+                network_mode="host",
                 volumes=mounts,
                 labels={ERRAND: self._project},
             )

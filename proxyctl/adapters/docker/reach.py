@@ -4,7 +4,7 @@ An engine is on this host when its bridges are interfaces here: every host deals
 nothing. One on another host is reached by a route that somebody made for its slot network. That a stranger at the same
 address, here or on a third host, never passes for a replica is seen in three looks: the kernel's own route to the
 address is neither a network of this host nor the default one; nothing answers there before the replica is started; and
-something does afterwards (ADR 14).
+something does afterwards (ADR 15).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import docker
 
 from proxyctl.adapters.docker.address import SERVING, meant
-from proxyctl.domain.model import Seconds
+from proxyctl.domain.model import LOOPBACK, Seconds
 from proxyctl.errors import AddressTaken, DockerUnavailable
 
 _BRIDGE_NAME = "com.docker.network.bridge.name"
@@ -55,6 +55,8 @@ def is_network_here(address: str) -> bool:
 
 def refuse_way(subnet: str, address: str) -> None:
     """Raises DockerUnavailable where the way from here to this address of the subnet leads to another network."""
+    if address == LOOPBACK:
+        raise _unreached("network_mode: host gives a replica an address of its own host", "leave network_mode out")
     route = _route(address)
     if not route or route["dst"] == "default":
         which = "only the default route" if route else "no route"

@@ -34,7 +34,7 @@ from proxyctl.adapters.docker.pull import PullProgress, layers
 from proxyctl.adapters.docker.reach import await_answer, refuse_a_stranger, refuse_way
 from proxyctl.adapters.docker.removal import remove
 from proxyctl.domain.container import Container, Hook, Pull
-from proxyctl.domain.model import Colour, Incarnation, Release, Replica, Seconds, ServiceName
+from proxyctl.domain.model import LOOPBACK, Colour, Incarnation, Release, Replica, Seconds, ServiceName
 from proxyctl.errors import AddressTaken, ImageUnavailable, NameTaken, OutcomeUnknown, Unavailable
 from proxyctl.ports import Image, Life, Network, ReplicaState, Traffic
 
@@ -99,6 +99,7 @@ class DockerRuntime:
             self._networks.made(client)
             if standing := self._standing(client, release, replica):
                 return standing, ()
+            _refuse_taken_ports(release, replica)
             return self._made(client, release, replica, labels), release.service.container.post_start
 
         incarnation, hooks = await self._engine.act(work, f"starting {replica.name}", START_LIMIT)
@@ -180,6 +181,9 @@ class DockerRuntime:
             return namespace.traffic_from_here(self._state(client, name).address, port)
 
         return await self._engine.look(work, f"looking at the connections of {name}")
+
+    async def stranger(self, port: int, containers: Sequence[str]) -> str:
+        return await asyncio.to_thread(namespace.stranger, port, containers)
 
     async def run_in(self, name: str, command: Sequence[str]) -> int:
         """The exit code of a command inside a container of ours. Cancelled, the command is killed."""
@@ -364,6 +368,8 @@ class DockerRuntime:
 
     def _join(self, client: docker.DockerClient, container: Any, release: Release, replica: Replica) -> None:
         """The slot network last: an internal one changes no default route."""
+        if release.service.container.on_the_host:
+            return
         for network in self._own_networks(release)[1:]:
             client.networks.get(network).connect(container)
         client.networks.get(self._networks.slots).connect(container, ipv4_address=replica.ip)
@@ -410,6 +416,12 @@ class DockerRuntime:
             raise Unavailable(f"{name} is gone")
         run: str = client.api.exec_create(container.id, list(command))["Id"]
         return run
+
+
+def _refuse_taken_ports(release: Release, replica: Replica) -> None:
+    for port in release.service.host_ports:
+        if holder := namespace.stranger(port, ()):
+            raise AddressTaken(f"{replica.name} cannot have {LOOPBACK}:{port}: {holder} has it", serving=SERVING)
 
 
 def _image_gone(release: Release) -> ImageUnavailable:

@@ -100,8 +100,8 @@ class Activation:
         """nginx in a container would share a port with another one of ours: the kernel lets them (reuseport)."""
         if candidate.topology.settings.mode is not Mode.CONTAINER:
             return
-        ours = current.topology.listens if current else ()
-        if taken := obstacles(tuple(listen for listen in candidate.topology.listens if listen not in ours)):
+        ours = current.topology.claims if current else ()
+        if taken := obstacles(tuple(claim for claim in candidate.topology.claims if claim not in ours)):
             self._generations.discard(candidate)
             raise refused(str(taken[0]), next_step="free the port or take another one, then repeat")
 

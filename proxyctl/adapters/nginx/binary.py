@@ -75,8 +75,12 @@ class NginxBinary:
         return said.rpartition("/")[2].split()[0] if "/" in said else ""
 
     async def knows(self) -> frozenset[Directive]:
-        known = await asyncio.gather(*(self._takes(directive, text) for directive, text in _TRIED.items()))
-        return frozenset(directive for directive, taken in zip(_TRIED, known, strict=True) if taken)
+        tries = (self._takes(directive, text) for directive, text in _TRIED.items())
+        ends = await asyncio.gather(*tries, return_exceptions=True)  # each clears away what it made
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+        return frozenset(directive for directive, taken in zip(_TRIED, ends, strict=True) if taken)
 
     async def _takes(self, directive: Directive, text: str) -> bool:
         with tempfile.TemporaryDirectory(prefix="proxyctl-try-") as folder:

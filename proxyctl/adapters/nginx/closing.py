@@ -15,9 +15,9 @@ from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.flags import CLOSING, is_closing, parse_folder_name
 from proxyctl.adapters.nginx.generations import Generation
 from proxyctl.adapters.nginx.listens import parse
-from proxyctl.adapters.nginx.master import has_clients
 from proxyctl.adapters.nginx.splits import point, repointing
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
+from proxyctl.adapters.sockets import has_clients
 from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.ports import Flags
 

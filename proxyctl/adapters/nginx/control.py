@@ -32,6 +32,7 @@ class Speaker(NamedTuple):
 
     generation: int
     pid: int  # as it knows itself
+    version: str  # "1.22.1"; empty in a configuration of an older proxyctl
 
 
 class Address(NamedTuple):
@@ -89,8 +90,8 @@ class Control:
         self._address = address
 
     async def speaker(self) -> Speaker:
-        number, _, pid = (await self._ask("/generation")).body.partition(" ")
-        return Speaker(int(number), int(pid))
+        number, pid, *version = (await self._ask("/generation")).body.split()
+        return Speaker(int(number), int(pid), "".join(version))
 
     async def pool(self, service: ServiceName, bucket: int) -> str:
         """The pool that a request in this bucket goes to, decided by a worker as it decides for users."""

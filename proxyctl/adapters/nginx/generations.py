@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -217,6 +216,8 @@ def _manifest(generation: Generation, digests: Mapping[str, str]) -> str:
 
 def _remove(folder: Path) -> None:
     """Its folders are read-only, against hands; not against us."""
+    import shutil  # and all that it compresses with; who only looks removes nothing
+
     folder.chmod(PUBLIC_MODE)
     for inner in filter(Path.is_dir, folder.iterdir()):
         inner.chmod(PUBLIC_MODE)

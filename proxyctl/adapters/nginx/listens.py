@@ -6,21 +6,25 @@ import errno
 import socket
 from typing import NamedTuple
 
-from proxyctl.adapters.nginx.master import holder_of
+from proxyctl.adapters.sockets import holder_of
+
+UDP = "/udp"  # ends what is said of UDP, as Docker does
 
 
 class Listen(NamedTuple):
     family: socket.AddressFamily
     host: str
     port: int
+    kind: socket.SocketKind = socket.SOCK_STREAM
 
 
 def parse(text: str) -> Listen:
-    """ "80", "127.0.0.1:8080" or "[::1]:80", as nginx reads them."""
-    host, _, port = text.rpartition(":")
+    """ "80", "127.0.0.1:8080" or "[::1]:80", as nginx reads them; "443/udp" of UDP."""
+    kind = socket.SOCK_DGRAM if text.endswith(UDP) else socket.SOCK_STREAM
+    host, _, port = text.removesuffix(UDP).rpartition(":")
     if host.startswith("["):
-        return Listen(socket.AF_INET6, host.strip("[]"), int(port))
-    return Listen(socket.AF_INET, host or "0.0.0.0", int(port))
+        return Listen(socket.AF_INET6, host.strip("[]"), int(port), kind)
+    return Listen(socket.AF_INET, host or "0.0.0.0", int(port), kind)
 
 
 class Obstacle(NamedTuple):
@@ -41,27 +45,28 @@ def obstacles(listens: tuple[str, ...]) -> list[Obstacle]:
 def obstacle(text: str) -> Obstacle | None:
     listen = parse(text)
     try:
-        with socket.socket(listen.family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as nginx does
+        with socket.socket(listen.family, listen.kind) as probe:
+            if listen.kind is socket.SOCK_STREAM:  # with UDP it would let two share a port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as nginx does
             if listen.family is socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as nginx does: 80 is not [::]:80
             probe.bind((listen.host, listen.port))
     except OSError as error:
-        return _because(error, text, listen.port)
+        return _because(error, text, listen)
     return None
 
 
-def _because(error: OSError, text: str, port: int) -> Obstacle:
+def _because(error: OSError, text: str, listen: Listen) -> Obstacle:
     if error.errno == errno.EADDRINUSE:
-        return _taken(text, port)
+        return _taken(text, listen)
     return Obstacle(f"{text}: {MEANINGS.get(error.errno or 0, error.strerror)}")
 
 
-def _taken(text: str, port: int) -> Obstacle:
-    holder = holder_of(port)
+def _taken(text: str, listen: Listen) -> Obstacle:
+    holder = holder_of(listen.port, listen.kind)
     if holder is None:
         return Obstacle(f"{text} is taken by a process that cannot be seen from here")
-    return Obstacle(f"{text} is taken by pid {holder.pid} ({holder.program})", holder.program)
+    return Obstacle(f"{text} is taken by {holder}", holder.program)
 
 
 MEANINGS = {

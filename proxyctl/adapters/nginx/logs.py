@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from proxyctl.adapters.nginx.master import Process, open_files
+from proxyctl.adapters.nginx.master import Process
 from proxyctl.adapters.places import Places, make_log
+from proxyctl.adapters.sockets import open_files
 
 KEPT = 5  # beside the one that is written
 

@@ -1,4 +1,4 @@
-"""Our nginx as the kernel shows it: its master, its workers, orphans of a dead master, holders of a port.
+"""Our nginx as the kernel shows it: its master, its workers, orphans of a dead master.
 
 Reads /proc and sends signals; never trusts a pid file or an exit code. A process is ours when its command line or its
 open files say so, and is signalled through a descriptor of that very process. Start at find_master().
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from proxyctl.adapters.places import Places
+from proxyctl.adapters.sockets import PROC, all_pids, open_files
 
-PROC = Path("/proc")
 NGINX = "nginx: "
 MASTER = "nginx: master process"
 WORKER = "nginx: worker process"
 LEAVING = "nginx: worker process is shutting down"
 TOGETHER = 5  # ticks of 10 ms: the master forks its workers at once, and sleeps 100 ms in each reload
-ESTABLISHED, LISTENING = "01", "0A"  # as /proc/net/tcp has them
+ENOUGH = 1 << 16  # bytes of what is read here
 
 
 class Process(NamedTuple):
@@ -74,7 +73,7 @@ def find_master(places: Places) -> Process | None:
 
 def find_masters(places: Places) -> list[Process]:
     """All that write our logs: one, but while another nginx takes over."""
-    return [process_of(pid) for pid in _all_pids() if _is_master(pid, places)]
+    return [process_of(pid) for pid in all_pids() if _is_master(pid, places)]
 
 
 def is_asked(master: Process, places: Places) -> bool:
@@ -128,41 +127,12 @@ def successor_of(master: Process) -> Process | None:
 def find_orphans(places: Places) -> list[Process]:
     """Workers of ours whose master died: they go on serving, and hold the ports."""
     return [
-        process
-        for process in map(process_of, _all_pids())
-        if process.title.startswith(WORKER)
-        and not title_of(_parent_of(process.pid)).startswith(MASTER)
-        and _writes_below(process.pid, places.nginx_logs)
+        process_of(pid)
+        for pid in all_pids()
+        if title_of(pid).startswith(WORKER)
+        and not title_of(_parent_of(pid)).startswith(MASTER)
+        and _writes_below(pid, places.nginx_logs)
     ]
-
-
-class Holder(NamedTuple):
-    pid: int
-    program: str  # as the kernel calls it, at most 15 bytes
-
-
-def holder_of(port: int) -> Holder | None:
-    """Who listens on this TCP port; None where it cannot be seen from here."""
-    sockets = {f"socket:[{inode}]" for inode in _sockets(port, LISTENING)}
-    for pid in _all_pids():
-        if any(link in sockets for link in open_files(pid)):
-            return Holder(pid, _read(pid, "comm").strip())
-    return None
-
-
-def has_clients(port: int) -> bool:
-    """Whether anybody is connected to this TCP port."""
-    return any(_sockets(port, ESTABLISHED))
-
-
-def listening(process: Process) -> set[str]:
-    """The sockets of TCP that it listens on."""
-    return set(open_files(process.pid)) & _all_listening()
-
-
-def still_listening(sockets: set[str]) -> bool:
-    """Whether anybody has one of them open yet."""
-    return bool(sockets & _all_listening())
 
 
 def error_log_of(master: Process) -> Path | None:
@@ -173,17 +143,9 @@ def error_log_of(master: Process) -> Path | None:
     return None
 
 
-def open_files(pid: int) -> Iterator[str]:
-    """Paths of what the process has open; of a renamed file its present one."""
-    with suppress(OSError):
-        for fd in PROC.joinpath(str(pid), "fd").iterdir():
-            with suppress(OSError):
-                yield str(fd.readlink())
-
-
 def is_written(file: os.stat_result) -> bool:
     """Whether an nginx, of any master, has this file open."""
-    return any(_has_open(pid, file) for pid in _all_pids() if title_of(pid).startswith(NGINX))
+    return any(_has_open(pid, file) for pid in all_pids() if title_of(pid).startswith(NGINX))
 
 
 def _has_open(pid: int, file: os.stat_result) -> bool:
@@ -219,9 +181,17 @@ def process_of(pid: int) -> Process:
 
 
 def _read(pid: int, name: str) -> str:
-    with suppress(OSError):
-        return PROC.joinpath(str(pid), name).read_text(errors="replace")
-    return ""
+    """In bare calls: every process of the machine is looked at."""
+    try:
+        fd = os.open(f"{PROC}/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return os.read(fd, ENOUGH).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
 
 
 def _noted_pid(file: Path) -> list[int]:
@@ -230,27 +200,5 @@ def _noted_pid(file: Path) -> list[int]:
     return []
 
 
-def _all_pids() -> list[int]:
-    return [int(path.name) for path in PROC.iterdir() if path.name.isdigit()]
-
-
 def _writes_below(pid: int, folder: Path) -> bool:
     return any(link.startswith(f"{folder}/") for link in open_files(pid))
-
-
-def _sockets(port: int, state: str) -> Iterator[str]:
-    """Inodes of the sockets in this state whose own port it is."""
-    for fields in _tcp_table():
-        if fields[3] == state and int(fields[1].rpartition(":")[2], 16) == port:
-            yield fields[9]
-
-
-def _all_listening() -> set[str]:
-    return {f"socket:[{fields[9]}]" for fields in _tcp_table() if fields[3] == LISTENING}
-
-
-def _tcp_table() -> Iterator[list[str]]:
-    """One line for each socket, both families."""
-    for table in ("tcp", "tcp6"):
-        with suppress(OSError):
-            yield from (line.split() for line in PROC.joinpath("net", table).read_text().splitlines()[1:])

@@ -1,4 +1,4 @@
-"""The nginx of one project: publish generations to it, start it, stop it, say how it is. Start at NginxProxy.publish().
+"""The nginx of one project: publish generations to it, start it, stop it. Start at NginxProxy.publish().
 
 A publish changes what nginx knows (services, hosts, addresses); who gets traffic stays as it is. It ends observed, or
 with the last good content observed again, or in Degraded. What a generation is made of is in contents.py, how it comes
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from math import inf
 
@@ -18,10 +17,11 @@ from proxyctl.adapters.nginx.activation import Activation
 from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.nginx.closing import HAND_OVER
 from proxyctl.adapters.nginx.contents import Contents, copies_of, fit_for_a_socket
-from proxyctl.adapters.nginx.control import Control, address_in_force
+from proxyctl.adapters.nginx.control import address_in_force
+from proxyctl.adapters.nginx.copies import looked_at
 from proxyctl.adapters.nginx.cutover import flags_in_force, shares_in_force
-from proxyctl.adapters.nginx.generations import Generation, Generations
-from proxyctl.adapters.nginx.master import Process, workers_of
+from proxyctl.adapters.nginx.generations import Generation
+from proxyctl.adapters.nginx.look import NOTHING_KNOWN, NginxLook
 from proxyctl.adapters.nginx.names import prober_prefix
 from proxyctl.adapters.nginx.refused import LAST_GOOD_SERVES
 from proxyctl.adapters.nginx.rehearsal import Rehearsal
@@ -32,22 +32,19 @@ from proxyctl.adapters.nginx.workers import blindness, group_named, group_of_wor
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, ProxySettings, Route, Seconds, ServiceName, Topology
 from proxyctl.errors import NginxUnavailable, PublishRefused, StateUnusable
-from proxyctl.ports import Endpoint, ProxyState, ProxyStatus
+from proxyctl.ports import Endpoint, ProxyStatus
 
 # Each old generation holds all its memory as long as a stream lasts: 45 MiB with 1,000 services.
 MOST_OLD = 8
 QUITS_WITHIN: Seconds = 5.0  # beyond the workers' shutdown timeout
-NOTHING_KNOWN = Topology(project="", settings=ProxySettings(), routes=())
 
 
-class NginxProxy:
+class NginxProxy(NginxLook):
     """Implements `Proxy`."""
 
     def __init__(self, places: Places, project: str, program: ProgramOf) -> None:
-        self._places = places
+        super().__init__(places, program)
         self._project = project
-        self._program = program
-        self._generations = Generations(places)
         self._contents = Contents(places, program)
         self._running = RunningNginx(places, program)
         self._hand_over = HandOver(places, program, self._running)
@@ -118,7 +115,14 @@ class NginxProxy:
         current = self._generations.current()
         if current is None:
             raise NginxUnavailable("there is no configuration yet to reload", next_step="proxyctl deploy")
-        return await self.publish(current.topology, current.fence, claim)
+        number = await self.publish(current.topology, current.fence, claim)
+        if objections := looked_at(current.topology).objections:
+            raise PublishRefused(
+                "; ".join(objections),
+                serving=f"generation {number}: these files as they were when last sound, all others as they are",
+                next_step="mend the file, then proxyctl proxy reload",
+            )
+        return number
 
     async def upgrade(self, settings: ProxySettings, claim: Callable[[], int], progress: Callable[[str], None]) -> None:
         current = self._generations.current()
@@ -148,17 +152,6 @@ class NginxProxy:
     async def _readers(self, settings: ProxySettings) -> int | None:
         """The group of those who read what is for nginx alone."""
         return group_named(settings) or await group_of_workers(self._places, self._running.master())
-
-    def _last_good(self) -> Generation | None:
-        """None too when it is damaged: then the publish replaces it."""
-        return self._in_force()[0]
-
-    def _in_force(self) -> tuple[Generation | None, str]:
-        """Or why it cannot be believed."""
-        try:
-            return self._generations.current(), ""
-        except StateUnusable as error:
-            return None, str(error)
 
     def _refuse_another_project(self, current: Generation | None) -> None:
         if current is not None and current.topology.project != self._project:
@@ -216,33 +209,6 @@ class NginxProxy:
         patience = max([topology.settings.worker_shutdown_timeout, *drains]) + QUITS_WITHIN
         await self._running.stop(topology.settings, patience)
 
-    async def status(self) -> ProxyStatus:
-        master, orphans = self._running.master(), self._running.orphans()
-        workers = orphans if master is None else [*orphans, *workers_of(master)]
-        current, damage = self._in_force()
-        settings = (current.topology if current else NOTHING_KNOWN).settings
-        return ProxyStatus(
-            state=_state(master, orphans),
-            mode=settings.mode,
-            version=await self._version(settings),
-            pid=master.pid if master else None,
-            generation=self._generations.current_number(),
-            observed=await self._observed(),
-            draining=sum(1 for worker in workers if worker.leaving and worker.title),
-            certificates=current.ends if current else {},
-            damage=damage,
-        )
-
-    async def _version(self, settings: ProxySettings) -> str:
-        with suppress(NginxUnavailable):
-            return await NginxBinary(self._program(settings)).version()
-        return ""
-
-    async def _observed(self) -> int | None:
-        with suppress(NginxUnavailable):
-            return (await Control(self._places).speaker()).generation
-        return None
-
     async def rotate_logs(self, limit: int) -> list[str]:
         return [path.name for path in await self._running.begin_logs_anew(limit)]
 
@@ -255,22 +221,15 @@ class NginxProxy:
         except (PublishRefused, NginxUnavailable) as error:
             return [str(error), *(line for line in error.detail.splitlines() if line not in str(error))]
         hindrances = (blindness(self._places, topology), self._runs_in_another_mode(current, topology))
-        return [*objections, *filter(None, hindrances), *self._rehearsal.taken(topology, self._listens())]
+        return [*objections, *filter(None, hindrances), *self._rehearsal.taken(topology, self._claims())]
 
-    def _listens(self) -> tuple[str, ...]:
+    def _claims(self) -> tuple[str, ...]:
         """Addresses that our nginx holds."""
         current = self.topology() if self._running.master() or self._running.orphans() else None
-        return current.listens if current else ()
+        return current.claims if current else ()
 
     async def diff(self, topology: Topology) -> str:
         return await self._rehearsal.difference(topology, self._generations.current())
-
-    def damage(self) -> str:
-        return self._in_force()[1]
-
-    def topology(self) -> Topology | None:
-        current = self._generations.current()
-        return current.topology if current else None
 
     def endpoint(self, route: Route, colour: Colour) -> Endpoint:
         control = address_in_force(self._places)
@@ -286,9 +245,3 @@ class NginxProxy:
 def _holds(current: Generation, files: dict[str, str], image: str) -> bool:
     """Whether it is this configuration, for this image; what it holds beside that, no configuration names any more."""
     return files.items() <= current.files.items() and image == current.topology.settings.image
-
-
-def _state(master: Process | None, orphans: list[Process]) -> ProxyState:
-    if master is not None:
-        return ProxyState.RUNNING
-    return ProxyState.ORPHANED if any(not orphan.leaving for orphan in orphans) else ProxyState.STOPPED

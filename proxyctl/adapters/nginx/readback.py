@@ -97,7 +97,7 @@ class _Reading:
         self._asked = tuple(_control_answers(topology, number, places, control, shares))
         self._top = Context.MAIN if topology.settings.mode.ours else Context.HTTP
         self._values = _values(topology, places)
-        self._listens = _listens(topology)
+        self._listens = frozenset(topology.listens)
         self._pools = dict(_pools(topology, shares))
         self._weights = dict(_weights(topology, shares))
         encrypted = tuple(route for route in topology.routes if any(map(route.tls_of, Colour)))
@@ -197,7 +197,8 @@ class _Reading:
             if name in REFUSALS:
                 self._refuse(server.at, name, "not taken in the control server: proxyctl must be answered")
         if f'return 200 "{self._number} $pid' not in self._text[server.at : end]:  # as renumber() looks for it
-            self._refuse(server.at, "return", 'the generation is written `return 200 "{{ number }} $pid\\n";`')
+            written = 'the generation is written `return 200 "{{ number }} $pid $nginx_version\\n";`'
+            self._refuse(server.at, "return", written)
         if silent := next((answer for answer in self._asked if answer not in said), None):
             self._refuse(server.at, "server", f"the control server does not say {_shown(silent)}")
 
@@ -336,11 +337,6 @@ def _values(topology: Topology, places: Places) -> dict[str, frozenset[str]]:
     }
 
 
-def _listens(topology: Topology) -> frozenset[str]:
-    encrypted = any(route.tls for route in topology.routes)
-    return frozenset((*topology.settings.http, *(topology.settings.https if encrypted else ())))
-
-
 def _pools(topology: Topology, shares: Shares) -> Iterator[tuple[str, set[str]]]:
     """The addresses of every pool."""
     for route in topology.routes:
@@ -377,7 +373,7 @@ def _control_answers(
     topology: Topology, number: int, places: Places, control: Address, shares: Shares
 ) -> Iterator[Answer]:
     """What proxyctl asks the control server, and how it has to answer."""
-    yield (("location", "=", f"{control.prefix}/generation"),), ("return", "200", f"{number} $pid\n")
+    yield (("location", "=", f"{control.prefix}/generation"),), ("return", "200", f"{number} $pid $nginx_version\n")
     if topology.settings.cutover is Cutover.LIVE:
         yield from _answers_by_flags(topology, places, control)
     else:

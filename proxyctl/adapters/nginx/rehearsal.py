@@ -59,10 +59,10 @@ class Rehearsal:
         return [line.replace(str(elsewhere.root), str(self._places.root)) for line in verdict.objections]
 
     def taken(self, topology: Topology, ours: tuple[str, ...]) -> list[str]:
-        """Addresses that somebody other than our nginx holds; `ours` are those that it listens on."""
+        """Addresses that somebody other than our nginx holds; `ours` are those that it has."""
         if not topology.settings.mode.ours:
             return []  # nginx itself may hold them, for the user's own sites
-        return [*map(self._told, obstacles(tuple(listen for listen in topology.listens if listen not in ours)))]
+        return [*map(self._told, obstacles(tuple(claim for claim in topology.claims if claim not in ours)))]
 
     def _told(self, obstacle: Obstacle) -> str:
         return f"{obstacle}; {self._to_share}" if obstacle.holder == SHARED else str(obstacle)

@@ -26,14 +26,13 @@ from proxyctl.adapters.nginx.master import (
     find_masters,
     find_orphans,
     generations_of,
-    listening,
     process_of,
-    still_listening,
     workers_of,
 )
 from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.nginx.passing_on import passed_on
 from proxyctl.adapters.places import Places
+from proxyctl.adapters.sockets import listening, still_listening
 from proxyctl.domain.model import ProxySettings, Seconds
 from proxyctl.errors import NginxUnavailable
 from proxyctl.ports import NginxProgram
@@ -167,7 +166,7 @@ class RunningNginx:
         """They accept nothing any more, and end once they have finished what they have open. What waits at sockets of
         their own goes on to the one that stays. Raises NginxUnavailable when they go on accepting."""
         workers = [worker for master in masters for worker in workers_of(master)]
-        own = set().union(*map(listening, masters)) - listening(staying)
+        own = listening(master.pid for master in masters) - listening([staying.pid])
         with passed_on() if own else nullcontext():
             for master in masters:
                 master.send(signal.SIGQUIT)

@@ -7,6 +7,7 @@ reloads nginx or needs more than the standard library. Start at NginxSplits.move
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -26,8 +27,6 @@ from proxyctl.adapters.nginx.flags import (
     parse_folder_name,
     telling_buckets,
 )
-from proxyctl.adapters.nginx.master import speaking_worker
-from proxyctl.adapters.nginx.sight import blind_spot
 from proxyctl.adapters.places import PUBLIC_MODE, SPLIT_IN_FORCE, Places, make_folder
 from proxyctl.domain.model import ServiceName
 from proxyctl.errors import SplitNotSeen, StateUnusable
@@ -80,9 +79,10 @@ class NginxSplits:
 
     async def _see(self, service: ServiceName, flags: Flags | None) -> None:
         """The workers decide as the flags say."""
-        for bucket in telling_buckets(flags):
-            seen, expected = await self._control.pool(service, bucket), expected_pool(flags, bucket)
-            if seen != expected:
+        buckets = telling_buckets(flags)
+        pools = await asyncio.gather(*(self._control.pool(service, bucket) for bucket in buckets))
+        for bucket, seen in zip(buckets, pools, strict=True):
+            if seen != (expected := expected_pool(flags, bucket)):
                 raise await self._not_seen(service, f"bucket {bucket:04d} goes to {seen} instead of {expected}", seen)
 
     async def _see_preview(self, service: ServiceName, flags: Flags | None) -> None:
@@ -93,6 +93,9 @@ class NginxSplits:
             raise await self._not_seen(service, what, expected_pool(flags, 0))
 
     async def _not_seen(self, service: ServiceName, what: str, seen: str) -> SplitNotSeen:
+        from proxyctl.adapters.nginx.master import speaking_worker  # only a failure pays for them
+        from proxyctl.adapters.nginx.sight import blind_spot
+
         folder = self._splits / service / SPLIT_IN_FORCE
         worker = speaking_worker(self._places, (await self._control.speaker()).pid)
         why = blind_spot(folder.resolve(), worker.pid) if seen == NOBODY else f"something else changed {folder}"

@@ -34,7 +34,7 @@ _INSTEAD_OF_A_POD = {
     "volumes": "write container.volumes",
     "securityContext": "write container.user",
     "terminationGracePeriodSeconds": "write container.stop_grace_period",
-    "hostNetwork": "nginx reaches a replica at an address of its own; write container.networks",
+    "hostNetwork": "write container.network_mode: host, allow: [host-network] and strategy: recreate",
     "hostAliases": "write container.extra_hosts",
 }
 _OF_A_CONTAINER = {

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from ssl import TLSVersion
 
 import grpc
 import pytest
@@ -106,6 +107,38 @@ async def test_browsers_are_offered_http2(secure: Secure) -> None:
     writer.close()
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+async def test_a_client_that_knows_no_tls_newer_than_1_1_is_refused(secure: Secure) -> None:
+    await secure.publish()
+    lenient = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=that_takes_everything(secure.tls))
+    async with lenient:
+        assert await spoken(lenient.sockets[0].getsockname()[1], TLSVersion.TLSv1_1) == "TLSv1.1", "the client can"
+    with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
+        await spoken(secure.port, TLSVersion.TLSv1_1)
+    assert await spoken(secure.port, TLSVersion.TLSv1_2) == "TLSv1.2"
+    assert await spoken(secure.port, TLSVersion.TLSv1_3) == "TLSv1.3"
+
+
+def that_takes_everything(tls: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tls.cert, tls.key)
+    context.minimum_version = TLSVersion.TLSv1_1
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    return context
+
+
+async def spoken(port: int, version: TLSVersion) -> str:
+    """What a client of this version, and no other, comes to speak."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=SHOP)
+    version_spoken: str = writer.get_extra_info("ssl_object").version()
+    writer.transport.abort()
+    return version_spoken
+
+
 # --- renewals and refusals ---------------------------------------------------------------------------------------
 
 
@@ -119,6 +152,18 @@ async def test_a_renewed_certificate_is_in_force_after_a_reload_and_its_end_know
     assert (await secure.get()).text == "blue"
     ends = (await secure.bed.proxy.status()).certificates[WEB]
     assert abs(ends - (NOW + timedelta(days=7)).timestamp()) < 2
+
+
+async def test_a_renewal_that_is_not_sound_is_named_and_the_last_one_serves_on(secure: Secure) -> None:
+    assert await secure.publish() == 2
+    sound = Path(secure.tls.key).read_text()
+    Path(secure.tls.key).write_text("half a ke")
+    with pytest.raises(PublishRefused, match=str(secure.tls.key)) as refusal:
+        await secure.bed.proxy.reload(secure.bed.claim)
+    assert "generation 2" in refusal.value.serving
+    assert (await secure.get()).text == "blue"
+    Path(secure.tls.key).write_text(sound)
+    assert await secure.bed.proxy.reload(secure.bed.claim) == 2
 
 
 async def test_a_certificate_that_went_bad_hinders_no_other_service(secure: Secure, tmp_path: Path) -> None:

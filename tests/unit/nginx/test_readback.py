@@ -117,10 +117,13 @@ MISSING = {
         "deny: not taken in the control",
     ),
     "an empty output": ("\n", "the templates wrote nothing"),
-    "the generation": (WHOLE.replace('return 200 "7 $pid\\n"', 'return 200 "8 $pid\\n"'), r"`return 200 7 $pid\n`"),
+    "the generation": (
+        WHOLE.replace('return 200 "7 $pid $nginx_version\\n"', 'return 200 "8 $pid $nginx_version\\n"'),
+        r"`return 200 7 $pid $nginx_version\n`",
+    ),
     "the generation as it is renumbered": (
-        WHOLE.replace('return 200 "7 $pid\\n"', "return 200 '7 $pid\\n'"),
-        'the generation is written `return 200 "{{ number }} $pid\\n";`',
+        WHOLE.replace('return 200 "7 $pid $nginx_version\\n"', "return 200 '7 $pid\\n'"),
+        'the generation is written `return 200 "{{ number }} $pid $nginx_version\\n";`',
     ),
     "a question": (
         WHOLE.replace("current/all.green) { return 200 green; }", "x) { return 200 blue; }"),
