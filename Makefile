@@ -11,7 +11,7 @@ help:            ## this list
 setup:           ## Debian packages, a Docker engine that answers, .venv
 	@scripts/setup
 
-tests:           ## and an nginx that speaks HTTP/3
+tests:           ## and what only tests need
 	@scripts/setup tests
 
 demo: setup      ## the whole story on this machine in a minute

@@ -44,6 +44,7 @@ proxy: {http: "127.0.0.1:PORT"}
 services:
   web:
     allow: [shared-volumes]
+    replicas: 1
     port: 8000
     health: {path: /healthz, interval: 100ms, healthy: 2, deadline: 6s}
     container: {networks: []}
