@@ -19,6 +19,7 @@ from proxyctl.cli.options import (
     reason_option,
     say,
 )
+from proxyctl.cli.values import PERCENT, RELEASE, SERVICE
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
@@ -26,7 +27,6 @@ from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour, Release, Seconds, ServiceName
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.split import hundredths
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
 from proxyctl.engine.history import sentence
 from proxyctl.engine.traffic import moment
@@ -34,24 +34,15 @@ from proxyctl.errors import Conflict, Degraded, DockerUnavailable, GateFailed, L
 from proxyctl.ports import Life
 from proxyctl.wiring import Workshop, workshop
 
+PLACED = "RELEASE|blue|green"
 WAYS_BACK = ("abort", "rollback", "pause", "deny")
 SWITCHABLE = (Phase.SHIFTING, Phase.PAUSED, Phase.HELD)
 T = TypeVar("T")
 
 
-class Share(click.ParamType):  # type: ignore[type-arg]
-    name = "percent"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return value if isinstance(value, int) else hundredths(value)
-        except ValueError as error:
-            self.fail(f"{error}; write a percentage such as 5 or 12.34", param, ctx)
-
-
 @click.command()
-@click.argument("service")
-@click.option("--to", metavar="RELEASE|blue|green", help="Which release; default: the staged one, else the standby.")
+@click.argument("service", type=SERVICE)
+@click.option("--to", type=RELEASE, metavar=PLACED, help="Which release; default: the staged one, else the standby.")
 @reason_option
 @project_options
 @output_options
@@ -76,8 +67,8 @@ def switch(service: str, to: str | None, reason: str, project: ProjectOptions, o
 
 
 @click.command()
-@click.argument("service")
-@click.argument("percent", type=Share())
+@click.argument("service", type=SERVICE)
+@click.argument("percent", type=PERCENT)
 @reason_option
 @project_options
 @output_options
@@ -100,8 +91,8 @@ def weight(service: str, percent: int, reason: str, project: ProjectOptions, out
 
 
 @click.command()
-@click.argument("service")
-@click.option("--to", metavar="RELEASE|blue|green", help="A retained release, started and gated again.")
+@click.argument("service", type=SERVICE)
+@click.option("--to", type=RELEASE, metavar=PLACED, help="A retained release, started and gated again.")
 @click.option("--gradual", is_flag=True, help="By 10, 25 and 50 %, 30 s each: for a release whose caches are cold.")
 @reason_option
 @project_options
@@ -131,7 +122,7 @@ def rollback(service: str, to: str | None, gradual: bool, reason: str, project: 
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=SERVICE)
 @reason_option
 @project_options
 @output_options
@@ -156,7 +147,7 @@ def abort(service: str, reason: str, project: ProjectOptions, output: Output) ->
 
 
 @click.command()
-@click.argument("service", required=False)
+@click.argument("service", type=SERVICE, required=False)
 @project_options
 @output_options
 def recover(service: str | None, project: ProjectOptions, output: Output) -> None:
@@ -168,7 +159,7 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
     """
 
     async def work(shop: Workshop) -> list[tuple[ServiceState, list[str]]]:
-        names = [ServiceName(service)] if service else shop.known_services()
+        names = [known_service(shop, service)] if service else shop.known_services()
         found, refused = [], list[ProxyctlError]()
         try:
             if generation := await shop.mend_generation():
