@@ -83,12 +83,21 @@ async def project_view(
     frozen: Frozen | None,
     only: str = "",
 ) -> ProjectView:
-    views = [
-        (await service_view(store.load(name), splits, inspector, locks.holder(name))).replace(said=_said(store, name))
-        for name in store.services()
-        if only in ("", name)
-    ]
+    views = []
+    for name in store.services():
+        if only in ("", name):
+            view = await service_view(store.load(name), splits, inspector, locks.holder(name))
+            doubts = await _doubts(view, splits) if proxy.observed is not None else ()
+            views.append(view.replace(said=_said(store, name), drift=(*view.drift, *doubts)))
     return ProjectView(project=project, proxy=proxy, frozen=frozen, services=tuple(views))
+
+
+async def _doubts(view: ServiceView, splits: Splits) -> tuple[str, ...]:
+    """Whether nginx does what its files say, where they can be read."""
+    if view.split is None or view.state.route is None:
+        return ()
+    doubt = await splits.doubt(view.state.service)
+    return (f"{doubt}; proxyctl recover {view.state.service}",) if doubt else ()
 
 
 def _said(store: Store, service: ServiceName) -> str:
