@@ -29,7 +29,7 @@ from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
 from proxyctl.engine.history import sentence
-from proxyctl.engine.traffic import moment
+from proxyctl.engine.traffic import misplaced, moment
 from proxyctl.errors import Conflict, Degraded, DockerUnavailable, GateFailed, Locked, ProxyctlError, RolloutFailed
 from proxyctl.ports import Life
 from proxyctl.wiring import Workshop, workshop
@@ -198,6 +198,7 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
 async def recovered(shop: Workshop, service: ServiceName) -> ServiceState:
     """Mended; what the engine restarted is left to a guard. A guard has the lock for a moment only: whoever has it for
     longer drives the service. Raises Locked."""
+    await put_back(shop, service)
     deadline = shop.clock.now() + 2.0
     while True:
         try:
@@ -206,6 +207,17 @@ async def recovered(shop: Workshop, service: ServiceName) -> ServiceState:
             if shop.clock.now() > deadline:
                 raise
             await shop.clock.sleep(0.05)
+
+
+async def put_back(shop: Workshop, service: ServiceName) -> None:
+    """What a hand moved to other addresses is where nginx looks for it. Raises AddressTaken."""
+    known = shop.store.load(service)
+    replicas = [replica for placed in (known.blue, known.green) if placed for replica in placed.replicas]
+    with suppress(DockerUnavailable):
+        seen = await shop.inspector.inspect([replica.name for replica in replicas])
+        if any(map(misplaced, replicas, seen)):
+            moved = await shop.runtime.put_back(replicas)
+            say(f"back at their addresses, from which somebody moved them: {', '.join(moved)}")
 
 
 async def _down(shop: Workshop, known: ServiceState) -> list[str]:
@@ -323,8 +335,17 @@ def _looked_at(project: ProjectOptions, service: str) -> ServiceState:
 
 def _raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: str) -> None:
     """An order that ended on the safe side instead of where it should is a failure, with its reason."""
+    opened = ""
     for entry in shop.store.entries(known.service, after=before):
         match entry.event:
+            case ev.RolloutOpened():
+                opened = entry.rollout
+            case ev.Interrupted(reason=reason) if entry.rollout == opened:  # and not what a crash left before
+                raise RolloutFailed(
+                    f"{verb} did not come true: {reason}",
+                    serving=orders.serving(known),
+                    next_step=f"proxyctl recover {known.service}, which puts it back",
+                )
             case ev.GateFailed(reason=reason):
                 raise GateFailed(
                     reason,
