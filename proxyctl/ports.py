@@ -425,6 +425,11 @@ class Splits(Protocol):
         say. Raises SplitNotSeen with the first refused path component, NginxUnavailable when nothing answers."""
         ...
 
+    async def doubt(self, service: ServiceName) -> str:
+        """In one clause, what nginx does instead of what the files say; empty where it does as they say, and where it
+        does not answer. One question: what a move asks is more. Raises StateUnusable."""
+        ...
+
     def logged(self, service: ServiceName) -> AbstractContextManager[None]:
         """While it lasts, requests of the service are logged where only those of rollouts are. Never raises: a disk
         that takes no flag hinders no rollout."""

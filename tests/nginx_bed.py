@@ -233,6 +233,30 @@ async def a_bed(binary: str = DEBIAN) -> AsyncIterator[Bed]:
         shutil.rmtree(root)
 
 
+@asynccontextmanager
+async def workers_dying(places: Places, every: float) -> AsyncIterator[list[Process]]:
+    """Until its end one worker that serves is killed again and again: those that were, each seen to be dead."""
+    dead: list[Process] = []
+
+    async def kill() -> None:
+        while True:
+            await asyncio.sleep(every)
+            master = find_master(places)
+            serving = [worker for worker in workers_of(master) if not worker.leaving] if master else []
+            for worker in serving[:1]:
+                worker.send(signal.SIGKILL)
+                while worker.title:  # noqa: ASYNC110 - the kernel takes a moment
+                    await asyncio.sleep(0.001)
+                dead.append(worker)
+
+    killing = asyncio.ensure_future(kill())
+    try:
+        yield dead
+    finally:
+        killing.cancel()
+        await asyncio.gather(killing, return_exceptions=True)
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))

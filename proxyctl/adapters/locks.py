@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from proxyctl.adapters.durable import told_in_words
+from proxyctl.adapters.lives import start_time
 from proxyctl.domain.codec import DecodeError, decode, encode
 from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.errors import Locked
@@ -142,11 +143,3 @@ def _try_lock(fd: int) -> bool:
 def _is_locked(fd: int) -> bool:
     kind, *_ = struct.unpack(FLOCK, fcntl.fcntl(fd, fcntl.F_OFD_GETLK, WHOLE_FILE))
     return bool(kind != fcntl.F_UNLCK)
-
-
-def start_time(pid: int) -> str:
-    """The kernel's start time of a process, in ticks since boot; empty when there is none (proc(5), field 22)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""

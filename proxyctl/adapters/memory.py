@@ -66,6 +66,7 @@ from proxyctl.ports import (
 class MemoryWorld:
     def __init__(self) -> None:
         self.time = 1000.0
+        self.ahead = 0.0  # the wall clock, of the time that passed
         self.containers: dict[str, ReplicaState] = {}
         self.owner: dict[str, ServiceName] = {}
         self.image_of: dict[str, str] = {}
@@ -311,6 +312,9 @@ class MemorySplits:
         if self._world.nginx_down:
             raise NginxUnavailable("nginx does not answer", next_step="proxyctl proxy start")
 
+    async def doubt(self, service: ServiceName) -> str:
+        return ""  # this nginx never fails to see
+
     @contextmanager
     def logged(self, service: ServiceName) -> Iterator[None]:
         self._world.logged.add(service)
@@ -451,7 +455,7 @@ class ManualClock:
         return self._world.time
 
     def wall(self) -> float:
-        return self._world.time
+        return self._world.time + self._world.ahead
 
     async def sleep(self, seconds: Seconds) -> None:
         self._world.time += max(seconds, 0.001)
@@ -479,7 +483,7 @@ class MemoryAccessLog:
     def __init__(self, world: MemoryWorld) -> None:
         self.ticks: list[Tick] = []
         self.bad_part: dict[Colour, float] = {}
-        self._begun = world.time
+        self._next = world.time // TICK * TICK
         self._world = world
 
     async def since(self, at: float) -> Position:
@@ -494,12 +498,11 @@ class MemoryAccessLog:
 
     def write(self, service: ServiceName) -> None:
         """What was asked since it was written last. It stays as it is written."""
-        begin = self.ticks[-1].at + TICK if self.ticks else self._begun // TICK * TICK
         flags = self._world.flags.get(service)
-        while flags is not None and begin + TICK <= self._world.time:
+        while flags is not None and self._next + TICK <= self._world.time:
             blue, green = (self._tally(colour, flags.split.share(colour) / WHOLE) for colour in Colour)
-            self.ticks.append(Tick(at=begin, blue=blue, green=green))
-            begin += TICK
+            self.ticks.append(Tick(at=self._next + self._world.ahead, blue=blue, green=green))
+            self._next += TICK
 
     def _tally(self, colour: Colour, part: float) -> Tally:
         requests = round(self.PER_TICK * part)

@@ -13,11 +13,14 @@ import click
 
 from proxyctl.cli.main import COMMANDS
 from proxyctl.cli.options import ProjectOptions, json_option, print_json, project_options, say
+from proxyctl.cli.values import IMAGE, PATH, PROJECT, SERVICE, SOURCE, Spoken
 from proxyctl.config.foreign.ledger import Fate, Told
 from proxyctl.config.foreign.sketch import FILL_IN
 from proxyctl.config.foreign.translate import Tool, translated
+from proxyctl.config.grammar import choice
 from proxyctl.config.init import commented_file, file_of
 from proxyctl.config.load import config_digest
+from proxyctl.config.places import FILE
 from proxyctl.config.schema import json_schema
 from proxyctl.domain import plan as plans
 from proxyctl.domain.explain import duration, figure, percent
@@ -41,15 +44,12 @@ STAND_IN = Network(
 NOT_YET = "such addresses stand in: Docker picks a free subnet when the first deploy makes the project's network"
 
 
-_SOURCE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
 @click.command()
-@click.option("--compose", type=_SOURCE, help="Take services from it.")
-@click.option("--from-argo", type=_SOURCE, help="Translate its Rollouts of Argo Rollouts.")
-@click.option("--from-flagger", type=_SOURCE, help="Translate its Canaries of Flagger.")
-@click.option("--project", metavar="NAME", help="Its name; default: this folder's.")
-@click.option("-f", "--file", default="proxyctl.yml", show_default=True, metavar="FILE", help="Where to write.")
+@click.option("--compose", type=SOURCE, metavar="FILE", help="Take services from it.")
+@click.option("--from-argo", type=SOURCE, metavar="FILE", help="Translate its Rollouts of Argo Rollouts.")
+@click.option("--from-flagger", type=SOURCE, metavar="FILE", help="Translate its Canaries of Flagger.")
+@click.option("--project", type=PROJECT, metavar="NAME", help="Its name; default: this folder's.")
+@click.option("-f", "--file", type=PATH, default=FILE, show_default=True, metavar="FILE", help="Where to write.")
 @json_option
 def init(
     compose: Path | None,
@@ -96,6 +96,9 @@ def _write_new(path: Path, text: str) -> None:
             new.write(text)
     except FileExistsError:
         raise UsageError(f"{path} exists already", next_step="name another with -f FILE") from None
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UsageError(f"{path} cannot be written: {why}", next_step="name another with -f FILE") from None
 
 
 def _say_each(told: tuple[Told, ...]) -> None:
@@ -205,8 +208,8 @@ def _as_written(service: Service, published: Route | None) -> Route:
 
 
 @click.command()
-@click.argument("service", required=False)
-@click.option("--image", metavar="REF", help="This image instead of the file's.")
+@click.argument("service", type=SERVICE, required=False)
+@click.option("--image", type=IMAGE, metavar="REF", help="This image instead of the file's.")
 @project_options
 @json_option
 def plan(service: str | None, image: str | None, project: ProjectOptions, as_json: bool) -> None:
@@ -368,7 +371,7 @@ def _forecast_lines(one: dict[str, object]) -> list[object]:
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh"]))
+@click.argument("shell", type=Spoken("shell", choice("bash", "zsh")), metavar="bash|zsh")
 def completion(shell: str) -> None:
     """Print the completion script: static words, so that no Python starts at TAB.
 

@@ -6,6 +6,7 @@ import click
 
 from proxyctl.cli.options import Output, ProjectOptions, output_options, project_options, reason_option
 from proxyctl.cli.traffic import steer
+from proxyctl.cli.values import SERVICE
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders
 from proxyctl.domain.orders import Signed
@@ -13,7 +14,7 @@ from proxyctl.domain.state import ServiceState
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=SERVICE)
 @click.option("--full", is_flag=True, help="All traffic at once, and no wait is left: no step, no analysis, no bake.")
 @reason_option
 @project_options
@@ -36,7 +37,7 @@ def promote(service: str, full: bool, reason: str, project: ProjectOptions, outp
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=SERVICE)
 @reason_option
 @project_options
 @output_options
@@ -51,7 +52,7 @@ def pause(service: str, reason: str, project: ProjectOptions, output: Output) ->
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=SERVICE)
 @reason_option
 @project_options
 @output_options
@@ -66,7 +67,7 @@ def resume(service: str, reason: str, project: ProjectOptions, output: Output) -
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=SERVICE)
 @reason_option
 @project_options
 @output_options
@@ -81,7 +82,7 @@ def approve(service: str, reason: str, project: ProjectOptions, output: Output) 
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=SERVICE)
 @reason_option
 @project_options
 @output_options

@@ -48,6 +48,7 @@ COMMANDS = {
     "demo": ("demo", "The whole story on this machine in a minute."),
     "completion": ("files", "Print the shell completion script."),
 }
+LONGEST_REFUSAL = 300  # characters
 HIDDEN = {"_drive": "detached", "_guard": "detached"}
 
 
@@ -120,7 +121,7 @@ def main() -> NoReturn:
         print_error("interrupted", "", "", "", as_json, "interrupted")
         leave(130)
     except click.ClickException as error:
-        error.show()
+        report_usage(error)
         leave(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -146,6 +147,14 @@ def report(error: ProxyctlError, as_json: bool) -> None:
     print_error(str(error), error.serving, error.next_step, detail, as_json, error.slug)
 
 
+def report_usage(error: click.ClickException) -> None:
+    """In click's form; what was typed is repeated only as far as a terminal can show it."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)
+    said = printable(error.format_message())
+    click.echo(f"Error: {said if len(said) <= LONGEST_REFUSAL else said[:LONGEST_REFUSAL] + '...'}", err=True)
+
+
 def report_bug(error: Exception, as_json: bool) -> None:
     """Where it happened stands above the usual lines: whoever mends it needs both."""
     from traceback import print_exc
@@ -166,13 +175,13 @@ def print_error(what: str, serving: str, next_step: str, detail: str, as_json: b
     if as_json:
         fields: dict[str, Any] = {"error": slug, "what": what, "serving": serving, "next": next_step, "detail": detail}
         click.echo(json.dumps(fields))
-    click.echo(f"error: {what}", err=True)
+    click.echo(f"error: {printable(what)}", err=True)
     for line in detail.splitlines():
         click.echo(f"  | {printable(line)}", err=True)
     if serving:
-        click.echo(f"  serving: {serving}", err=True)
+        click.echo(f"  serving: {printable(serving)}", err=True)
     if next_step:
-        click.echo(f"  next:    {next_step}", err=True)
+        click.echo(f"  next:    {printable(next_step)}", err=True)
 
 
 def printable(text: str) -> str:

@@ -20,6 +20,7 @@ from proxyctl.cli.options import (
     say,
 )
 from proxyctl.cli.status import proxy_lines
+from proxyctl.cli.values import whole
 from proxyctl.ports import Life, ProxyStatus
 from proxyctl.wiring import showroom, workshop
 
@@ -56,12 +57,13 @@ def start(project: ProjectOptions, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def stop(project: ProjectOptions, yes: bool) -> None:
     """Stop nginx gracefully: nothing serves then."""
-    if not yes:
-        click.confirm("All services of this project stop being served. Go on?", abort=True)
 
     async def work() -> None:
-        async with workshop(*project) as shop, shop.locks.publishing():
-            await shop.proxy.stop()
+        async with workshop(*project) as shop:
+            if not yes:
+                click.confirm(f"All services of project {shop.name} stop being served. Go on?", abort=True)
+            async with shop.locks.publishing():
+                await shop.proxy.stop()
 
     asyncio.run(work())
 
@@ -142,7 +144,7 @@ def rotate(now: bool, project: ProjectOptions, as_json: bool) -> None:
 
 @proxy.command(name="logs")
 @click.option("--access", is_flag=True, help="The access log; else what nginx says of itself.")
-@click.option("-n", "--tail", default=100, type=click.IntRange(0, 100_000), help="Lines from the end.")
+@click.option("-n", "--tail", default=100, type=whole(0, 100_000), help="Lines from the end.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
 @project_options_beside_follow
 def proxy_logs(access: bool, tail: int, follow: bool, project: ProjectOptions) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from proxyctl.cli.values import PATH, REASON
 from proxyctl.errors import Interrupted
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,8 +45,8 @@ def project_options_beside_follow(command: Command) -> Command:
 
 
 def _project_options(command: Command, *file_flags: str) -> Command:
-    @click.option(*file_flags, metavar="FILE", help="The file. [env: PROXYCTL_FILE; proxyctl.yml]")
-    @click.option("--state", metavar="DIR", help="State folder. [env: PROXYCTL_STATE]")
+    @click.option(*file_flags, type=PATH, metavar="FILE", help="The file. [env: PROXYCTL_FILE; proxyctl.yml]")
+    @click.option("--state", type=PATH, metavar="DIR", help="State folder. [env: PROXYCTL_STATE]")
     @wraps(command)
     def packed(*arguments: Any, file: str | None, state: str | None, **options: Any) -> None:
         command(*arguments, project=ProjectOptions(file, state), **options)
@@ -70,7 +71,7 @@ def json_option(command: F) -> F:
 
 
 def reason_option(command: F) -> F:
-    return click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")(command)
+    return click.option("--reason", type=REASON, default="", metavar="TEXT", help="Why; kept in the history.")(command)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from proxyctl.cli.options import (
     project_options_beside_follow,
 )
 from proxyctl.cli.traffic import known_service
+from proxyctl.cli.values import SERVICE, whole
 from proxyctl.domain.codec import encode
 from proxyctl.domain.model import ServiceName
 from proxyctl.engine.history import Chapter, chapters, sentence
@@ -28,7 +29,7 @@ from proxyctl.wiring import Workshop, showroom
 
 
 @click.command()
-@click.argument("service", required=False)
+@click.argument("service", type=SERVICE, required=False)
 @project_options
 @json_option
 def history(service: str | None, project: ProjectOptions, as_json: bool) -> None:
@@ -54,7 +55,7 @@ def history(service: str | None, project: ProjectOptions, as_json: bool) -> None
 
 
 @click.command()
-@click.argument("service", required=False)
+@click.argument("service", type=SERVICE, required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
 @project_options_beside_follow
 @json_option
@@ -77,8 +78,8 @@ def events(service: str | None, follow: bool, project: ProjectOptions, as_json: 
 
 
 @click.command()
-@click.argument("service")
-@click.option("-n", "--tail", default=100, type=click.IntRange(0, 100_000), help="Lines of each container.")
+@click.argument("service", type=SERVICE)
+@click.option("-n", "--tail", default=100, type=whole(0, 100_000), help="Lines of each container.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what they print from now on.")
 @project_options_beside_follow
 def logs(service: str, tail: int, follow: bool, project: ProjectOptions) -> None:

@@ -22,7 +22,8 @@ from proxyctl.cli.options import (
     say,
 )
 from proxyctl.cli.progress import follow
-from proxyctl.cli.traffic import known_service, refuse_while_frozen
+from proxyctl.cli.traffic import known_service, put_back, refuse_while_frozen
+from proxyctl.cli.values import IMAGE, SERVICE
 from proxyctl.config.load import config_digest
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Release, Service, ServiceName, Topology
@@ -50,8 +51,8 @@ def outside_windows_option(command: F) -> F:
 
 
 @click.command()
-@click.argument("services", nargs=-1, metavar="[SERVICE]...")
-@click.option("--image", metavar="REF", help="This image instead of the file's; for one service.")
+@click.argument("services", type=SERVICE, nargs=-1, metavar="[SERVICE]...")
+@click.option("--image", type=IMAGE, metavar="REF", help="This image instead of the file's; for one service.")
 @click.option("--supersede", is_flag=True, help="End a rollout that runs, on its safe side, first.")
 @outside_windows_option
 @reason_option
@@ -81,8 +82,8 @@ def deploy(
 
 
 @click.command()
-@click.argument("service")
-@click.option("--image", metavar="REF", help="This image instead of the file's.")
+@click.argument("service", type=SERVICE)
+@click.option("--image", type=IMAGE, metavar="REF", help="This image instead of the file's.")
 @outside_windows_option
 @reason_option
 @project_options
@@ -108,7 +109,7 @@ def stage(
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=SERVICE)
 @outside_windows_option
 @reason_option
 @project_options
@@ -287,6 +288,7 @@ async def _refuse_what_nginx_refuses(shop: Workshop, known: ServiceState, rollou
 
 async def _mended(shop: Workshop, service: ServiceName, instead: str = "") -> ServiceState:
     """What a crash left is mended first; a rollout that somebody drives is refused with its name."""
+    await put_back(shop, service)
     known = shop.store.load(service)
     if known.rollout is not None and shop.locks.holder(service) is None:
         known = await shop.steering.recover(service)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import reduce
 from itertools import groupby
 from operator import add
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from proxyctl.cli.options import ProjectOptions, json_option, print_json, project_options
+from proxyctl.cli.values import SERVICE, SOURCE, Spoken, whole
 from proxyctl.domain import plan as plans
 from proxyctl.domain.evidence import Count, Sides
 from proxyctl.domain.explain import duration, figure, percent
@@ -36,21 +37,6 @@ UNFINISHED = "unfinished"  # the log was over before the rollout was
 ENDED = {Ending.ROLLED_BACK: "traffic would have gone back", Ending.HELD: "it would have been held for a person"}
 
 
-Spoken = Callable[[click.Context, click.Parameter, str | None], Any]
-
-
-def _spoken(read: Callable[[str], Any]) -> Spoken:
-    """An option in words; what the reader says against it is the refusal."""
-
-    def convert(_context: click.Context, _option: click.Parameter, text: str | None) -> Any:
-        try:
-            return None if text is None else read(text)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from None
-
-    return convert
-
-
 def _rate(text: str) -> float:
     """Of `5%`."""
     return hundredths(text.removesuffix("%").strip()) / WHOLE
@@ -58,9 +44,9 @@ def _rate(text: str) -> float:
 
 def _times(text: str) -> float:
     """Of `x2`."""
-    found = re.fullmatch(r"x?(\d{1,4}(?:\.\d+)?)", text)
+    found = re.fullmatch(r"x?(\d{1,4}(?:\.\d{1,9})?)", text, re.ASCII)
     if found is None or not float(found[1]):
-        raise ValueError(f"{text!r} is not how many times as long; write x2 or x1.5")
+        raise ValueError("not how many times as long; write x2 or x1.5")
     return float(found[1])
 
 
@@ -68,23 +54,18 @@ def _ladder(text: str) -> Plan:
     """Of `5,25,50`: as long as the analysis takes at each, then all traffic."""
     shares = [hundredths(word.strip().removesuffix("%")) for word in text.split(",")]
     if shares != sorted(set(shares)) or not shares[0] or shares[-1] >= WHOLE:
-        raise ValueError(f"{text!r} does not grow from above 0 to below 100; write 5,25,50")
+        raise ValueError("it does not grow from above 0 to below 100; write 5,25,50")
     return tuple(Weight(share=share, dwell=None) for share in shares)
 
 
 @click.command()
-@click.argument("service")
-@click.option(
-    "--log",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
-    help="Of requests: proxyctl's own, or in nginx's combined format.",
-)
-@click.option("--error-rate", metavar="RATE", default="0%", callback=_spoken(_rate), help="This part fails: 5%.")
-@click.option("--latency", metavar="TIMES", default="x1", callback=_spoken(_times), help="Answers take longer: x2.")
-@click.option("--from-step", type=click.IntRange(1), default=1, metavar="N", help="The defect shows from this step on.")
-@click.option("--weights", metavar="LIST", callback=_spoken(_ladder), help="Not the file's steps but these: 5,25,50.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed deals anew.")
+@click.argument("service", type=SERVICE)
+@click.option("--log", required=True, type=SOURCE, metavar="FILE", help="Of requests: proxyctl's, or nginx's combined.")
+@click.option("--error-rate", metavar="RATE", default="0%", type=Spoken("rate", _rate), help="This part fails: 5%.")
+@click.option("--latency", metavar="TIMES", default="x1", type=Spoken("times", _times), help="Answers take longer: x2.")
+@click.option("--from-step", type=whole(1, 1_000), default=1, metavar="N", help="The defect shows from this step on.")
+@click.option("--weights", metavar="LIST", type=Spoken("list", _ladder), help="Not the file's steps: 5,25,50.")
+@click.option("--seed", type=whole(0, 2**31), default=1, show_default=True, help="Another seed deals anew.")
 @project_options
 @json_option
 def simulate(

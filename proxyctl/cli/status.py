@@ -9,6 +9,8 @@ import click
 
 from proxyctl.cli.freezing import in_words
 from proxyctl.cli.options import ProjectOptions, json_option, leaving_quietly, print_json, project_options
+from proxyctl.cli.traffic import known_service
+from proxyctl.cli.values import SERVICE
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Colour
 from proxyctl.domain.state import Phase
@@ -24,11 +26,11 @@ SOON = 14  # days; who renews by himself does so at 30
 
 
 @click.command()
-@click.argument("service", required=False, default="")
+@click.argument("service", type=SERVICE, required=False)
 @click.option("--watch", is_flag=True, help="Draw it again twice a second until Ctrl-C.")
 @project_options
 @json_option
-def status(service: str, watch: bool, project: ProjectOptions, as_json: bool) -> None:
+def status(service: str | None, watch: bool, project: ProjectOptions, as_json: bool) -> None:
     """The live truth: who serves, what runs, where the journal and the world differ.
 
     \b
@@ -40,12 +42,13 @@ def status(service: str, watch: bool, project: ProjectOptions, as_json: bool) ->
         asyncio.run(_show(project, service, watch, as_json))
 
 
-async def _show(project: ProjectOptions, service: str, watch: bool, as_json: bool) -> None:
+async def _show(project: ProjectOptions, service: str | None, watch: bool, as_json: bool) -> None:
     async with showroom(*project) as shop:
+        only = known_service(shop, service) if service else ""
         if watch and not as_json:
             click.clear()
         while True:
-            view = await look(shop, service)
+            view = await look(shop, only)
             if as_json:
                 print_json(shape.as_json(view))
             else:

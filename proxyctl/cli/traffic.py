@@ -19,6 +19,7 @@ from proxyctl.cli.options import (
     reason_option,
     say,
 )
+from proxyctl.cli.values import PERCENT, RELEASE, SERVICE
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
@@ -26,32 +27,22 @@ from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour, Release, Seconds, ServiceName
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.split import hundredths
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
 from proxyctl.engine.history import sentence
-from proxyctl.engine.traffic import moment
+from proxyctl.engine.traffic import misplaced, moment
 from proxyctl.errors import Conflict, Degraded, DockerUnavailable, GateFailed, Locked, ProxyctlError, RolloutFailed
 from proxyctl.ports import Life
 from proxyctl.wiring import Workshop, workshop
 
+PLACED = "RELEASE|blue|green"
 WAYS_BACK = ("abort", "rollback", "pause", "deny")
 SWITCHABLE = (Phase.SHIFTING, Phase.PAUSED, Phase.HELD)
 T = TypeVar("T")
 
 
-class Share(click.ParamType):  # type: ignore[type-arg]
-    name = "percent"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return value if isinstance(value, int) else hundredths(value)
-        except ValueError as error:
-            self.fail(f"{error}; write a percentage such as 5 or 12.34", param, ctx)
-
-
 @click.command()
-@click.argument("service")
-@click.option("--to", metavar="RELEASE|blue|green", help="Which release; default: the staged one, else the standby.")
+@click.argument("service", type=SERVICE)
+@click.option("--to", type=RELEASE, metavar=PLACED, help="Which release; default: the staged one, else the standby.")
 @reason_option
 @project_options
 @output_options
@@ -76,8 +67,8 @@ def switch(service: str, to: str | None, reason: str, project: ProjectOptions, o
 
 
 @click.command()
-@click.argument("service")
-@click.argument("percent", type=Share())
+@click.argument("service", type=SERVICE)
+@click.argument("percent", type=PERCENT)
 @reason_option
 @project_options
 @output_options
@@ -100,8 +91,8 @@ def weight(service: str, percent: int, reason: str, project: ProjectOptions, out
 
 
 @click.command()
-@click.argument("service")
-@click.option("--to", metavar="RELEASE|blue|green", help="A retained release, started and gated again.")
+@click.argument("service", type=SERVICE)
+@click.option("--to", type=RELEASE, metavar=PLACED, help="A retained release, started and gated again.")
 @click.option("--gradual", is_flag=True, help="By 10, 25 and 50 %, 30 s each: for a release whose caches are cold.")
 @reason_option
 @project_options
@@ -131,7 +122,7 @@ def rollback(service: str, to: str | None, gradual: bool, reason: str, project: 
 
 
 @click.command()
-@click.argument("service")
+@click.argument("service", type=SERVICE)
 @reason_option
 @project_options
 @output_options
@@ -156,7 +147,7 @@ def abort(service: str, reason: str, project: ProjectOptions, output: Output) ->
 
 
 @click.command()
-@click.argument("service", required=False)
+@click.argument("service", type=SERVICE, required=False)
 @project_options
 @output_options
 def recover(service: str | None, project: ProjectOptions, output: Output) -> None:
@@ -168,7 +159,7 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
     """
 
     async def work(shop: Workshop) -> list[tuple[ServiceState, list[str]]]:
-        names = [ServiceName(service)] if service else shop.known_services()
+        names = [known_service(shop, service)] if service else shop.known_services()
         found, refused = [], list[ProxyctlError]()
         try:
             if generation := await shop.mend_generation():
@@ -207,6 +198,7 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
 async def recovered(shop: Workshop, service: ServiceName) -> ServiceState:
     """Mended; what the engine restarted is left to a guard. A guard has the lock for a moment only: whoever has it for
     longer drives the service. Raises Locked."""
+    await put_back(shop, service)
     deadline = shop.clock.now() + 2.0
     while True:
         try:
@@ -215,6 +207,17 @@ async def recovered(shop: Workshop, service: ServiceName) -> ServiceState:
             if shop.clock.now() > deadline:
                 raise
             await shop.clock.sleep(0.05)
+
+
+async def put_back(shop: Workshop, service: ServiceName) -> None:
+    """What a hand moved to other addresses is where nginx looks for it. Raises AddressTaken."""
+    known = shop.store.load(service)
+    replicas = [replica for placed in (known.blue, known.green) if placed for replica in placed.replicas]
+    with suppress(DockerUnavailable):
+        seen = await shop.inspector.inspect([replica.name for replica in replicas])
+        if any(map(misplaced, replicas, seen)):
+            moved = await shop.runtime.put_back(replicas)
+            say(f"back at their addresses, from which somebody moved them: {', '.join(moved)}")
 
 
 async def _down(shop: Workshop, known: ServiceState) -> list[str]:
@@ -333,8 +336,17 @@ def _looked_at(project: ProjectOptions, service: str) -> ServiceState:
 
 def _raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: str) -> None:
     """An order that ended on the safe side instead of where it should is a failure, with its reason."""
+    opened = ""
     for entry in shop.store.entries(known.service, after=before):
         match entry.event:
+            case ev.RolloutOpened():
+                opened = entry.rollout
+            case ev.Interrupted(reason=reason) if entry.rollout == opened:  # and not what a crash left before
+                raise RolloutFailed(
+                    f"{verb} did not come true: {reason}",
+                    serving=orders.serving(known),
+                    next_step=f"proxyctl recover {known.service}, which puts it back",
+                )
             case ev.GateFailed(reason=reason):
                 raise GateFailed(
                     reason,

@@ -8,14 +8,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from proxyctl.config.problems import shown
 from proxyctl.errors import UsageError
 
 FILE = "proxyctl.yml"
 HOOKS = ".proxyctl/hooks"  # the folder of the user's hooks, beside the file
 NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]", re.ASCII)
 RESERVED = ("current", "default", "proxyctl")
+
+LONGEST_PATH = 4095  # characters; the kernel takes no more bytes
 
 _LOOK = 64 * 1024  # bytes in which the first key must come
 _NO_KEY = re.compile(rb"\s*(?:#.*)?|---[ ]*", re.ASCII)
@@ -24,19 +28,35 @@ _PROJECT = re.compile(rb"project:[ ]+(['\"]?)(?P<name>[a-z][a-z0-9-]{0,38}[a-z0-
 
 def find_file(explicit: str | None, environment: Mapping[str, str], here: Path) -> Path:
     """`-f`, else $PROXYCTL_FILE, else proxyctl.yml here or in a parent folder. Raises UsageError."""
-    named = explicit or environment.get("PROXYCTL_FILE")
-    if named:
-        return _named(Path(os.path.normpath(here / named)))
+    if named := explicit or _stated(environment, "PROXYCTL_FILE"):
+        return _existing(Path(os.path.normpath(here / named)))
     for folder in (here, *here.parents):
         if (folder / FILE).is_file():
             return folder / FILE
     raise UsageError(f"there is no {FILE} here or in a parent folder", next_step="proxyctl init, or -f FILE")
 
 
-def _named(path: Path) -> Path:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}", next_step="proxyctl init, or name another with -f FILE")
-    return path
+def _stated(environment: Mapping[str, str], variable: str) -> str | None:
+    """The path in a variable; an empty one says nothing. Raises UsageError."""
+    stated = environment.get(variable)
+    try:
+        return as_path(stated) if stated else None
+    except ValueError as error:
+        raise UsageError(f"{variable} is {shown(stated)}: {error}", next_step=f"unset {variable}") from None
+
+
+def as_path(text: str) -> str:
+    """A path as somebody types it. Raises ValueError."""
+    if not text or not text.isprintable() or len(text) > LONGEST_PATH:
+        raise ValueError(f"not a path; write 1 to {LONGEST_PATH} printable characters")
+    return text
+
+
+def _existing(path: Path) -> Path:
+    with suppress(OSError):  # its name is too long
+        if path.is_file():
+            return path
+    raise UsageError(f"there is no file {path}", next_step="proxyctl init, or name another with -f FILE")
 
 
 def project_name(path: Path) -> str:
@@ -67,8 +87,7 @@ def _loaded(path: Path) -> str:
 
 def state_dir(project: str, explicit: str | None, environment: Mapping[str, str]) -> Path:
     """`--state`, else $PROXYCTL_STATE, else the place the system has for it. Raises UsageError where it has none."""
-    named = explicit or environment.get("PROXYCTL_STATE")
-    if named:
+    if named := explicit or _stated(environment, "PROXYCTL_STATE"):
         return Path(os.path.normpath(Path(named).absolute()))
     if os.geteuid() == 0:
         return Path("/var/lib/proxyctl") / project

@@ -21,7 +21,7 @@ from proxyctl.domain.sequential import (
     log_ratios,
     tilted,
 )
-from proxyctl.domain.tally import TICK, Histogram, RouteTally, Tally, Tick, bucket
+from proxyctl.domain.tally import TICK, Histogram, RouteTally, Tally, Tick, bucket, comes_after, was_set_back
 from proxyctl.domain.units import Seconds
 
 KNOWN: Final = 1000  # requests from which a rate is known well enough to be a measure by itself
@@ -167,9 +167,12 @@ def bake(evidence: Evidence, at: float) -> Evidence:
 
 
 def observe(evidence: Evidence, tick: Tick, candidate: Colour) -> Evidence:
-    """With this tick counted; one that was counted, or is older than that, changes nothing."""
-    if evidence.last is not None and tick.at <= evidence.last:
+    """With this tick counted; one that was counted, or is older than that, changes nothing. Where the clock was set
+    back, the step has begun by its time too."""
+    if not comes_after(tick.at, evidence.last):
         return evidence
+    if evidence.last is not None and was_set_back(tick.at, evidence.last):
+        evidence = evidence.replace(step_began=min(evidence.step_began, tick.at))
     ours, theirs = _sides(tick, candidate)
     errors = Sides(candidate=_errors(ours), live=_errors(theirs))
     return evidence.replace(

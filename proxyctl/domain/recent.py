@@ -43,7 +43,7 @@ class Lately(Record):
 
 def lately(ticks: Sequence[Tick], moved: float) -> Lately | None:
     """Of the ticks of a log, oldest first; `moved`: when the split became as it is, unix time. None: no tick since."""
-    minute = [tick for tick in ticks if tick.at > ticks[-1].at - SPAN]
+    minute = [tick for tick in ticks if ticks[-1].at - SPAN < tick.at <= ticks[-1].at]  # the clock may be set back
     since = [tick for tick in minute if tick.at >= moved]
     if not since:
         return None

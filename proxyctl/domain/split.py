@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from proxyctl.domain.model import Colour
 from proxyctl.domain.record import Record
+
+_DECIMAL = r"-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?"  # what Decimal takes is more: 1_0, 1e1
 
 WHOLE = 10_000  # hundredths of a percent in all traffic: the grain is 0.01 %
 
@@ -66,14 +70,13 @@ class Split(Record):
 
 def hundredths(percent: float | str) -> int:
     """Hundredths of a percent, exactly; raises ValueError in words."""
-    from decimal import Decimal, InvalidOperation  # a rollback has no percentage to read
+    from decimal import Decimal  # a rollback has no percentage to read
 
-    try:
-        exact = Decimal(str(percent)) * 100
-    except InvalidOperation:
-        raise ValueError(f"{percent!r} is not a number") from None
+    if isinstance(percent, str) and not re.fullmatch(_DECIMAL, percent, re.ASCII):
+        raise ValueError("not a number")
+    exact = Decimal(str(percent)) * 100
     if not exact.is_finite() or not 0 <= exact <= WHOLE:
-        raise ValueError(f"{percent} is not between 0 and 100")
+        raise ValueError("not between 0 and 100")
     if exact != exact.to_integral_value():
-        raise ValueError(f"{percent} is finer than 0.01")
+        raise ValueError("finer than 0.01")
     return int(exact)

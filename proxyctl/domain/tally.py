@@ -54,6 +54,19 @@ class Tick(Record):
     sampled: float = 1.0  # the share of lines that were counted
 
 
+LATEST: Final[Seconds] = 60.0  # no worker holds a line for so long: then its clock was set back
+
+
+def comes_after(at: float, last: float | None) -> bool:
+    """Whether a tick of this time is a later one than the last. Ticks come in the order of the log: one that is far
+    before it was written after the clock was set back."""
+    return last is None or at > last or was_set_back(at, last)
+
+
+def was_set_back(at: float, last: float) -> bool:
+    return at <= last - LATEST
+
+
 class Position(Record):
     """How far the log was read: where a tick ended. Kept together with what was concluded from the ticks before."""
 

@@ -83,7 +83,7 @@ def unanswered(story: Iterable[Entry]) -> Seconds:
     seconds, since = 0.0, None
     for entry in story:
         if isinstance(entry.event, ev.SplitMoved):
-            seconds += entry.at - since if since is not None else 0.0
+            seconds += max(0.0, entry.at - since) if since is not None else 0.0  # the clock may be set back
             since = entry.at if entry.event.split is None else None
     return seconds
 

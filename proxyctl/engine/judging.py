@@ -23,7 +23,7 @@ from proxyctl.domain.recent import lately
 from proxyctl.domain.source import Heard, Measured
 from proxyctl.domain.state import Phase, Rollout, ServiceState, must
 from proxyctl.domain.steps import Bake as BakeStep
-from proxyctl.domain.tally import TICK, Tick
+from proxyctl.domain.tally import TICK, Tick, comes_after
 from proxyctl.domain.ticks import Judged, Measure
 from proxyctl.domain.verdict import Finding, Verdict
 from proxyctl.engine.bus import Bus
@@ -151,7 +151,9 @@ class Judging:
 
     def _show(self, ticks: tuple[Tick, ...]) -> None:
         """A step may read again what the one before has read."""
-        self._ticks.extend(tick for tick in ticks if not self._ticks or tick.at > self._ticks[-1].at)
+        for tick in ticks:
+            if comes_after(tick.at, self._ticks[-1].at if self._ticks else None):
+                self._ticks.append(tick)
 
     def _until_next_look(self, case: _Case) -> Seconds:
         """Sooner where the clock ends the wait."""

@@ -14,7 +14,7 @@ from proxyctl.domain.model import Colour, Replica, ServiceName
 from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Phase, Placement, ServiceState
-from proxyctl.engine.traffic import changed
+from proxyctl.engine.traffic import changed, misplaced
 from proxyctl.errors import DockerUnavailable, StateUnusable
 from proxyctl.ports import Flags, Frozen, Holder, Inspector, Life, Locks, ProxyStatus, ReplicaState, Splits, Store
 
@@ -23,7 +23,7 @@ class ReplicaView(Record):
     name: str
     container: str
     address: str
-    health: str  # healthy; restarted, not gated; failed its gate; starting, exited, absent, unknown
+    health: str  # healthy; restarted, not gated; failed its gate; misplaced, starting, exited, absent, unknown
 
 
 class ReleaseView(Record):
@@ -83,12 +83,21 @@ async def project_view(
     frozen: Frozen | None,
     only: str = "",
 ) -> ProjectView:
-    views = [
-        (await service_view(store.load(name), splits, inspector, locks.holder(name))).replace(said=_said(store, name))
-        for name in store.services()
-        if only in ("", name)
-    ]
+    views = []
+    for name in store.services():
+        if only in ("", name):
+            view = await service_view(store.load(name), splits, inspector, locks.holder(name))
+            doubts = await _doubts(view, splits) if proxy.observed is not None else ()
+            views.append(view.replace(said=_said(store, name), drift=(*view.drift, *doubts)))
     return ProjectView(project=project, proxy=proxy, frozen=frozen, services=tuple(views))
+
+
+async def _doubts(view: ServiceView, splits: Splits) -> tuple[str, ...]:
+    """Whether nginx does what its files say, where they can be read."""
+    if view.split is None or view.state.route is None:
+        return ()
+    doubt = await splits.doubt(view.state.service)
+    return (f"{doubt}; proxyctl recover {view.state.service}",) if doubt else ()
 
 
 def _said(store: Store, service: ServiceName) -> str:
@@ -124,6 +133,8 @@ def _health(placed: Placement, replica: Replica, seen: ReplicaState) -> str:
     """Healthy is what passed the gate in this incarnation; nothing is probed to print a status."""
     if seen.life is not Life.RUNNING:
         return seen.life.value
+    if misplaced(replica, seen):
+        return "misplaced"
     if changed(replica, seen):
         return "restarted, not gated"
     if placed.sick:
@@ -145,6 +156,10 @@ def _drift(
         for replica in release.replicas:
             if replica.health in ("exited", "absent", "restarted, not gated"):
                 found.append(f"{replica.name} is {replica.health}")
+            if replica.health == "misplaced":
+                found.append(
+                    f"{replica.name} is not at {replica.address}, where another may answer for it; proxyctl recover"
+                )
     if driver is None and state.rollout is not None and state.phase is not Phase.DEGRADED:
         found.append(f"rollout {state.rollout.id} is {state.phase} and nobody drives it")
     return found

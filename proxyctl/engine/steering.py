@@ -162,16 +162,17 @@ class Steering:
         """Flags moved by somebody else's hand go back to what was journaled."""
         if state.rollout is not None or state.route is None or state.phase is not Phase.IDLE:
             return
-        if self._flags_agree(state):
+        if await self._flags_agree(state):
             return
         with suppress(NginxUnavailable):  # nginx reads the flags when it starts
             journaled = do.Move(split=state.split, cover=state.cover, preview=state.preview)
             await self._hands(0)[do.Move](state, journaled)
 
-    def _flags_agree(self, state: ServiceState) -> bool:
-        """They can be believed, and say what was journaled."""
+    async def _flags_agree(self, state: ServiceState) -> bool:
+        """They can be believed, say what was journaled, and nginx sees them."""
         try:
-            return self._splits.read(state.service) == flags_of(state)
+            journaled = self._splits.read(state.service) == flags_of(state)
+            return journaled and not await self._splits.doubt(state.service)
         except StateUnusable:
             return False
 

@@ -50,6 +50,8 @@ class TrafficHands:
             )
         except DockerUnavailable as error:
             return [ev.ReplicasStarted(replicas=placed.replicas, unseen=str(error))]
+        if elsewhere := list(filter(None, map(misplaced, placed.replicas, states))):
+            return [ev.Interrupted(reason=", ".join(elsewhere))]
         gone = [f"{s.name} is {s.life}" for s in states if s.life is not Life.RUNNING]
         if gone:
             return [ev.ReplicasMissing(reason=", ".join(gone))]
@@ -173,6 +175,13 @@ def restarted(placed: Placement, states: Sequence[ReplicaState]) -> list[ev.Rest
     return [ev.Restarted(colour=placed.colour, replicas=replicas)]
 
 
+def misplaced(replica: Replica, seen: ReplicaState) -> str:
+    """How a container that runs is not where nginx looks for it: Docker keeps an address, a hand does not."""
+    if seen.life is not Life.RUNNING or seen.address == replica.ip:
+        return ""
+    return f"{seen.name} is at {seen.address or 'no address'} instead of {replica.ip}, where another may answer for it"
+
+
 def why_not_running(seen: ReplicaState) -> str:
     """How a container ended, in the engine's terms."""
     if seen.life is Life.ABSENT:
@@ -188,6 +197,8 @@ def changed(replica: Replica, seen: ReplicaState) -> str:
     """Why this container is not the one that was observed; empty when it is."""
     if seen.life is not Life.RUNNING:
         return why_not_running(seen)
+    if why := misplaced(replica, seen):
+        return why
     known: Incarnation | None = replica.incarnation
     if known is not None and seen.incarnation != known:
         return f"{seen.name} restarted"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.locks import FileLocks, start_time
+from proxyctl.adapters.lives import start_time
+from proxyctl.adapters.locks import FileLocks
 from proxyctl.adapters.memory import MemoryLocks
 from proxyctl.domain.model import ServiceName
 from proxyctl.errors import Locked

@@ -16,7 +16,8 @@ from docker.models.containers import Container
 from proxyctl.adapters.docker import nginx_container, nginx_image
 from proxyctl.adapters.docker.calls import EngineCalls
 from proxyctl.adapters.docker.nginx_container import LABEL, ContainerProgram
-from proxyctl.adapters.docker.nginx_image import ERRAND
+from proxyctl.adapters.docker.nginx_image import ERRAND, WAITING
+from proxyctl.adapters.lives import start_time
 from proxyctl.adapters.nginx.binary import Directive, NginxBinary
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Mode, ProxySettings
@@ -169,15 +170,15 @@ async def test_an_nginx_that_gives_up_has_its_own_last_words(ground: Ground) -> 
     assert '"listen" directive is not allowed here' in ended.said
 
 
-async def test_what_a_killed_proxyctl_left_is_cleared_by_the_next_one_and_what_runs_is_not(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = ground.program()
-    left = ground.engine.containers.create(ground.image, ["nginx", "-v"], labels={ERRAND: ground.project})
+async def test_what_a_killed_proxyctl_left_is_cleared_by_the_next_one_and_what_runs_is_not(ground: Ground) -> None:
+    """Whatever the clock says meanwhile: it is asked whether the process lives that waits for it."""
+    program, other = ground.program(), await asyncio.create_subprocess_exec("sleep", "60")
+    labels = {ERRAND: ground.project, WAITING: f"{other.pid}-{start_time(other.pid)}"}
+    left = ground.engine.containers.create(ground.image, ["nginx", "-v"], labels=labels)
     await program.run("-v")
-    assert [each.id for each in ground.errands()] == [left.id], "it may be another proxyctl's, which waits for it"
-    monkeypatch.setattr(nginx_image, "FORGOTTEN_AFTER", 1.0)
-    await asyncio.sleep(2.1)
+    assert [each.id for each in ground.errands()] == [left.id], "it is another proxyctl's, which waits for it"
+    other.kill()
+    await other.wait()
     assert "nginx version" in (await program.run("-v")).said
     assert ground.errands() == []
 

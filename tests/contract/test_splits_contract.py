@@ -65,6 +65,16 @@ async def test_what_was_moved_is_read_back(splits: Splits, flags: Flags) -> None
     assert splits.read(WEB) == flags
 
 
+async def test_what_nginx_does_as_it_was_told_is_not_doubted(splits: Splits) -> None:
+    for flags in EVERY_KIND:
+        await splits.move(WEB, flags)
+        assert await splits.doubt(WEB) == ""
+
+
+async def test_an_nginx_that_does_not_answer_is_not_doubted(splits_without_nginx: Splits) -> None:
+    assert await splits_without_nginx.doubt(WEB) == ""
+
+
 async def test_the_last_move_wins(splits: Splits) -> None:
     for flags in (*EVERY_KIND, *reversed(EVERY_KIND)):
         await splits.move(WEB, flags)

@@ -56,6 +56,20 @@ async def test_flags_that_somebody_removed_are_written_anew_and_hide_no_other_se
     assert "drift" not in (await shop.type("status")).out
 
 
+@pytest.mark.parametrize("mended", ["recover", "rollback web", "rollback web"])
+async def test_flags_that_nginx_may_not_read_are_seen_and_made_readable(shop: Shop, mended: str) -> None:
+    """The files say who serves, and nobody does: nginx answers 503."""
+    flags = places(shop).splits / "web"
+    flags.chmod(0o700)
+    assert (await shop.get("/")).startswith(b"HTTP/1.1 503 ")
+    seen = (await shop.type("status")).out
+    assert "drift: web: the flags say one thing and nginx does another: bucket 0000 goes to none" in seen
+    assert f"{flags} (mode 0700) may not be entered by its user" in seen
+    assert (await shop.type(*mended.split())).code == 0
+    assert (await shop.get("/")).startswith(b"HTTP/1.1 200 ")
+    assert "drift" not in (await shop.type("status")).out
+
+
 async def test_a_configuration_that_a_hand_changed_is_seen_and_published_anew(shop: Shop) -> None:
     for mended in ("recover", "proxy start", "proxy reload", "deploy web"):
         spoil(places(shop).current / "nginx.conf")

@@ -16,10 +16,12 @@ import pytest
 
 from proxyctl.adapters.nginx.master import Process, find_master, workers_of
 from proxyctl.adapters.places import Places
+from proxyctl.demo.load import Model
 from tests.e2e.invariants import spoke_plainly, unchanged
 from tests.e2e.pair import file_says, standing_pair
 from tests.e2e.shop import TWO, Said, Shop, answers, traffic_stays
 from tests.engine_relay import LIES, Relay, relay
+from tests.nginx_bed import workers_dying
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("outages")]  # one project for the file
 
@@ -204,6 +206,25 @@ async def test_without_a_master_the_workers_serve_on_and_traffic_still_moves(sho
             await answers(shop, SOON, 0, command)
     assert "orphaned" in (await shop.type("proxy", "status")).out
     assert "running" in (await answers(shop, SOON, 0, "proxy start")).out
+
+
+async def test_workers_that_die_in_a_rollout_fail_no_rollout_and_lose_only_what_they_had_accepted(shop: Shop) -> None:
+    """A release is not at fault for them: it is deployed, and taken back, as ordered."""
+    clients = 4
+    async with shop.load(clients=clients) as kept, shop.load(Model.NEW_CONNECTION, clients) as fresh:
+        async with workers_dying(places(shop), every=0.1) as dead:
+            for command in ("deploy web", "rollback web", "weight web 50", "abort web"):
+                await answers(shop, DEPLOY_PATIENCE, 0, command)
+                seen = await shop.status()
+                assert (seen["proxy"]["state"], seen["services"][0]["drift"]) == ("running", []), command
+                assert seen["proxy"]["observed"] == seen["proxy"]["generation"]
+        await shop.at_rest()
+    assert len(dead) > 10
+    for load in (kept, fresh):
+        assert len(load.failed()) <= len(dead) * clients
+        assert not [lost for lost in load.failed() if lost.problem.startswith("status")]
+    told = json.loads((await shop.type("history", "web", "--json")).out)
+    assert [chapter["outcome"] for chapter in told][-3:] == ["promoted", "promoted", "aborted"]
 
 
 async def test_with_a_frozen_nginx_every_command_answers_and_afterwards_all_is_as_it_was(shop: Shop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxyctl.demo.load import Load, Model
-from tests.e2e.shop import ONE, SICK, THREE, TWO, Shop, open_shop
+from tests.e2e.shop import ONE, SICK, THREE, TWO, Said, Shop, ended, open_shop
 
 pytestmark = pytest.mark.docker
 
@@ -67,6 +68,16 @@ async def test_replicas_change_places_without_a_lost_request(cutover: str) -> No
         assert back.code == 4 and "proxyctl rollback web --to web-2" in back.err, back.err
 
 
+def costs_its_gap_only(loads: tuple[Load, Load], said: Said) -> None:
+    """Nothing failed but for as long as the command says, and by nginx's own word."""
+    told = re.search(r"nobody answered for ([0-9.]+) s", said.err)
+    assert told is not None, said.err
+    for load in loads:
+        failed = load.failed()
+        assert {outcome.problem for outcome in failed} == {"status 503"}
+        assert failed[-1].started - failed[0].ended <= float(told[1]) + 0.5, told
+
+
 async def test_recreate_answers_503_in_the_gap_and_says_how_long_it_was() -> None:
     async with a_shop("recreate", replicas=1) as shop:
         planned = await shop.type("plan", "web")
@@ -74,10 +85,25 @@ async def test_recreate_answers_503_in_the_gap_and_says_how_long_it_was() -> Non
         async with under_load(shop) as loads:
             said = await shop.type("deploy", "web", "--image", TWO)
         assert said.code == 0, said.err
-        assert "nobody answered for " in said.err
-        failed = [outcome.problem for load in loads for outcome in load.failed()]
-        assert failed and set(failed) == {"status 503"}, set(failed)
+        costs_its_gap_only(loads, said)
         assert (running(shop, ONE), running(shop, TWO)) == (0, 1)
+
+
+async def test_where_each_side_of_the_gap_is_a_reload_it_costs_no_more_of_whatever_end() -> None:
+    """A good release, a sick one, and one that a person stops halfway."""
+    async with a_shop("recreate", replicas=1, cutover="reload") as shop:
+        shop.write("deadline: 6s", "deadline: 3s")
+        for image, code in ((TWO, 0), (SICK, 5), (THREE, 5)):
+            async with under_load(shop) as loads:
+                deploy = await shop.start("deploy", "web", "--image", image)
+                if image == THREE:
+                    await until(shop, TWO, 0)
+                    assert (await shop.type("abort", "web")).code == 0
+                said = await ended(deploy)
+                await shop.at_rest()
+            assert said.code == code, said.err
+            costs_its_gap_only(loads, said)
+            assert (running(shop, TWO), len(shop.containers())) == (1, 1)
 
 
 async def test_a_release_that_does_not_get_healthy_leaves_the_old_one_whole() -> None:

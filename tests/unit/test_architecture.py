@@ -23,7 +23,7 @@ ARROWS = {
 }
 SHARED = tuple(
     f"proxyctl.adapters.{name}"
-    for name in ("places", "trust", "durable", "secrets", "answers", "last_words", "programs", "sockets")
+    for name in ("places", "lives", "trust", "durable", "secrets", "answers", "last_words", "programs", "sockets")
 )
 
 

@@ -99,6 +99,20 @@ def test_no_log_and_no_setting_leaves_the_judge_without_an_answer(
             assert verdict.sentence
 
 
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_clock_that_is_set_while_a_step_is_judged_hides_nothing_of_the_candidate(hours: int) -> None:
+    """Ahead, and back again: what the candidate answers counts for its step by either time."""
+    began, jump = 1_000_000.0, hours * 720  # ticks
+    first, started = begin(1, began), int(began / TICK)
+    bad, good = a_tally(50, 25), a_tally(50)
+    before = after(first, [a_tick(started + n, good, good) for n in range(3)])
+    amid = after(before, [a_tick(started + jump + n, bad, good) for n in range(3, 6)])
+    assert amid.errors.step.counts.candidate == Count(requests=300, bad=75)
+    back = after(amid, [a_tick(started + n, bad, good) for n in range(6, 9)])
+    assert back.errors.step.counts.candidate == Count(requests=450, bad=150)
+    assert mixture(back.errors.step.against) > 20
+
+
 def test_a_tick_is_counted_once() -> None:
     tick = a_tick(1, a_tally(10, 2), a_tally(90, 1))
     once = observe(begin(1, 0.0), tick, CANDIDATE)

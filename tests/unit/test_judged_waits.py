@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proxyctl.domain import events as ev
 from proxyctl.domain import plan
 from proxyctl.domain.criteria import Criteria, OnInconclusive
@@ -74,6 +76,27 @@ async def test_a_log_that_is_still_being_read_lets_no_clock_end_a_wait() -> None
     log.read = in_parts  # type: ignore[method-assign]
     await arena.deploy("app:2", Kind.DEPLOY, arena.plan_of(arena.service("app:2")))
     assert ended(arena) is Outcome.ROLLED_BACK
+
+
+@pytest.mark.parametrize("ahead", [-18_000.0, 18_000.0])
+async def test_a_clock_that_is_set_hides_no_bad_candidate_and_ends_no_wait(ahead: float) -> None:
+    arena, log = await judged(0.0)
+    arena.edge = {"analysis": Criteria(latency=False)}
+    read, readings = log.read, 0
+
+    async def amid(since: Position, route: Route) -> Reading:
+        """Some ticks into the step somebody sets the clock, and the candidate turns bad."""
+        nonlocal readings
+        readings += 1
+        if readings == 20:
+            arena.world.ahead, log.bad_part[Colour.GREEN] = ahead, 0.2
+        return await read(since, route)
+
+    log.read = amid  # type: ignore[method-assign]
+    began = arena.world.time
+    await arena.deploy("app:2", Kind.DEPLOY, (Weight(share=1000, dwell=300.0), ALL))
+    assert ended(arena) is Outcome.ROLLED_BACK
+    assert 20.0 < arena.world.time - began < 120.0
 
 
 async def test_a_way_back_waits_for_no_log_that_cannot_be_read() -> None:

@@ -251,7 +251,7 @@ def test_people_read_why_a_verdict_counts_fewer_than_users_saw(desk: Desk) -> No
 
 
 def test_it_says_in_words_what_it_cannot_go_by(desk: Desk) -> None:
-    assert "does not exist" in desk.refusal()
+    assert "there is no such file" in desk.refusal()
     desk.log.write_bytes(b"")
     assert "has no line" in desk.refusal()
     desk.log.write_bytes(b'{"time": "now", "status": 200}\n')

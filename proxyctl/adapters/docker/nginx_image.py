@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from proxyctl.adapters.docker.calls import SILENCE, EngineCalls, Work
 from proxyctl.adapters.docker.pull import PullProgress, layers
 from proxyctl.adapters.docker.reach import is_here
 from proxyctl.adapters.docker.removal import remove
+from proxyctl.adapters.lives import is_over, this_life
 from proxyctl.domain.model import Seconds
 from proxyctl.errors import NginxUnavailable, OutcomeUnknown, Unavailable
 from proxyctl.ports import Ended
@@ -24,9 +24,9 @@ from proxyctl.ports import Ended
 T = TypeVar("T")
 
 ERRAND = "proxyctl.errand"  # its value is the project: a container that runs to its end and is removed at once
+WAITING = "proxyctl.errand.for"  # the process that waits for that
 PULL_LIMIT: Seconds = 1800.0
 RUN_LIMIT: Seconds = 20.0
-FORGOTTEN_AFTER: Seconds = 3 * RUN_LIMIT
 INSTEAD = "install nginx on this host and write mode: process under proxy"
 
 
@@ -64,7 +64,7 @@ class NginxImage:
                 entrypoint=[self._binary],
                 network_mode="host",
                 volumes=mounts,
-                labels={ERRAND: self._project},
+                labels={ERRAND: self._project, WAITING: this_life()},
             )
             try:
                 container.start()
@@ -103,10 +103,9 @@ class NginxImage:
                 progress(line)
 
     def _clear_forgotten(self, client: docker.DockerClient) -> None:
-        """Errands of a proxyctl that was killed: nobody waits so long for one."""
-        before = time.time() - FORGOTTEN_AFTER
+        """Errands of a proxyctl that was killed: nobody waits for them."""
         for each in client.api.containers(all=True, filters={"label": f"{ERRAND}={self._project}"}):
-            if each["Created"] < before:
+            if is_over(each["Labels"].get(WAITING, "")):
                 with suppress(NotFound):
                     remove(client.containers.get(each["Id"]))
 

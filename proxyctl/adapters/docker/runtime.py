@@ -129,6 +129,23 @@ class DockerRuntime:
         await self._engine.act(work, f"stopping {name}", ACT_LIMIT + left)
         return failed
 
+    async def put_back(self, replicas: Sequence[Replica]) -> list[str]:
+        """Those that run have their addresses again, which a hand took from them; who had to be moved. All leave before
+        any comes: they may have each other's. Raises AddressTaken for one that a stranger has."""
+
+        def work(client: docker.DockerClient) -> list[str]:
+            seen = [(replica, self._state(client, replica.name)) for replica in replicas]
+            astray = [(r, s) for r, s in seen if s.life is Life.RUNNING and s.address != r.ip]
+            slots = client.networks.get(self._networks.slots)
+            for replica, state in astray:
+                if state.address:
+                    slots.disconnect(replica.name)
+            for replica, _ in astray:
+                self._connect(client, slots, replica)
+            return [replica.name for replica, _ in astray]
+
+        return await self._engine.act(work, "putting containers back at their addresses")
+
     async def inspect(self, names: Sequence[str]) -> list[ReplicaState]:
         def work(client: docker.DockerClient) -> list[ReplicaState]:
             return [self._state(client, name) for name in names]
@@ -373,6 +390,12 @@ class DockerRuntime:
         for network in self._own_networks(release)[1:]:
             client.networks.get(network).connect(container)
         client.networks.get(self._networks.slots).connect(container, ipv4_address=replica.ip)
+
+    def _connect(self, client: docker.DockerClient, slots: Any, replica: Replica) -> None:
+        try:
+            slots.connect(replica.name, ipv4_address=replica.ip)
+        except APIError as error:
+            raise self._taken(client, replica) if address_taken(error) else error from error
 
     def _verified(self, client: docker.DockerClient, replica: Replica) -> Incarnation:
         """It exists where it should; whether it lives on is the gate's question."""

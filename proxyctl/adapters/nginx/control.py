@@ -19,6 +19,7 @@ from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.errors import NginxUnavailable
 
 PATIENCE: Seconds = 1.0
+ASK_AGAIN: Seconds = 0.005  # a master forks another worker at once
 LEASED = range(20000, 32768)  # below the ports that Linux gives to connections
 
 
@@ -116,7 +117,7 @@ class Control:
         address = self._address or address_in_force(self._places)
         try:
             async with asyncio.timeout(PATIENCE):
-                return await _exchange(address, f"GET {address.prefix}{target} HTTP/1.0\r\n\r\n")
+                return await _exchanged(address, f"GET {address.prefix}{target} HTTP/1.0\r\n\r\n")
         except OSError as error:
             reason = str(error) or f"no answer in {PATIENCE:g} s"
             raise NginxUnavailable(
@@ -132,6 +133,15 @@ class Control:
                 next_step="proxyctl proxy status",
             )
         return answer
+
+
+async def _exchanged(address: Address, request: str) -> Answer:
+    """With a worker that lives long enough: one that dies takes the question with it, and the next one is asked."""
+    while True:
+        try:
+            return await _exchange(address, request)
+        except (ConnectionResetError, BrokenPipeError):
+            await asyncio.sleep(ASK_AGAIN)
 
 
 async def _exchange(address: Address, request: str) -> Answer:
@@ -152,8 +162,10 @@ def _host_and_port(listen: str) -> tuple[str, int]:
 
 
 def _parse(received: str) -> Answer:
+    if not received:
+        raise ConnectionResetError("closed without an answer")
     head, _, body = received.partition("\r\n\r\n")
     status = head[9:12]  # "HTTP/1.1 200 OK"
     if not status.isdigit():
-        raise ConnectionResetError(f"not an HTTP answer: {received[:40]!r}")
+        raise ConnectionError(f"not an HTTP answer: {received[:40]!r}")
     return Answer(int(status), body.strip())

@@ -30,6 +30,9 @@ class SplitsInForce:
     async def move(self, service: ServiceName, flags: Flags | None) -> None:
         await self._way().move(service, flags)
 
+    async def doubt(self, service: ServiceName) -> str:
+        return await self._way().doubt(service)
+
     def logged(self, service: ServiceName) -> AbstractContextManager[None]:
         return self._way().logged(service)
 

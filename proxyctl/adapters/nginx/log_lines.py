@@ -21,20 +21,18 @@ from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain, repeat
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from proxyctl.adapters.nginx.flags import COVERED, PLAIN
 from proxyctl.adapters.nginx.names import SPLIT, upstream_name
 from proxyctl.domain.model import Colour, Route
-from proxyctl.domain.tally import EDGES, TICK, RouteTally, Tally, Tick, bucket
-from proxyctl.domain.units import Seconds
+from proxyctl.domain.tally import EDGES, LATEST, TICK, RouteTally, Tally, Tick, bucket
 
 TIME = slice(0, 25)  # "2026-11-21T11:07:38+00:00"
 CHANCE = slice(26, 27)  # the first digit of the id, which is random
 ID, CLIENT, ANSWERED, ENDED = 1, 2, 6, 7
 OWN_FIELDS = 8
 
-LATEST: Final[Seconds] = 60.0  # no worker holds a line for so long: then its clock was set back
 MOST_LINES = 20_000 * int(TICK)  # of one tick; where there were more, the next is sampled
 DIGITS = b"0123456789abcdef"
 

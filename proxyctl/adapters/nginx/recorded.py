@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from proxyctl.adapters.nginx.combined import as_compact
-from proxyctl.adapters.nginx.log_lines import LATEST, TIME, Charge, tick_of, time_of
+from proxyctl.adapters.nginx.log_lines import TIME, Charge, tick_of, time_of
 from proxyctl.adapters.nginx.names import SPLIT
 from proxyctl.domain.model import ServiceName
 from proxyctl.domain.simulation import CANDIDATE, LIVE, Dealing, Stretch
 from proxyctl.domain.split import WHOLE
-from proxyctl.domain.tally import TICK, Tick
+from proxyctl.domain.tally import LATEST, TICK, Tick
 from proxyctl.errors import UsageError
 
 FIELDS: Final = 14

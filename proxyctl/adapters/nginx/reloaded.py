@@ -19,7 +19,7 @@ from proxyctl.adapters.nginx.shares import Shares, told
 from proxyctl.adapters.nginx.splits import logged
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import ServiceName
-from proxyctl.errors import SplitNotSeen
+from proxyctl.errors import NginxUnavailable, SplitNotSeen
 from proxyctl.ports import Flags
 
 WISH = ".wish"
@@ -51,6 +51,14 @@ class ReloadedSplits:
                 next_step="proxyctl proxy status",
                 serving=f"{seen}, as nginx says",
             )
+
+    async def doubt(self, service: ServiceName) -> str:
+        flags = self.read(service)
+        with suppress(NginxUnavailable):
+            seen, expected = await self._control.split(service), folder_name(flags)
+            if seen != expected and self.read(service) == flags:  # nobody moved it meanwhile
+                return f"{service}: nginx was told {expected} and says {seen}"
+        return ""
 
     def logged(self, service: ServiceName) -> AbstractContextManager[None]:
         return logged(self._places, service)

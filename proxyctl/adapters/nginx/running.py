@@ -44,6 +44,8 @@ OBSERVED_WITHIN: Seconds = 3.0
 LETS_GO_WITHIN: Seconds = 1.0
 EMERGENCY = "[emerg]"  # a configuration that is not taken
 ALERT = "[alert]"  # the machine: no process, no file
+DEATH = "exited on signal"  # of a worker, in an alert
+LINGERS: Seconds = 0.2  # a master tells old workers to leave a tenth of a second after it forked new ones
 
 
 ProgramOf = Callable[[ProxySettings], NginxProgram]
@@ -211,9 +213,11 @@ class RunningNginx:
         words = await self._last_words(before)
         if words:
             raise NotTaken(words)
-        if not await self._observed(number, before):
+        if not await _until(self._sees(number, before), LETS_GO_WITHIN):
             late = f"generation {number} was not observed within {2 * patience:.1f} s"
             raise NotTaken("\n".join([late, *dict.fromkeys(_said(ALERT, before))]))
+        if _said(DEATH, before):  # it may have been followed by one of the old configuration, that nobody looked for
+            await asyncio.sleep(LINGERS)
 
     def old_generations(self) -> int:
         """Those whose workers only finish what they have open."""
@@ -241,6 +245,12 @@ class RunningNginx:
             return not any(written_by(old, writers) for old in aside)
 
         return let_go
+
+    def _sees(self, number: int, before: Baseline) -> Condition:
+        async def sees() -> bool:
+            return await self._observed(number, before)
+
+        return sees
 
     def _settled(self, number: int, before: Baseline) -> Condition:
         async def settled() -> bool:

@@ -56,7 +56,10 @@ def group_of(pid: int) -> int:
 
 def blind_spot(folder: Path, pid: int) -> str:
     """In one clause, what keeps this process from the folder."""
-    user = user_of(pid)
+    try:
+        user = user_of(pid)
+    except OSError:
+        return f"worker {pid} died since it said so"
     if refused := refused_part(folder, user):
         return refused
     if not _same_folder(folder, pid):

@@ -29,7 +29,7 @@ from proxyctl.adapters.nginx.flags import (
 )
 from proxyctl.adapters.places import PUBLIC_MODE, SPLIT_IN_FORCE, Places, make_folder
 from proxyctl.domain.model import ServiceName
-from proxyctl.errors import SplitNotSeen, StateUnusable
+from proxyctl.errors import NginxUnavailable, SplitNotSeen, StateUnusable
 from proxyctl.ports import Flags
 
 
@@ -76,6 +76,14 @@ class NginxSplits:
 
     def logged(self, service: ServiceName) -> AbstractContextManager[None]:
         return logged(self._places, service)
+
+    async def doubt(self, service: ServiceName) -> str:
+        flags = self.read(service)
+        with suppress(NginxUnavailable):
+            seen, expected = await self._control.pool(service, 0), expected_pool(flags, 0)
+            if seen != expected and self.read(service) == flags:  # nobody moved them meanwhile
+                return str(await self._not_seen(service, f"bucket 0000 goes to {seen} instead of {expected}", seen))
+        return ""
 
     async def _see(self, service: ServiceName, flags: Flags | None) -> None:
         """The workers decide as the flags say."""

@@ -14,6 +14,8 @@ from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Mode, ProxySettings, Topology
 from proxyctl.errors import NginxUnavailable
 
+TRIES = 3  # to look at a worker that lives
+
 
 def refuse_the_blind(places: Places, topology: Topology) -> None:
     """A worker that may not enter its working directory ends, and nginx does not start it again. Raises
@@ -49,6 +51,11 @@ async def group_of_workers(places: Places, master: Process | None) -> int | None
     if master is None or os.geteuid() != 0:
         return None
     with suppress(NginxUnavailable):
-        speaker = await Control(places).speaker()
-        return group_of(speaking_worker(places, speaker.pid).pid)
-    return next((group_of(worker.pid) for worker in workers_of(master)), None)
+        for _ in range(TRIES):
+            speaker = await Control(places).speaker()
+            with suppress(OSError):  # it died since
+                return group_of(speaking_worker(places, speaker.pid).pid)
+    for worker in workers_of(master):
+        with suppress(OSError):
+            return group_of(worker.pid)
+    return None

@@ -686,12 +686,16 @@ FILES: tuple[tuple[str | bytes, str], ...] = (
     (_CANARY % "[{}]", "it does not say what to do; write one of weight, pause, gate and hook"),
     (_CANARY % "[{weight: 5, pause: 2m}]", "weight and pause are written; write one of"),
     (_CANARY % "[{pause: 2m, for: 3m}]", "only a weight has for"),
-    (_CANARY % "[{weight: 101}]", "101 is not between 0 and 100"),
-    (_CANARY % "[{weight: -1}]", "-1 is not between 0 and 100"),
-    (_CANARY % "[{weight: 0.001}]", "0.001 is finer than 0.01"),
+    (_CANARY % "[{weight: 101}]", "101: not between 0 and 100"),
+    (_CANARY % "[{weight: -1}]", "-1: not between 0 and 100"),
+    (_CANARY % "[{weight: 0.001}]", "0.001: finer than 0.01"),
     (_CANARY % "[{weight: true}]", "write a percentage from 0 to 100"),
     (_CANARY % "[{weight: .nan}]", "write a percentage from 0 to 100"),
     (_CANARY % "[{weight: five}]", "write a percentage from 0 to 100"),
+    *(
+        (_CANARY % f"[{{weight: {odd}}}]", "not a number")
+        for odd in ("1e1", "+5", "05", '"1_0"', '"٣"', '"0x10"', '"5,5"')
+    ),
     (_CANARY % "[{weight: 50}, {weight: 5}]", "less than the 50 % before it"),
     (_CANARY % "[{weight: 5, for: 2}]", "not a duration"),
     (_CANARY % "[{weight: 5, for: 0s}]", "write a duration from 1s to 168h"),
@@ -700,7 +704,7 @@ FILES: tuple[tuple[str | bytes, str], ...] = (
     (_CANARY % "[{wait: 2m}]", "unknown key"),
     (_ANALYSIS % "{max_error_rate: 1}", "write a rate with its %"),
     (_ANALYSIS % "{max_error_rate: 100%}", "between 0% and 100%"),
-    (_ANALYSIS % "{max_error_rate: x%}", "is not a number"),
+    (_ANALYSIS % "{max_error_rate: x%}", "not a number"),
     (_ANALYSIS % "{sensitivity: highest}", "write low, normal or high"),
     (_ANALYSIS % "{on_inconclusive: fail}", "write hold, promote or rollback"),
     (_ANALYSIS % "{deadline: 1s}", "write a duration from 10s to 168h"),
