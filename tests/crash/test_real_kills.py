@@ -65,7 +65,7 @@ async def test_a_real_kill_at_any_boundary_of_a_deploy_loses_no_request(first: i
     await asyncio.to_thread(lambda: build_all(docker.from_env()))
     async with stage(bake="0s") as scene:
         assert (await typed(scene, "deploy", "web"))[0] == 0
-        async with Load("127.0.0.1", scene.port, Model.KEEPALIVE, 4, pause=0.004) as load:
+        async with Load("127.0.0.1", scene.port, Model.KEEPALIVE, 4, pause=0.012) as load:
             boundary = first
             while (await typed(scene, "deploy", "web", "--image", "proxyctl-demo:2", die_at=boundary))[0] != 0:
                 began = time.monotonic()
@@ -91,7 +91,7 @@ async def test_a_real_kill_at_any_boundary_of_a_move_loses_no_request(order: str
         for image in ("proxyctl-demo:1", "proxyctl-demo:2"):
             assert (await typed(scene, "deploy", "web", "--image", image))[0] == 0
         verb, *_ = order.split()
-        async with Load("127.0.0.1", scene.port, Model.KEEPALIVE, 4, pause=0.004) as load:
+        async with Load("127.0.0.1", scene.port, Model.KEEPALIVE, 4, pause=0.012) as load:
             for boundary in count(1):
                 code, _ = await typed(scene, *order.split(), die_at=boundary, die_in=verb)
                 if code == 0:
@@ -114,7 +114,7 @@ async def test_an_abort_comes_true_wherever_its_driver_is_killed() -> None:
     async with stage(bake="0s") as scene:
         for image in ("proxyctl-demo:1", "proxyctl-demo:2"):
             assert (await typed(scene, "deploy", "web", "--image", image))[0] == 0
-        async with Load("127.0.0.1", scene.port, Model.KEEPALIVE, 4, pause=0.004) as load:
+        async with Load("127.0.0.1", scene.port, Model.KEEPALIVE, 4, pause=0.012) as load:
             for boundary in count(1):
                 assert (await typed(scene, "weight", "web", "25", die_at=boundary))[0] == 0
                 await driven(scene)
@@ -152,7 +152,7 @@ async def test_a_recovery_that_is_killed_anywhere_is_finished_by_the_next() -> N
     async with stage(bake="0s") as scene:
         for image in ("proxyctl-demo:1", "proxyctl-demo:2"):
             assert (await typed(scene, "deploy", "web", "--image", image))[0] == 0
-        async with Load("127.0.0.1", scene.port, Model.KEEPALIVE, 4, pause=0.004) as load:
+        async with Load("127.0.0.1", scene.port, Model.KEEPALIVE, 4, pause=0.012) as load:
             for boundary in count(1):
                 assert (await typed(scene, "rollback", "web", die_at=3, die_in="rollback"))[0] == -signal.SIGKILL
                 killed, _ = await typed(scene, "recover", die_at=boundary, die_in="recover")

@@ -1,11 +1,12 @@
-"""A project for a whole file of tests: release 2 is live, release 1 stands warm. Start at standing_pair()."""
+"""A project for a whole file of tests: any, or one in which release 2 is live and release 1 stands warm. Start at
+standing() and standing_pair()."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
 
 import docker
 
@@ -13,6 +14,23 @@ from proxyctl.demo.images import build_all
 from proxyctl.demo.stage import stage
 from tests.e2e.invariants import broken
 from tests.e2e.shop import TWO, Shop
+
+
+@contextmanager
+def standing(opened: AbstractAsyncContextManager[Shop]) -> Iterator[Shop]:
+    """For tests that have a loop of their own each."""
+    with asyncio.Runner() as runner:
+        shop = runner.run(_entered(opened))
+        yield shop
+        runner.run(_left(opened))
+
+
+async def _entered(opened: AbstractAsyncContextManager[Shop]) -> Shop:
+    return await opened.__aenter__()
+
+
+async def _left(opened: AbstractAsyncContextManager[Shop]) -> None:
+    await opened.__aexit__(None, None, None)
 
 
 @contextmanager

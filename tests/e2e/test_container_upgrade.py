@@ -7,7 +7,7 @@ import sys
 import uuid
 from base64 import b64encode
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -20,12 +20,13 @@ from proxyctl.adapters.nginx.passing_on import SWITCH
 from proxyctl.adapters.places import Places
 from proxyctl.demo.load import Model
 from proxyctl.domain.model import BasicAuth
+from tests.e2e.pair import file_says, standing
 from tests.e2e.shop import TWO, Shop, ended, open_shop
 from tests.e2e.test_container_mode import FILE
 from tests.nginx_bed import BLUE, DEBIAN, IN_A_CONTAINER, MAINLINE, WEB, Bed, a_bed, all_to
 from tests.nginx_image import REPOSITORY, image_of
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("container upgrade")]  # one project for the file
 
 # The steps of a hand-over, as the names of what is called just before each.
 STEPS = (
@@ -49,8 +50,15 @@ main()
 """
 
 
-@pytest.fixture
-async def shop() -> AsyncIterator[Shop]:
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Shop]:
+    """Each test leaves an nginx of either image, and a release."""
+    with standing(opened()) as made:
+        yield made
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Shop]:
     image = await asyncio.to_thread(image_of, DEBIAN, "debian")
     await asyncio.to_thread(image_of, MAINLINE, "mainline")
     async with open_shop(file=FILE.replace("IMAGE", image)) as made:
@@ -72,9 +80,13 @@ def errands(shop: Shop) -> list[Container]:
         return left
 
 
-def ask_for(shop: Shop, tag: str) -> None:
-    before = "mainline" if tag == "debian" else "debian"
-    shop.write(f"proxyctl-test-nginx:{before}", f"proxyctl-test-nginx:{tag}")
+def ask_for_the_other(shop: Shop) -> str:
+    """Image, which is served by when the next upgrade is done."""
+    before, other = (
+        ("debian", "mainline") if f"{REPOSITORY}:debian" in shop.file.read_text() else ("mainline", "debian")
+    )
+    shop.write(f"{REPOSITORY}:{before}", f"{REPOSITORY}:{other}")
+    return f"{REPOSITORY}:{other}"
 
 
 def places(shop: Shop) -> Places:
@@ -97,27 +109,28 @@ async def served_by_one(shop: Shop, image: str) -> None:
 async def test_another_image_takes_over_and_back_and_no_request_is_lost(shop: Shop) -> None:
     loads = [shop.load(model) for model in (Model.KEEPALIVE, Model.NEW_CONNECTION, Model.POST, Model.POST_NEW)]
     async with loads[0], loads[1], loads[2], loads[3]:
-        for tag in ("mainline", "debian", "mainline"):
-            ask_for(shop, tag)
+        for _ in range(3):
+            other = ask_for_the_other(shop)
             said = await shop.type("proxy", "upgrade")
             assert said.code == 0, said.err
-            await served_by_one(shop, f"proxyctl-test-nginx:{tag}")
+            await served_by_one(shop, other)
         assert (await shop.type("deploy", "web", "--image", TWO)).code == 0
     assert [load.failed() for load in loads] == [[], [], [], []]
     assert all(len(load.outcomes) > 100 for load in loads)
 
 
 async def test_a_tag_that_was_pulled_anew_takes_over(shop: Shop) -> None:
-    before = nginx_of(shop)[0].id
+    (old,) = nginx_of(shop)
+    before, image = old.id, old.attrs["Config"]["Image"]
     said = await shop.type("proxy", "upgrade")
     assert said.code == 0, said.err
     assert nginx_of(shop)[0].id != before
-    await served_by_one(shop, "proxyctl-test-nginx:debian")
+    await served_by_one(shop, image)
 
 
 async def test_answers_that_take_their_time_are_finished_by_the_old_one(shop: Shop) -> None:
     old = nginx_of(shop)[0]
-    ask_for(shop, "mainline")
+    other = ask_for_the_other(shop)
     upgrading = await shop.start("proxy", "upgrade")
     while len(find_masters(places(shop))) < 2:
         await asyncio.sleep(0.01)
@@ -127,36 +140,37 @@ async def test_answers_that_take_their_time_are_finished_by_the_old_one(shop: Sh
     assert all(answer.startswith(b"HTTP/1.1 200") for answer in await asyncio.gather(*slow))
     await asyncio.to_thread(old.wait)
     assert (await shop.type("proxy", "upgrade")).code == 0, "what ended is cleared by the next one"
-    await served_by_one(shop, "proxyctl-test-nginx:mainline")
+    await served_by_one(shop, other)
 
 
 async def test_an_image_that_cannot_do_it_leaves_the_one_that_runs(shop: Shop) -> None:
-    before = nginx_of(shop)[0].id
-    shop.write("proxyctl-test-nginx:debian", "proxyctl-demo:1")
-    async with shop.load(Model.NEW_CONNECTION) as load:
-        said = await shop.type("proxy", "upgrade")
+    (serving,) = nginx_of(shop)
+    image = serving.attrs["Config"]["Image"]
+    with file_says(shop, image, "proxyctl-demo:1"):
+        async with shop.load(Model.NEW_CONNECTION) as load:
+            said = await shop.type("proxy", "upgrade")
     assert said.code == 6
     assert load.failed() == []
     assert errands(shop) == []
-    shop.write("proxyctl-demo:1", "proxyctl-test-nginx:debian")
-    assert nginx_of(shop)[0].id == before
-    await served_by_one(shop, "proxyctl-test-nginx:debian")
+    assert nginx_of(shop)[0].id == serving.id
+    await served_by_one(shop, image)
 
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_killed_before_any_step_the_next_command_finds_its_way(shop: Shop, step: str) -> None:
+    release = "12"[STEPS.index(step) % 2]
     async with shop.load(Model.KEEPALIVE) as kept, shop.load(Model.NEW_CONNECTION) as new:
-        ask_for(shop, "mainline")
+        other = ask_for_the_other(shop)
         killed = await ended(await killed_at(shop, step))
         assert killed.code == -9, killed.err
-        again = await shop.type("deploy", "web", "--image", TWO)
+        again = await shop.type("deploy", "web", "--image", f"proxyctl-demo:{release}")
         assert again.code == 0, again.err
-        assert (await shop.get("/")).endswith(b"2\n")
+        assert (await shop.get("/")).endswith(f"{release}\n".encode())
         await shop.type("proxy", "reload")
         assert len(find_masters(places(shop))) == 1
         assert (await shop.type("proxy", "upgrade")).code == 0
     assert (kept.failed(), new.failed()) == ([], [])
-    await served_by_one(shop, "proxyctl-test-nginx:mainline")
+    await served_by_one(shop, other)
 
 
 async def killed_at(shop: Shop, step: str) -> asyncio.subprocess.Process:
