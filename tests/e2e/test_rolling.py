@@ -53,7 +53,7 @@ async def until(shop: Shop, image: str, count: int) -> None:
 
 @pytest.mark.parametrize(("cutover", "replicas"), [("live", 3), ("reload", 2)])
 async def test_replicas_change_places_without_a_lost_request(cutover: str, replicas: int) -> None:
-    async with a_shop("{rolling: {order: start-first, monitor: 1200ms}}", replicas, cutover) as shop:
+    async with a_shop("{rolling: {order: start-first, monitor: 1500ms}}", replicas, cutover) as shop:
         async with under_load(shop) as loads:
             said = await shop.type("deploy", "web", "--image", TWO)
             assert said.code == 0, said.err
