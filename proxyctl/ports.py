@@ -222,6 +222,11 @@ class Runtime(Inspector, Protocol):
         """Raises Unavailable when the namespace cannot be looked into (not root): then only the deadline drains."""
         ...
 
+    async def put_back(self, replicas: Sequence[Replica]) -> list[str]:
+        """Those that run have their addresses again, which a hand took from them; who had to be moved. Raises
+        AddressTaken for one that a stranger has, once all others are back."""
+        ...
+
     async def stranger(self, port: int, containers: Sequence[str]) -> str:
         """Who else than these containers, by their full ids, answers at this port of the host's loopback address, in
         words; empty where nobody does. Who cannot be seen from here is a stranger."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import cached_property
 from importlib import import_module
@@ -26,7 +26,7 @@ from proxyctl.adapters.processes import DetachedProcesses
 from proxyctl.adapters.raw_prober import RawProber
 from proxyctl.adapters.sqlite import SqliteStore
 from proxyctl.config.places import find_file, project_name, state_dir
-from proxyctl.domain.model import HealthCheck, HealthKind, Mode, ServiceName
+from proxyctl.domain.model import HealthCheck, HealthKind, Mode, Replica, ServiceName
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Hands
 from proxyctl.engine.steering import Steering
@@ -115,7 +115,11 @@ class Workshop:
             inspector=self.inspector,
             processes=self.processes,
             hands=self.light_hands,
+            put_back=self._put_back,
         )
+
+    async def _put_back(self, replicas: Sequence[Replica]) -> None:
+        await self.runtime.put_back(replicas)
 
     def light_hands(self, _fence: int) -> Hands:
         traffic = TrafficHands(

@@ -190,6 +190,9 @@ class MemoryRuntime(MemoryInspector):
     async def traffic(self, name: str, port: int) -> Traffic:
         return Traffic(connections=0, quiet_for=float("inf"))
 
+    async def put_back(self, replicas: Sequence[Replica]) -> list[str]:
+        return []  # no hand reaches into this engine
+
     async def stranger(self, port: int, containers: Sequence[str]) -> str:
         listening = (s for n, s in self._world.containers.items() if port in self._world.host_ports.get(n, ()))
         ours = {s.incarnation.container for s in listening if s.life is Life.RUNNING and s.incarnation}

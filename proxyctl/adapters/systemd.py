@@ -64,7 +64,7 @@ UPKEEP = """\
 Description=Upkeep of proxyctl project {project}: large logs begin anew, renewed certificates are taken
 
 [Service]
-Type=oneshot
+{environment}Type=oneshot
 ExecStart=-{program} proxy rotate {options}
 ExecStart={program} proxy reload --if-running {options}
 """

@@ -22,7 +22,7 @@ from proxyctl.cli.options import (
     say,
 )
 from proxyctl.cli.progress import follow
-from proxyctl.cli.traffic import known_service, put_back, refuse_while_frozen
+from proxyctl.cli.traffic import known_service, recovered, refuse_while_frozen, those_astray
 from proxyctl.cli.values import IMAGE, SERVICE
 from proxyctl.config.load import config_digest
 from proxyctl.domain import orders, plan
@@ -288,10 +288,10 @@ async def _refuse_what_nginx_refuses(shop: Workshop, known: ServiceState, rollou
 
 async def _mended(shop: Workshop, service: ServiceName, instead: str = "") -> ServiceState:
     """What a crash left is mended first; a rollout that somebody drives is refused with its name."""
-    await put_back(shop, service)
     known = shop.store.load(service)
-    if known.rollout is not None and shop.locks.holder(service) is None:
-        known = await shop.steering.recover(service)
+    broken_off = known.rollout is not None or await those_astray(shop, service)
+    if broken_off and shop.locks.holder(service) is None:
+        await recovered(shop, service)
         await _until_undone(shop, service)
         known = shop.store.load(service)
     if known.phase is Phase.DRAINING:

@@ -29,7 +29,7 @@ from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
 from proxyctl.engine.history import sentence
-from proxyctl.engine.traffic import misplaced, moment
+from proxyctl.engine.traffic import astray, moment
 from proxyctl.errors import Conflict, Degraded, DockerUnavailable, GateFailed, Locked, ProxyctlError, RolloutFailed
 from proxyctl.ports import Life
 from proxyctl.wiring import Workshop, workshop
@@ -198,26 +198,25 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
 async def recovered(shop: Workshop, service: ServiceName) -> ServiceState:
     """Mended; what the engine restarted is left to a guard. A guard has the lock for a moment only: whoever has it for
     longer drives the service. Raises Locked."""
-    await put_back(shop, service)
+    strayed = await those_astray(shop, service)
     deadline = shop.clock.now() + 2.0
     while True:
         try:
-            return await shop.steering.recover(service)
+            state = await shop.steering.recover(service)
+            if strayed:
+                say(f"back at their addresses, from which somebody moved them: {', '.join(strayed)}")
+            return state
         except Locked:
             if shop.clock.now() > deadline:
                 raise
             await shop.clock.sleep(0.05)
 
 
-async def put_back(shop: Workshop, service: ServiceName) -> None:
-    """What a hand moved to other addresses is where nginx looks for it. Raises AddressTaken."""
-    known = shop.store.load(service)
-    replicas = [replica for placed in (known.blue, known.green) if placed for replica in placed.replicas]
+async def those_astray(shop: Workshop, service: ServiceName) -> list[str]:
+    """Replicas that somebody moved to other addresses; nothing where the engine does not say."""
     with suppress(DockerUnavailable):
-        seen = await shop.inspector.inspect([replica.name for replica in replicas])
-        if any(map(misplaced, replicas, seen)):
-            moved = await shop.runtime.put_back(replicas)
-            say(f"back at their addresses, from which somebody moved them: {', '.join(moved)}")
+        return await astray(shop.inspector, shop.store.load(service))
+    return []
 
 
 async def _down(shop: Workshop, known: ServiceState) -> list[str]:

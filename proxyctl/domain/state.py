@@ -156,6 +156,11 @@ class ServiceState(Record):
     def at(self, colour: Colour) -> Placement | None:
         return self.blue if colour is Colour.BLUE else self.green
 
+    @property
+    def replicas(self) -> list[Replica]:
+        """Of both slots."""
+        return [replica for placed in (self.blue, self.green) if placed for replica in placed.replicas]
+
     def placing(self, placement: Placement) -> ServiceState:
         return self.replace(**{placement.colour.value: placement})
 

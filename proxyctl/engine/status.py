@@ -87,7 +87,8 @@ async def project_view(
     for name in store.services():
         if only in ("", name):
             view = await service_view(store.load(name), splits, inspector, locks.holder(name))
-            doubts = await _doubts(view, splits) if proxy.observed is not None else ()
+            settled = proxy.observed is not None and view.driver is None  # a move is told to nginx before it is seen
+            doubts = await _doubts(view, splits) if settled else ()
             views.append(view.replace(said=_said(store, name), drift=(*view.drift, *doubts)))
     return ProjectView(project=project, proxy=proxy, frozen=frozen, services=tuple(views))
 
@@ -110,7 +111,7 @@ def _said(store: Store, service: ServiceName) -> str:
 
 async def _inspected(state: ServiceState, inspector: Inspector) -> tuple[dict[str, ReplicaState] | None, str]:
     """By name; None where the engine does not say, and why."""
-    names = [replica.name for placed in (state.blue, state.green) if placed for replica in placed.replicas]
+    names = [replica.name for replica in state.replicas]
     try:
         return {seen.name: seen for seen in await inspector.inspect(names)}, ""
     except DockerUnavailable as error:
@@ -157,9 +158,8 @@ def _drift(
             if replica.health in ("exited", "absent", "restarted, not gated"):
                 found.append(f"{replica.name} is {replica.health}")
             if replica.health == "misplaced":
-                found.append(
-                    f"{replica.name} is not at {replica.address}, where another may answer for it; proxyctl recover"
-                )
+                at = f"{replica.name} is not at {replica.address}, where another may answer for it"
+                found.append(f"{at}; proxyctl recover {state.service}")
     if driver is None and state.rollout is not None and state.phase is not Phase.DEGRADED:
         found.append(f"rollout {state.rollout.id} is {state.phase} and nobody drives it")
     return found

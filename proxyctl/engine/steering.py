@@ -6,18 +6,18 @@ and its lock is taken: a stuck driver never delays a rollback, and ending it any
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders
 from proxyctl.domain.deciding import decide
-from proxyctl.domain.model import Seconds, ServiceName
+from proxyctl.domain.model import Replica, Seconds, ServiceName
 from proxyctl.domain.state import Phase, ServiceState
 from proxyctl.engine.runner import Hands, Runner
-from proxyctl.engine.traffic import flags_of, restarts
-from proxyctl.errors import Conflict, Locked, NginxUnavailable, StateUnusable
+from proxyctl.engine.traffic import astray, flags_of, restarts
+from proxyctl.errors import Conflict, DockerUnavailable, Locked, NginxUnavailable, StateUnusable
 from proxyctl.ports import Clock, Inspector, Lock, Locks, Processes, Splits, Store
 
 TAKEN_WITHIN: Seconds = 0.2
@@ -27,6 +27,7 @@ LOOK_EVERY: Seconds = 0.005
 
 MakeHands = Callable[[int], Hands]  # for a fence
 Order = Callable[[ServiceState], ev.Event]
+PutBack = Callable[[Sequence[Replica]], Awaitable[object]]  # as Runtime has it
 
 
 class Steering:
@@ -40,6 +41,7 @@ class Steering:
         inspector: Inspector,
         processes: Processes,
         hands: MakeHands,
+        put_back: PutBack,
     ) -> None:
         self._store = store
         self._locks = locks
@@ -48,6 +50,7 @@ class Steering:
         self._inspector = inspector
         self._processes = processes
         self._hands = hands
+        self._put_back = put_back
 
     async def act(self, service: ServiceName, order: Order, purpose: str) -> ServiceState:
         """Take the lock, mend what a crash left, carry out the order as far as these hands reach, and leave the rest to
@@ -109,15 +112,27 @@ class Steering:
         lock = self._locks.acquire(service, "recover")
         try:
             runner = self._runner(service)
-            self._mend(runner)
-            await self._flags_follow_the_journal(runner.state)
-            if runner.state.phase is Phase.IDLE:
-                runner.note(*await restarts(self._inspector, runner.state.live, runner.state.standby))
-            state = await runner.run()
-            self._leave_rest(state, lock)
+            try:
+                await self._bring_back(runner.state)
+            finally:  # who has an address of ours keeps nothing else from being mended
+                state = await self._recover_with(runner)
+                self._leave_rest(state, lock)
         finally:
             lock.release()
         return state
+
+    async def _recover_with(self, runner: Runner) -> ServiceState:
+        self._mend(runner)
+        await self._flags_follow_the_journal(runner.state)
+        if runner.state.phase is Phase.IDLE:
+            runner.note(*await restarts(self._inspector, runner.state.live, runner.state.standby))
+        return await runner.run()
+
+    async def _bring_back(self, state: ServiceState) -> None:
+        """What a hand moved to other addresses is where nginx looks for it. Raises AddressTaken."""
+        with suppress(DockerUnavailable):
+            if await astray(self._inspector, state):
+                await self._put_back(state.replicas)
 
     def open(self, service: ServiceName, order: Order, purpose: str) -> ServiceState:
         """Journal the order and leave all of it to a driver, that holds the lock from the same instant."""

@@ -182,6 +182,12 @@ def misplaced(replica: Replica, seen: ReplicaState) -> str:
     return f"{seen.name} is at {seen.address or 'no address'} instead of {replica.ip}, where another may answer for it"
 
 
+async def astray(inspector: Inspector, state: ServiceState) -> list[str]:
+    """Which replicas of a service are not where nginx looks for them. Raises DockerUnavailable."""
+    seen = await inspector.inspect([replica.name for replica in state.replicas])
+    return [replica.name for replica, each in zip(state.replicas, seen, strict=True) if misplaced(replica, each)]
+
+
 def why_not_running(seen: ReplicaState) -> str:
     """How a container ended, in the engine's terms."""
     if seen.life is Life.ABSENT:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxyctl.adapters.memory import MemoryInspector
+from proxyctl.adapters.memory import MemoryInspector, MemoryRuntime
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
 from proxyctl.domain.container import HOST_NETWORK
@@ -317,6 +317,7 @@ async def typed(arena: Arena, order: Order) -> None:
         inspector=MemoryInspector(arena.world),
         processes=NoProcesses(),
         hands=arena.hands,
+        put_back=MemoryRuntime(arena.world).put_back,
     )
     with suppress(Conflict, AtPauseError):
         await steering.act(WEB, order, "test")

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from proxyctl.adapters.memory import ManualClock, MemoryInspector, MemoryLocks, MemorySplits, MemoryWorld
+from proxyctl.adapters.memory import ManualClock, MemoryInspector, MemoryLocks, MemoryRuntime, MemorySplits, MemoryWorld
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
@@ -97,6 +97,7 @@ class Town:
             inspector=MemoryInspector(self.arena.world),
             processes=self,
             hands=self.light_hands,
+            put_back=MemoryRuntime(self.arena.world).put_back,
         )
 
     def light_hands(self, _fence: int) -> Hands:

@@ -34,8 +34,9 @@ def test_a_path_reaches_the_command_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_at_boot_the_same_engine_is_meant(mode: Mode) -> None:
-    assert 'Environment="DOCKER_HOST=ssh://shop/a\\"%%$b"\n' in the_units(mode=mode)[NAMES[0]]
+def test_at_boot_and_every_hour_the_same_engine_is_meant(mode: Mode) -> None:
+    for name in NAMES[:2]:
+        assert 'Environment="DOCKER_HOST=ssh://shop/a\\"%%$b"\n' in the_units(mode=mode)[name]
 
 
 @pytest.mark.parametrize("mode", [Mode.CONTAINER, Mode.INCLUDE])

@@ -68,6 +68,15 @@ class EngineAddress(Record):
         return self.host.removeprefix("unix://")
 
 
+def to_try(engine: EngineAddress) -> str:
+    """What a person does about an engine that does not answer."""
+    if engine.way == "ssh":
+        from proxyctl.adapters.docker.ssh import trial
+
+        return f"{trial(engine)}: mend what it says"
+    return "docker version; start the engine, join its group, or set DOCKER_HOST"
+
+
 def meant(environment: Mapping[str, str] = os.environ) -> EngineAddress:
     """Raises DockerUnavailable for one that nobody here can speak to."""
     folder = Path(environment.get("DOCKER_CONFIG") or Path.home() / ".docker")

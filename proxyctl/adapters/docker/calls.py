@@ -20,9 +20,8 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound
 
-from proxyctl.adapters.docker.address import SERVING, EngineAddress, meant
+from proxyctl.adapters.docker.address import SERVING, meant, to_try
 from proxyctl.adapters.docker.client import connected
-from proxyctl.adapters.docker.ssh import trial
 from proxyctl.domain.model import Seconds
 from proxyctl.errors import AddressTaken, DockerUnavailable, ImageUnavailable, NoSpace, OutcomeUnknown, Unavailable
 
@@ -205,14 +204,8 @@ def _gone(what: str, error: BaseException) -> DockerUnavailable:
         f"{what}: the Docker engine cannot be reached",
         detail=str(error),
         serving=SERVING,
-        next_step=_until_it_answers(meant()),
+        next_step=to_try(meant()),
     )
-
-
-def _until_it_answers(engine: EngineAddress) -> str:
-    if engine.way == "ssh":
-        return f"{trial(engine)}: mend what it says"
-    return "docker version; start the engine, join its group, or set DOCKER_HOST"
 
 
 def _late(what: str) -> OutcomeUnknown:

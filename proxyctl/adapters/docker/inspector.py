@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 
-from proxyctl.adapters.docker.address import SERVING, Certificates, EngineAddress, meant
+from proxyctl.adapters.docker.address import SERVING, Certificates, EngineAddress, meant, to_try
 from proxyctl.adapters.docker.inspected import replica_state
 from proxyctl.domain.model import Seconds
 from proxyctl.errors import DockerUnavailable
@@ -34,6 +34,8 @@ class SocketInspector:
         return meant()
 
     async def inspect(self, names: Sequence[str]) -> list[ReplicaState]:
+        if not names:
+            return []
         try:
             async with asyncio.timeout(ENGINE_LIMIT), _line(self._engine) as (reader, writer):
                 writer.writelines(_question(name) for name in names)
@@ -56,7 +58,7 @@ class SocketInspector:
 
     def _unavailable(self, why: str) -> DockerUnavailable:
         return DockerUnavailable(
-            f"the Docker engine at {self._engine.host}: {why}", serving=SERVING, next_step="docker version"
+            f"the Docker engine at {self._engine.host}: {why}", serving=SERVING, next_step=to_try(self._engine)
         )
 
 
@@ -106,7 +108,10 @@ def _question(name: str) -> bytes:
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     """Its status and body."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionResetError("it hung up") from error
     start, *lines = head.lower().splitlines()
     said = dict(line.split(":", 1) for line in lines if line)
     chunked = said.get("transfer-encoding", "").strip() == "chunked"

@@ -50,10 +50,11 @@ class ProjectNetworks:
             if found is None or not _complete(found):
                 found = self._make_slots(client, found)
             self._check_owner(found)
+            slots = _reached(found)
             self._remember_engine()
             if self._ours(client, self.common) is None:
                 client.networks.create(self.common, labels=self._labels, check_duplicate=True)
-        return _reached(found)
+        return slots
 
     def found(self, client: docker.DockerClient) -> Network | None:
         """The slot network as it is; None where it is still to be made. Raises like made()."""
@@ -78,6 +79,8 @@ class ProjectNetworks:
         for network in client.networks.list(filters={"label": f"proxyctl.project={self._project}"}):
             with suppress(APIError):
                 network.remove()
+                if network.name == self.slots:
+                    self._places.engine.unlink(missing_ok=True)
 
     def holder(self, client: docker.DockerClient, ip: str) -> str:
         """The running container that has this address on the slot network; empty when none is seen."""
@@ -149,6 +152,9 @@ class ProjectNetworks:
     def _picked(self, client: docker.DockerClient, unfinished: Any | None) -> dict[str, str]:
         """An engine on another host does not know the networks of this one: while it picks one of them, it keeps that
         and picks again."""
+        for left in client.networks.list(filters={"label": f"proxyctl.project={self._project}"}):
+            if str(left.name).startswith(f"{self.slots}-"):  # of a command that was killed while it picked
+                left.remove()
         picked = [unfinished or client.networks.create(self.slots, internal=True, labels=self._labels)]
         try:
             picked[0].reload()

@@ -32,10 +32,13 @@ MEND = "docs/configuration.md, Engines on another host"
 
 
 def is_here(client: docker.DockerClient) -> bool:
-    """Not known for sure while the engine has its default network alone, which is called the same everywhere."""
+    """While the engine has its default network alone, which is called the same everywhere, only one by its unix socket
+    is believed to be."""
     bridges = [network.attrs for network in client.networks.list(filters={"driver": "bridge"})]
     own = [attrs for attrs in bridges if _BRIDGE_NAME not in (attrs["Options"] or {})]
-    return not bridges or any(map(has_its_bridge_here, own or bridges))
+    if own:
+        return any(map(has_its_bridge_here, own))
+    return meant().way == "unix" and (not bridges or any(map(has_its_bridge_here, bridges)))
 
 
 def has_its_bridge_here(network: dict[str, Any]) -> bool:

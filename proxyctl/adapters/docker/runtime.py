@@ -31,7 +31,7 @@ from proxyctl.adapters.docker.execs import Execs, HookEnd
 from proxyctl.adapters.docker.inspected import replica_state
 from proxyctl.adapters.docker.networks import ProjectNetworks
 from proxyctl.adapters.docker.pull import PullProgress, layers
-from proxyctl.adapters.docker.reach import await_answer, refuse_a_stranger, refuse_way
+from proxyctl.adapters.docker.reach import await_answer, is_here, refuse_a_stranger, refuse_way
 from proxyctl.adapters.docker.removal import remove
 from proxyctl.domain.container import Container, Hook, Pull
 from proxyctl.domain.model import LOOPBACK, Colour, Incarnation, Release, Replica, Seconds, ServiceName
@@ -130,8 +130,7 @@ class DockerRuntime:
         return failed
 
     async def put_back(self, replicas: Sequence[Replica]) -> list[str]:
-        """Those that run have their addresses again, which a hand took from them; who had to be moved. All leave before
-        any comes: they may have each other's. Raises AddressTaken for one that a stranger has."""
+        """All leave before any comes: they may have each other's."""
 
         def work(client: docker.DockerClient) -> list[str]:
             seen = [(replica, self._state(client, replica.name)) for replica in replicas]
@@ -140,8 +139,9 @@ class DockerRuntime:
             for replica, state in astray:
                 if state.address:
                     slots.disconnect(replica.name)
-            for replica, _ in astray:
-                self._connect(client, slots, replica)
+            kept_out = [why for replica, _ in astray if (why := self._kept_out(client, slots, replica))]
+            if kept_out:
+                raise kept_out[0]
             return [replica.name for replica, _ in astray]
 
         return await self._engine.act(work, "putting containers back at their addresses")
@@ -200,6 +200,7 @@ class DockerRuntime:
         return await self._engine.look(work, f"looking at the connections of {name}")
 
     async def stranger(self, port: int, containers: Sequence[str]) -> str:
+        await self._engine.act(_refuse_elsewhere, "looking where the engine is")
         return await asyncio.to_thread(namespace.stranger, port, containers)
 
     async def run_in(self, name: str, command: Sequence[str]) -> int:
@@ -391,11 +392,15 @@ class DockerRuntime:
             client.networks.get(network).connect(container)
         client.networks.get(self._networks.slots).connect(container, ipv4_address=replica.ip)
 
-    def _connect(self, client: docker.DockerClient, slots: Any, replica: Replica) -> None:
+    def _kept_out(self, client: docker.DockerClient, slots: Any, replica: Replica) -> AddressTaken | None:
+        """By whom; None where it has its address."""
         try:
             slots.connect(replica.name, ipv4_address=replica.ip)
         except APIError as error:
-            raise self._taken(client, replica) if address_taken(error) else error from error
+            if not address_taken(error):
+                raise
+            return self._taken(client, replica)
+        return None
 
     def _verified(self, client: docker.DockerClient, replica: Replica) -> Incarnation:
         """It exists where it should; whether it lives on is the gate's question."""
@@ -441,10 +446,20 @@ class DockerRuntime:
         return run
 
 
+def _refuse_elsewhere(client: docker.DockerClient) -> None:
+    """Who is on the network of another host cannot be told from here. Raises DockerUnavailable."""
+    if not is_here(client):
+        refuse_way("", LOOPBACK)
+
+
 def _refuse_taken_ports(release: Release, replica: Replica) -> None:
     for port in release.service.host_ports:
         if holder := namespace.stranger(port, ()):
-            raise AddressTaken(f"{replica.name} cannot have {LOOPBACK}:{port}: {holder} has it", serving=SERVING)
+            raise AddressTaken(
+                f"{replica.name} cannot have {LOOPBACK}:{port}: {holder} has it",
+                serving=SERVING,
+                next_step="end that process, or have the service listen on another port",
+            )
 
 
 def _image_gone(release: Release) -> ImageUnavailable:

@@ -51,10 +51,6 @@ class NginxLook:
     def damage(self) -> str:
         return self._in_force()[1]
 
-    def _last_good(self) -> Generation | None:
-        """None too when it is damaged: then a publish replaces it."""
-        return self._in_force()[0]
-
     def _in_force(self) -> tuple[Generation | None, str]:
         """Or why it cannot be believed."""
         try:

@@ -153,6 +153,10 @@ class NginxProxy(NginxLook):
         """The group of those who read what is for nginx alone."""
         return group_named(settings) or await group_of_workers(self._places, self._running.master())
 
+    def _last_good(self) -> Generation | None:
+        """None too when it is damaged: then the publish replaces it."""
+        return self._in_force()[0]
+
     def _refuse_another_project(self, current: Generation | None) -> None:
         if current is not None and current.topology.project != self._project:
             raise StateUnusable(
