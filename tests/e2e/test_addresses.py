@@ -98,6 +98,30 @@ async def test_a_candidate_at_another_address_is_taken_back_while_it_bakes(shop:
     await only_the_live_release_answers(shop)
 
 
+async def test_a_stranger_at_one_address_keeps_no_other_replica_from_its_own(shop: Shop) -> None:
+    live = await the(shop, "live")
+    first, second = (str(container.name) for container in shop.containers(f"release={live['id']}"))
+    address = (await shop.replicas(live["id"]))[first]["address"].partition(":")[0]
+    for name in (first, second):
+        await asyncio.to_thread(leave, shop, name)
+    with a_stranger(shop, ONE, address):
+        said = await shop.type("recover")
+        spoke_plainly(said)
+        assert (said.code, f"{first} cannot have {address}" in said.err) == (6, True), said
+        health = {name: replica["health"] for name, replica in (await shop.replicas(live["id"])).items()}
+        assert health == {first: "misplaced", second: "healthy"}
+    said = await shop.type("recover")
+    assert (said.code, f"back at their addresses, from which somebody moved them: {first}" in said.err) == (0, True), (
+        said
+    )
+    await only_the_live_release_answers(shop)
+
+
+def leave(shop: Shop, name: str) -> None:
+    with closing(docker.from_env()) as engine:
+        engine.networks.get(f"proxyctl-{shop.scene.project}-slots").disconnect(name)
+
+
 async def test_a_stranger_at_the_address_of_a_replica_that_died_is_not_called_ours(shop: Shop) -> None:
     live = await the(shop, "live")
     victim = shop.containers(f"release={live['id']}")[0]
