@@ -145,7 +145,8 @@ def check(project: ProjectOptions, as_json: bool) -> None:
     async def work() -> list[str]:
         async with showroom(*project) as shop:
             _tell_warnings(shop)
-            return [*await _docker_problems(shop), *await _taken_ports(shop), *await _nginx_problems(shop)]
+            of_docker = await _docker_problems(shop) or await _taken_ports(shop)  # which asks Docker whose they are
+            return [*of_docker, *await _nginx_problems(shop)]
 
     problems = asyncio.run(work())
     if as_json:
@@ -175,8 +176,11 @@ async def _taken_ports(shop: Workshop) -> list[str]:
 
     problems = []
     for service in shop.config.services:
-        if taken := await taken_port(shop.runtime, service, containers_of(shop.store.load(service.name))):
-            problems.append(f"{service.name}: {taken}; {TO_FREE_A_PORT}")
+        try:
+            if taken := await taken_port(shop.runtime, service, containers_of(shop.store.load(service.name))):
+                problems.append(f"{service.name}: {taken}; {TO_FREE_A_PORT}")
+        except ProxyctlError as error:
+            problems.append(f"{service.name}: {error}; {error.next_step}")
     return problems
 
 

@@ -51,10 +51,18 @@ async def a_stranger(port: int) -> AsyncIterator[str]:
         await server.wait_closed()
 
 
+async def a_dead_engine_is_one_problem_among_others(shop: Shop) -> None:
+    with pytest.MonkeyPatch.context() as elsewhere:
+        elsewhere.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        said = await shop.type("check")
+    assert (said.code, said.err.count("| docker: "), "web: " in said.err) == (3, 1, False), said
+
+
 async def test_releases_follow_each_other_at_one_port_of_the_host_and_no_stranger_is_taken_for_one() -> None:
     port, elsewhere = free_port(), free_port()
     async with open_shop(file=FILE.replace("@", str(port))) as shop:
         shop.write("LISTENS_ON", "PORT")  # which stands for nginx's in the file that a shop is opened with
+        await a_dead_engine_is_one_problem_among_others(shop)
         await who_holds_the_port_is_told_before_anything_is_done(shop, port)
         shop.write(f'"{port}"', f'"{elsewhere}"')
         await who_takes_it_from_a_candidate_does_not_serve(shop, port)

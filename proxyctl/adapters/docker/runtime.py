@@ -200,7 +200,7 @@ class DockerRuntime:
         return await self._engine.look(work, f"looking at the connections of {name}")
 
     async def stranger(self, port: int, containers: Sequence[str]) -> str:
-        await self._engine.act(_refuse_elsewhere, "looking where the engine is")
+        await self._engine.look(_refuse_elsewhere, "looking where the engine is")
         return await asyncio.to_thread(namespace.stranger, port, containers)
 
     async def run_in(self, name: str, command: Sequence[str]) -> int:
