@@ -204,7 +204,7 @@ async def recovered(shop: Workshop, service: ServiceName) -> ServiceState:
         try:
             state = await shop.steering.recover(service)
             if strayed:
-                say(f"back at their addresses, from which somebody moved them: {', '.join(strayed)}")
+                await _tell_who_is_back(shop, service, strayed)
             return state
         except Locked:
             if shop.clock.now() > deadline:
@@ -217,6 +217,14 @@ async def those_astray(shop: Workshop, service: ServiceName) -> list[str]:
     with suppress(DockerUnavailable):
         return await astray(shop.inspector, shop.store.load(service))
     return []
+
+
+async def _tell_who_is_back(shop: Workshop, service: ServiceName, strayed: list[str]) -> None:
+    """Once it is seen."""
+    with suppress(DockerUnavailable):
+        left = await astray(shop.inspector, shop.store.load(service))
+        if back := [name for name in strayed if name not in left]:
+            say(f"back at their addresses, from which somebody moved them: {', '.join(back)}")
 
 
 async def _down(shop: Workshop, known: ServiceState) -> list[str]:
