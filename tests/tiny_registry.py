@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import tarfile
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,16 +21,18 @@ LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 
 class Registry:
-    """`tiny:1` can be pulled, `locked:1` by nobody, `slow:1` is never answered; there is nothing else."""
+    """`tiny:1` can be pulled, `locked:1` by nobody, `slow:1` is never answered; there is nothing else.
+    No other registry has its images: who removes one takes it from nobody else on the engine."""
 
     def __init__(self) -> None:
         self.port = 0
         self.only_for = ""  # the Authorization of who logged in; empty: for everybody
+        self._name = uuid.uuid4().hex
         self.publish(b"hello\n")
 
     def publish(self, content: bytes) -> None:
         """From now on every tag names an image of this."""
-        layer = _tar({"hello": content})
+        layer = _tar({"hello": content, "registry": self._name.encode()})
         config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]}}
         self._layer = gzip.compress(layer)
         self._config = json.dumps(config | {"config": {}, "history": []}).encode()

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from tests.docker_site import SECRET, Site
 from tests.engine_relay import LIES, Relay, relay
 from tests.tiny_registry import Registry, registry
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("registry")]  # its images are the same in every registry
+pytestmark = pytest.mark.docker
 
 # --- what is made -----------------------------------------------------------------------------------------------
 
@@ -199,8 +199,7 @@ async def shelf(docker_engine: docker.DockerClient) -> AsyncIterator[Registry]:
     async with registry() as made:
         yield made
         for image in {str(image.id) for image in docker_engine.images.list(made.image("tiny"), all=True)}:
-            with suppress(docker.errors.APIError):  # another test has the same one, and removes it as well
-                docker_engine.images.remove(image, force=True)
+            docker_engine.images.remove(image, force=True)
 
 
 async def test_a_missing_image_is_pulled_and_its_progress_told(site: Site, shelf: Registry) -> None:

@@ -29,7 +29,6 @@ from tests.nginx_image import image_of, image_with_http3
 from tests.tiny_registry import registry
 
 pytestmark = [
-    pytest.mark.xdist_group("registry"),  # its images are the same in every registry
     pytest.mark.docker,
     # A thread that nobody waits for any more leaves its connection to the garbage collector.
     pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning"),
