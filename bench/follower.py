@@ -29,12 +29,12 @@ from typing import NamedTuple
 
 from bench.arena import Row, report
 from bench.throughput import ANSWERING, BACKEND, OURS, WORKERS, cpu_seconds, launched, process, wrk
-from proxyctl.adapters.nginx.access_log import NginxAccessLog
-from proxyctl.adapters.nginx.binary import on_host
-from proxyctl.adapters.nginx.log_lines import Ticks, charge
-from proxyctl.adapters.nginx.master import Process, find_master, workers_of
+from proxyctl.adapters.nginx.log.access_log import NginxAccessLog
+from proxyctl.adapters.nginx.log.lines import Ticks, charge
+from proxyctl.adapters.nginx.process.binary import on_host
+from proxyctl.adapters.nginx.process.master import Process, find_master, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
-from proxyctl.adapters.nginx.splits import NginxSplits
+from proxyctl.adapters.nginx.traffic.splits import NginxSplits
 from proxyctl.adapters.places import Places
 from proxyctl.demo.load import Load, Model
 from proxyctl.domain.codec import decode, encode

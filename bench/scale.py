@@ -17,8 +17,8 @@ from pathlib import Path
 
 from bench.arena import Row, report
 from proxyctl.adapters.nginx.control import own_address
-from proxyctl.adapters.nginx.readback import refusals
-from proxyctl.adapters.nginx.render import render
+from proxyctl.adapters.nginx.readback.refusals import refusals
+from proxyctl.adapters.nginx.rendering.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import ProxySettings, Route, ServiceName, Topology
 

@@ -23,10 +23,10 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from proxyctl.adapters.nginx.binary import on_host
-from proxyctl.adapters.nginx.master import Process, find_master, started_of, workers_of
+from proxyctl.adapters.nginx.process.binary import on_host
+from proxyctl.adapters.nginx.process.master import Process, find_master, started_of, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
-from proxyctl.adapters.nginx.splits import NginxSplits
+from proxyctl.adapters.nginx.traffic.splits import NginxSplits
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, Logged, Match, Mirror, ProxySettings, Route, ServiceName, Topology
 from proxyctl.domain.split import Split

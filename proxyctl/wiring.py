@@ -20,7 +20,7 @@ from proxyctl.adapters.docker.inspector import SocketInspector
 from proxyctl.adapters.durable import put_once, told_in_words
 from proxyctl.adapters.freeze import FreezeFile
 from proxyctl.adapters.locks import FileLocks
-from proxyctl.adapters.nginx.cutover import SplitsInForce
+from proxyctl.adapters.nginx.traffic.cutover import SplitsInForce
 from proxyctl.adapters.places import Places
 from proxyctl.adapters.processes import DetachedProcesses
 from proxyctl.adapters.raw_prober import RawProber
@@ -37,10 +37,10 @@ from proxyctl.ports import Endpoint, ProbeResult
 if TYPE_CHECKING:
     from proxyctl.adapters.docker.calls import EngineCalls
     from proxyctl.adapters.docker.runtime import DockerRuntime
-    from proxyctl.adapters.nginx.access_log import NginxAccessLog
+    from proxyctl.adapters.nginx.log.access_log import NginxAccessLog
     from proxyctl.adapters.nginx.look import NginxLook
     from proxyctl.adapters.nginx.proxy import NginxProxy
-    from proxyctl.adapters.nginx.reloaded import Wishes
+    from proxyctl.adapters.nginx.traffic.reloaded import Wishes
     from proxyctl.config.load import Project
     from proxyctl.domain.model import ProxySettings
     from proxyctl.domain.source import Measurement, Source
@@ -204,10 +204,10 @@ class Workshop:
 
             return ContainerProgram(self.name, self.places, settings, self._engine)
         if settings.mode is Mode.INCLUDE:
-            from proxyctl.adapters.nginx.included import IncludedProgram
+            from proxyctl.adapters.nginx.process.included import IncludedProgram
 
             return IncludedProgram(self.places, settings)
-        from proxyctl.adapters.nginx.binary import on_host
+        from proxyctl.adapters.nginx.process.binary import on_host
 
         return on_host(self.places, settings)
 
@@ -265,7 +265,7 @@ class Workshop:
 
     @cached_property
     def access_log(self) -> NginxAccessLog:
-        from proxyctl.adapters.nginx.access_log import NginxAccessLog
+        from proxyctl.adapters.nginx.log.access_log import NginxAccessLog
 
         return NginxAccessLog(self.places, self.name)
 
@@ -323,7 +323,7 @@ class Showroom(Workshop):
 
     @cached_property
     def access_log(self) -> NginxAccessLog:
-        from proxyctl.adapters.nginx.access_log import NginxAccessLog
+        from proxyctl.adapters.nginx.log.access_log import NginxAccessLog
 
         return NginxAccessLog(self.places, self.name, salt=b"of this look")
 
@@ -382,7 +382,7 @@ class _WarmProbers:
 
 def recording(log: Path, service: ServiceName, seed: int) -> Recording:
     """Needs no project. Raises UsageError where there is nothing to go by."""
-    from proxyctl.adapters.nginx.recorded import RecordedLog
+    from proxyctl.adapters.nginx.log.recorded import RecordedLog
 
     return RecordedLog(log, service, seed)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import count
 
-from proxyctl.adapters.nginx.log_lines import Charge, charge
+from proxyctl.adapters.nginx.log.lines import Charge, charge
 from proxyctl.domain.model import Route, ServiceName
 
 BLUE, GREEN = "127.0.0.2:80", "127.0.0.3:80"

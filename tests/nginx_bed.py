@@ -20,12 +20,12 @@ from typing import NamedTuple, Protocol
 
 from proxyctl.adapters.docker.calls import EngineCalls
 from proxyctl.adapters.docker.nginx_container import ContainerProgram
-from proxyctl.adapters.nginx.binary import on_host
-from proxyctl.adapters.nginx.cutover import SplitsInForce
-from proxyctl.adapters.nginx.included import IncludedProgram
-from proxyctl.adapters.nginx.master import MASTER, Process, find_master, find_orphans, process_of, workers_of
+from proxyctl.adapters.nginx.process.binary import on_host
+from proxyctl.adapters.nginx.process.included import IncludedProgram
+from proxyctl.adapters.nginx.process.master import MASTER, Process, find_master, find_orphans, process_of, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
-from proxyctl.adapters.nginx.reloaded import Wishes
+from proxyctl.adapters.nginx.traffic.cutover import SplitsInForce
+from proxyctl.adapters.nginx.traffic.reloaded import Wishes
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, Mode, ProxySettings, Route, ServiceName, Topology
 from proxyctl.domain.split import Split

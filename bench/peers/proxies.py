@@ -25,10 +25,10 @@ from bench.peers.backends import PORTS
 from bench.peers.children import Child, said
 from bench.throughput import HEADERS, WORKERS, proxying
 from proxyctl import __version__
-from proxyctl.adapters.nginx.binary import on_host
-from proxyctl.adapters.nginx.master import find_master
+from proxyctl.adapters.nginx.process.binary import on_host
+from proxyctl.adapters.nginx.process.master import find_master
 from proxyctl.adapters.nginx.proxy import NginxProxy
-from proxyctl.adapters.nginx.splits import NginxSplits
+from proxyctl.adapters.nginx.traffic.splits import NginxSplits
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, Logged, ProxySettings, Route, ServiceName, Topology
 from proxyctl.domain.split import Split

@@ -18,7 +18,7 @@ from proxyctl.adapters.docker.calls import EngineCalls
 from proxyctl.adapters.docker.nginx_container import LABEL, ContainerProgram
 from proxyctl.adapters.docker.nginx_image import ERRAND, WAITING
 from proxyctl.adapters.lives import start_time
-from proxyctl.adapters.nginx.binary import Directive, NginxBinary
+from proxyctl.adapters.nginx.process.binary import Directive, NginxBinary
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Mode, ProxySettings
 from proxyctl.errors import NginxUnavailable, OutcomeUnknown

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxyctl.adapters.memory import MemorySplits, MemoryWorld
-from proxyctl.adapters.nginx.reloaded import ReloadedSplits
+from proxyctl.adapters.nginx.traffic.reloaded import ReloadedSplits
 from proxyctl.domain.model import Cutover, Match, ServiceName
 from proxyctl.errors import NginxUnavailable
 from proxyctl.ports import Flags, Splits

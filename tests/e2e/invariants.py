@@ -17,7 +17,7 @@ import docker
 
 from proxyctl.adapters.nginx.control import Control
 from proxyctl.adapters.nginx.flags import flag_names, parse_folder_name
-from proxyctl.adapters.nginx.master import find_master, workers_of
+from proxyctl.adapters.nginx.process.master import find_master, workers_of
 from proxyctl.adapters.places import Places
 from proxyctl.adapters.sqlite import SqliteStore
 from proxyctl.demo.stage import Stage

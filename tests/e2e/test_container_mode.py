@@ -12,7 +12,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from proxyctl.adapters.nginx.master import find_master
+from proxyctl.adapters.nginx.process.master import find_master
 from proxyctl.adapters.places import Places
 from proxyctl.demo.load import Model
 from tests.e2e.shop import SICK, TWO, Shop, open_shop

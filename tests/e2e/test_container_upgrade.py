@@ -15,8 +15,8 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from proxyctl.adapters.nginx.master import find_master, find_masters
-from proxyctl.adapters.nginx.passing_on import SWITCH
+from proxyctl.adapters.nginx.generations.passing_on import SWITCH
+from proxyctl.adapters.nginx.process.master import find_master, find_masters
 from proxyctl.adapters.places import Places
 from proxyctl.demo.load import Model
 from proxyctl.domain.model import BasicAuth

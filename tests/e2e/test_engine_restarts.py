@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from proxyctl.adapters.locks import FileLocks
-from proxyctl.adapters.nginx.master import find_master, workers_of
+from proxyctl.adapters.nginx.process.master import find_master, workers_of
 from proxyctl.adapters.places import Places
 from proxyctl.adapters.systemd import units
 from proxyctl.domain.model import ServiceName

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
-from proxyctl.adapters.nginx.listens import obstacle
-from proxyctl.adapters.nginx.master import find_masters
+from proxyctl.adapters.nginx.process.listens import obstacle
+from proxyctl.adapters.nginx.process.master import find_masters
 from proxyctl.domain.model import Route, Tls
 from proxyctl.errors import PublishRefused
 from tests.certificates import a_pair

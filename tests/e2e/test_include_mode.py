@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.master import MASTER, process_of, title_of
+from proxyctl.adapters.nginx.process.master import MASTER, process_of, title_of
 from tests.e2e.shop import SICK, TWO, Shop, open_shop
 from tests.nginx_bed import DEBIAN, free_port
 

@@ -12,7 +12,7 @@ from typing import Any
 import docker
 import pytest
 
-from proxyctl.adapters.nginx.master import find_master, workers_of
+from proxyctl.adapters.nginx.process.master import find_master, workers_of
 from proxyctl.adapters.places import Places
 from tests.e2e.invariants import Strangers, broken, spoke_plainly, unchanged
 from tests.e2e.pair import standing_pair

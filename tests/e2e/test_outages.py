@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.master import Process, find_master, workers_of
+from proxyctl.adapters.nginx.process.master import Process, find_master, workers_of
 from proxyctl.adapters.places import Places
 from proxyctl.demo.load import Model
 from tests.e2e.invariants import spoke_plainly, unchanged

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.master import find_master
+from proxyctl.adapters.nginx.process.master import find_master
 from proxyctl.adapters.places import Places
 from proxyctl.demo.load import Model
 from tests.certificates import a_pair

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.binary import Directive, HostProgram, NginxBinary
 from proxyctl.adapters.nginx.control import Address, own_address
-from proxyctl.adapters.nginx.readback import refusals
-from proxyctl.adapters.nginx.render import render
+from proxyctl.adapters.nginx.process.binary import Directive, HostProgram, NginxBinary
+from proxyctl.adapters.nginx.readback.refusals import refusals
+from proxyctl.adapters.nginx.rendering.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import (
     Apart,

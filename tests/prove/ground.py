@@ -18,9 +18,9 @@ from typing import NamedTuple
 from proxyctl.adapters import sqlite
 from proxyctl.adapters.locks import FileLocks
 from proxyctl.adapters.memory import MemoryProxy, MemoryWorld
-from proxyctl.adapters.nginx.generations import Generations
+from proxyctl.adapters.nginx.generations.disk import Generations
 from proxyctl.adapters.nginx.names import CONFIG
-from proxyctl.adapters.nginx.splits import NginxSplits
+from proxyctl.adapters.nginx.traffic.splits import NginxSplits
 from proxyctl.adapters.sqlite import SqliteStore
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Service, ServiceName, Topology

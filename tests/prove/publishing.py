@@ -9,7 +9,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from proxyctl.adapters.nginx.binary import on_host
+from proxyctl.adapters.nginx.process.binary import on_host
 from proxyctl.adapters.nginx.proxy import NginxProxy
 from proxyctl.adapters.places import Places
 from proxyctl.domain.codec import decode

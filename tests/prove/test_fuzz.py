@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.control import Address, own_address
-from proxyctl.adapters.nginx.lexer import statements, words
-from proxyctl.adapters.nginx.readback import refusals
-from proxyctl.adapters.nginx.render import render
+from proxyctl.adapters.nginx.process.binary import Directive
+from proxyctl.adapters.nginx.readback.lexer import statements, words
+from proxyctl.adapters.nginx.readback.refusals import refusals
+from proxyctl.adapters.nginx.rendering.render import render
 from proxyctl.adapters.places import Places
 from proxyctl.config.load import Project, load
 from proxyctl.domain.model import Colour, Topology

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.binary import on_host
 from proxyctl.adapters.nginx.flags import CLOSING
-from proxyctl.adapters.nginx.generations import UNFINISHED, Generations
+from proxyctl.adapters.nginx.generations.disk import UNFINISHED, Generations
 from proxyctl.adapters.nginx.names import CONFIG
+from proxyctl.adapters.nginx.process.binary import on_host
 from proxyctl.demo.load import Load, Model
 from proxyctl.domain.codec import encode
 from proxyctl.domain.model import Topology

@@ -21,6 +21,8 @@ ARROWS = {
     "wiring": {"adapters", "engine", "domain", "ports", "errors", "config"},
     "__main__": {"cli"},
 }
+NGINX = "proxyctl.adapters.nginx."
+ROOMS = ("process", "traffic", "rendering", "readback", "generations")  # each may import from those before it
 SHARED = tuple(
     f"proxyctl.adapters.{name}"
     for name in ("places", "lives", "trust", "durable", "secrets", "answers", "last_words", "programs", "sockets")
@@ -66,6 +68,18 @@ def wrong_arrows() -> Iterator[str]:
 
 def test_every_import_goes_the_allowed_way() -> None:
     assert list(wrong_arrows()) == []
+
+
+def test_the_rooms_of_nginx_stand_in_an_order() -> None:
+    backwards = [
+        f"{module} -> {target}"
+        for module, path in modules()
+        for target in imported(path)
+        if module.startswith(NGINX) and target.startswith(NGINX)
+        for mine, its in [(module.split(".")[3], target.split(".")[3])]
+        if mine in ROOMS and its in (*ROOMS, "proxy", "look", "rehearsal") and its not in ROOMS[: ROOMS.index(mine) + 1]
+    ]
+    assert backwards == []
 
 
 def test_the_walk_sees_the_imports() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from proxyctl.adapters.durable import put_once
-from proxyctl.adapters.nginx.generations import Generations
-from proxyctl.adapters.nginx.splits import NginxSplits
+from proxyctl.adapters.nginx.generations.disk import Generations
+from proxyctl.adapters.nginx.traffic.splits import NginxSplits
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, ProxySettings, ServiceName, Topology
 from proxyctl.domain.split import Split

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner, Result
 
-from proxyctl.adapters.nginx.combined import as_compact
+from proxyctl.adapters.nginx.log.combined import as_compact
 from proxyctl.cli.simulate import simulate
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.forecast import forecast

@@ -8,14 +8,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from proxyctl.adapters.nginx.binary import Directive
 from proxyctl.adapters.nginx.control import Address
 from proxyctl.adapters.nginx.names import CONFIG
-from proxyctl.adapters.nginx.overrides import TemplateRefused, read, render_confined
-from proxyctl.adapters.nginx.readback import NOWHERE, Refusal, refusals
-from proxyctl.adapters.nginx.render import built_in, render
-from proxyctl.adapters.nginx.shares import NOBODY_SERVES, Shares
-from proxyctl.adapters.nginx.tracing import Print, origins
+from proxyctl.adapters.nginx.process.binary import Directive
+from proxyctl.adapters.nginx.readback.refusals import NOWHERE, Refusal, refusals
+from proxyctl.adapters.nginx.rendering.overrides import TemplateRefused, read, render_confined
+from proxyctl.adapters.nginx.rendering.render import built_in, render
+from proxyctl.adapters.nginx.rendering.tracing import Print, origins
+from proxyctl.adapters.nginx.traffic.shares import NOBODY_SERVES, Shares
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Topology
 

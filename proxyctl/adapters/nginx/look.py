@@ -7,15 +7,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from proxyctl.adapters.nginx.control import Control, Speaker
-from proxyctl.adapters.nginx.generations import Generation, Generations
-from proxyctl.adapters.nginx.master import Process, find_master, find_orphans, workers_of
+from proxyctl.adapters.nginx.generations.disk import Generation, Generations
+from proxyctl.adapters.nginx.process.master import Process, find_master, find_orphans, workers_of
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import ProxySettings, Topology
 from proxyctl.errors import NginxUnavailable, StateUnusable
 from proxyctl.ports import ProxyState, ProxyStatus
 
 if TYPE_CHECKING:
-    from proxyctl.adapters.nginx.running import ProgramOf
+    from proxyctl.adapters.nginx.generations.running import ProgramOf
 
 NOTHING_KNOWN = Topology(project="", settings=ProxySettings(), routes=())
 
@@ -65,7 +65,7 @@ class NginxLook:
 
     async def _version(self, settings: ProxySettings) -> str:
         """Of the program that would be started."""
-        from proxyctl.adapters.nginx.binary import NginxBinary  # one that serves says it itself
+        from proxyctl.adapters.nginx.process.binary import NginxBinary  # one that serves says it itself
 
         with suppress(NginxUnavailable):
             return await NginxBinary(self._program(settings)).version()

@@ -13,22 +13,22 @@ from functools import partial
 from math import inf
 
 from proxyctl.adapters.durable import told_in_words
-from proxyctl.adapters.nginx.activation import Activation
-from proxyctl.adapters.nginx.binary import Directive, NginxBinary
-from proxyctl.adapters.nginx.closing import HAND_OVER
-from proxyctl.adapters.nginx.contents import Contents, copies_of, fit_for_a_socket
 from proxyctl.adapters.nginx.control import address_in_force
-from proxyctl.adapters.nginx.copies import looked_at
-from proxyctl.adapters.nginx.cutover import flags_in_force, shares_in_force
-from proxyctl.adapters.nginx.generations import Generation
+from proxyctl.adapters.nginx.generations.activation import Activation
+from proxyctl.adapters.nginx.generations.closing import HAND_OVER
+from proxyctl.adapters.nginx.generations.contents import Contents, copies_of, fit_for_a_socket
+from proxyctl.adapters.nginx.generations.copies import looked_at
+from proxyctl.adapters.nginx.generations.disk import Generation
+from proxyctl.adapters.nginx.generations.running import ProgramOf, RunningNginx
+from proxyctl.adapters.nginx.generations.upgrade import HandOver
 from proxyctl.adapters.nginx.look import NOTHING_KNOWN, NginxLook
 from proxyctl.adapters.nginx.names import prober_prefix
+from proxyctl.adapters.nginx.process.binary import Directive, NginxBinary
+from proxyctl.adapters.nginx.process.workers import blindness, group_named, group_of_workers, refuse_the_blind
 from proxyctl.adapters.nginx.refused import LAST_GOOD_SERVES
 from proxyctl.adapters.nginx.rehearsal import Rehearsal
-from proxyctl.adapters.nginx.running import ProgramOf, RunningNginx
-from proxyctl.adapters.nginx.shares import Shares
-from proxyctl.adapters.nginx.upgrade import HandOver
-from proxyctl.adapters.nginx.workers import blindness, group_named, group_of_workers, refuse_the_blind
+from proxyctl.adapters.nginx.traffic.cutover import flags_in_force, shares_in_force
+from proxyctl.adapters.nginx.traffic.shares import Shares
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, ProxySettings, Route, Seconds, ServiceName, Topology
 from proxyctl.errors import NginxUnavailable, PublishRefused, StateUnusable

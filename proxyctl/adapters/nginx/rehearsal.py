@@ -6,16 +6,16 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from proxyctl.adapters.nginx.binary import NginxBinary
-from proxyctl.adapters.nginx.contents import Contents, configuration, copies_of, fit_for_a_socket
 from proxyctl.adapters.nginx.control import own_address
-from proxyctl.adapters.nginx.copies import looked_at
-from proxyctl.adapters.nginx.cutover import shares_in_force
-from proxyctl.adapters.nginx.difference import difference
-from proxyctl.adapters.nginx.generations import Generation
-from proxyctl.adapters.nginx.listens import Obstacle, obstacles
+from proxyctl.adapters.nginx.generations.contents import Contents, configuration, copies_of, fit_for_a_socket
+from proxyctl.adapters.nginx.generations.copies import looked_at
+from proxyctl.adapters.nginx.generations.disk import Generation
+from proxyctl.adapters.nginx.generations.running import ProgramOf
 from proxyctl.adapters.nginx.names import CONFIG, include_line
-from proxyctl.adapters.nginx.running import ProgramOf
+from proxyctl.adapters.nginx.process.binary import NginxBinary
+from proxyctl.adapters.nginx.process.listens import Obstacle, obstacles
+from proxyctl.adapters.nginx.readback.difference import difference
+from proxyctl.adapters.nginx.traffic.cutover import shares_in_force
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import ServiceName, Topology
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.access_log import NginxAccessLog
-from proxyctl.adapters.nginx.master import workers_of
+from proxyctl.adapters.nginx.log.access_log import NginxAccessLog
+from proxyctl.adapters.nginx.process.master import workers_of
 from proxyctl.adapters.places import Places
 from proxyctl.domain.codec import decode, encode
 from proxyctl.domain.model import Colour

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx import binary
-from proxyctl.adapters.nginx.binary import HostProgram
+from proxyctl.adapters.nginx.process import binary
+from proxyctl.adapters.nginx.process.binary import HostProgram
 from proxyctl.errors import NginxUnavailable
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.master import workers_of
-from proxyctl.adapters.nginx.sight import user_of
-from proxyctl.adapters.nginx.sources import FileRefused, page, passwords
+from proxyctl.adapters.nginx.generations.sources import FileRefused, page, passwords
+from proxyctl.adapters.nginx.process.master import workers_of
+from proxyctl.adapters.nginx.process.sight import user_of
 from proxyctl.adapters.raw_prober import RawProber
 from proxyctl.domain.model import BasicAuth, HealthCheck, HealthKind
 from proxyctl.errors import PublishRefused

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyctl.adapters.nginx.control import own_address
-from proxyctl.adapters.nginx.difference import difference
-from proxyctl.adapters.nginx.render import render
+from proxyctl.adapters.nginx.readback.difference import difference
+from proxyctl.adapters.nginx.rendering.render import render
 from proxyctl.adapters.places import Places
 from tests.golden.test_golden import STATE, a_route, a_topology
 

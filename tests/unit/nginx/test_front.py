@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx import listens
+from proxyctl.adapters.nginx.process import listens
 from proxyctl.domain.model import HeaderLimits, Redirect
 from proxyctl.errors import PublishRefused
 from tests.certificates import a_pair

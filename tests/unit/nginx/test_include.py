@@ -9,10 +9,10 @@ from functools import partial
 
 import pytest
 
-from proxyctl.adapters.nginx.included import IncludedProgram
-from proxyctl.adapters.nginx.master import Process, workers_of
+from proxyctl.adapters.nginx.process.included import IncludedProgram
+from proxyctl.adapters.nginx.process.master import Process, workers_of
 from proxyctl.adapters.nginx.proxy import NginxProxy
-from proxyctl.adapters.nginx.splits import NginxSplits
+from proxyctl.adapters.nginx.traffic.splits import NginxSplits
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Colour, Sticky
 from proxyctl.errors import NginxUnavailable, PublishRefused

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxyctl.adapters.nginx.lexer import Unlexable, statements, words
+from proxyctl.adapters.nginx.readback.lexer import Unlexable, statements, words
 from tests.nginx_bed import DEBIAN
 
 TEXTS = {

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxyctl.adapters.nginx.log_files import BLOCK, START, Spot, Trail, spot_of
+from proxyctl.adapters.nginx.log.files import BLOCK, START, Spot, Trail, spot_of
 from tests.log_writer import NOON, line
 
 

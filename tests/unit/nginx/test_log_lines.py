@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyctl.adapters.nginx.log_lines import MOST_LINES, ROUTES_KNOWN, ROUTES_TOLD, Ticks
+from proxyctl.adapters.nginx.log.lines import MOST_LINES, ROUTES_KNOWN, ROUTES_TOLD, Ticks
 from proxyctl.domain.model import Colour
 from proxyctl.domain.tally import EDGES, TICK, Tally, Tick, bucket
 from tests.log_writer import BLUE, GREEN, NOON, WHO, line

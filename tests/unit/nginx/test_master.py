@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from proxyctl.adapters.nginx.master import find_master, find_masters
+from proxyctl.adapters.nginx.process.master import find_master, find_masters
 from proxyctl.adapters.places import Places
 
 FORKS = """

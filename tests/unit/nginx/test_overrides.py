@@ -15,8 +15,8 @@ import pytest
 
 from proxyctl.adapters.nginx.configuration import configuration
 from proxyctl.adapters.nginx.control import own_address
-from proxyctl.adapters.nginx.overrides import Limits, TemplateRefused, _ask_child
-from proxyctl.adapters.nginx.render import render, templates_folder
+from proxyctl.adapters.nginx.rendering.overrides import Limits, TemplateRefused, _ask_child
+from proxyctl.adapters.nginx.rendering.render import render, templates_folder
 from proxyctl.domain.model import Topology
 from proxyctl.errors import PublishRefused
 from tests.golden.test_golden import CASES, KNOWN, STATE

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxyctl.adapters.nginx.closing import connections_closing
+from proxyctl.adapters.nginx.generations.closing import connections_closing
 from proxyctl.domain.model import Balance, Match, Mirror
 from proxyctl.errors import SplitNotSeen
 from tests.nginx_bed import (

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.binary import on_host
-from proxyctl.adapters.nginx.closing import connections_closing
 from proxyctl.adapters.nginx.control import own_address
 from proxyctl.adapters.nginx.flags import CLOSING
-from proxyctl.adapters.nginx.generations import Generations
-from proxyctl.adapters.nginx.master import find_orphans
+from proxyctl.adapters.nginx.generations.closing import connections_closing
+from proxyctl.adapters.nginx.generations.disk import Generations
+from proxyctl.adapters.nginx.process.binary import on_host
+from proxyctl.adapters.nginx.process.master import find_orphans
 from proxyctl.adapters.nginx.proxy import NginxProxy
-from proxyctl.adapters.nginx.render import render, renumber
+from proxyctl.adapters.nginx.rendering.render import render, renumber
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Logged
 from proxyctl.errors import NginxUnavailable, PublishRefused, StateUnusable

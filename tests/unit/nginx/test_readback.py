@@ -6,8 +6,8 @@ import pytest
 
 from proxyctl.adapters.nginx.configuration import ConfigurationRefused, configuration
 from proxyctl.adapters.nginx.control import own_address
-from proxyctl.adapters.nginx.readback import refusals
-from proxyctl.adapters.nginx.render import render, templates_folder
+from proxyctl.adapters.nginx.readback.refusals import refusals
+from proxyctl.adapters.nginx.rendering.render import render, templates_folder
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Topology
 from tests.golden.test_golden import CASES, KNOWN, SHARES, STATE, a_route, a_topology

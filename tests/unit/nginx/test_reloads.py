@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from proxyctl.adapters.nginx.generations import Generations
+from proxyctl.adapters.nginx.generations.disk import Generations
 from proxyctl.adapters.nginx.names import SHARES
 from proxyctl.adapters.nginx.proxy import MOST_OLD
-from proxyctl.adapters.nginx.reloaded import open_wishes
+from proxyctl.adapters.nginx.traffic.reloaded import open_wishes
 from proxyctl.domain.model import Apart, Balance, Colour, Cutover, Hash, HashKey, ServiceName, Topology, UpstreamTls
 from proxyctl.errors import PublishRefused, StateUnusable
 from tests.nginx_bed import (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.adapters.nginx.master import find_masters
-from proxyctl.adapters.nginx.upgrade import HandOver
+from proxyctl.adapters.nginx.generations.upgrade import HandOver
+from proxyctl.adapters.nginx.process.master import find_masters
 from proxyctl.errors import NginxUnavailable
 from tests.nginx_bed import BLUE, DEBIAN, MAINLINE, WEB, Bed, a_bed, all_to
 from tests.nginx_image import found

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from proxyctl.adapters.nginx.control import own_address
-from proxyctl.adapters.nginx.lexer import statements, words
-from proxyctl.adapters.nginx.readback import refusals
-from proxyctl.adapters.nginx.render import render
-from proxyctl.adapters.nginx.service_view import nginx_time
+from proxyctl.adapters.nginx.readback.lexer import statements, words
+from proxyctl.adapters.nginx.readback.refusals import refusals
+from proxyctl.adapters.nginx.rendering.render import render
+from proxyctl.adapters.nginx.rendering.service_view import nginx_time
 from proxyctl.adapters.places import Places
 from proxyctl.config import grammar
 from proxyctl.config import web_grammar as web
