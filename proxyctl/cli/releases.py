@@ -147,7 +147,7 @@ def _beside(service: Service, known: ServiceState) -> Plan:
             serving=orders.serving(known),
             next_step=f"proxyctl deploy {service.name}",
         )
-    return plan.hold()
+    return plan.hold(by_strategy(service, known))
 
 
 async def _roll_out(

@@ -57,7 +57,7 @@ def switch(service: str, to: str | None, reason: str, project: ProjectOptions, o
 
     def order(known: ServiceState, signed: Signed) -> ev.Event:
         if known.phase in SWITCHABLE and (to is None or _names(known.candidate, to)):
-            return orders.change_plan(known, plan.blue_green(_bake(known.candidate)), signed)
+            return orders.cut_over(known, signed)
         if known.phase is Phase.BAKING and to is not None and _names(known.live, to):
             return orders.abort(known, Outcome.ROLLED_BACK, signed)
         target = orders.warm(known) if to is None else orders.named(known, to)
@@ -85,7 +85,8 @@ def weight(service: str, percent: int, reason: str, project: ProjectOptions, out
     def order(known: ServiceState, signed: Signed) -> ev.Event:
         if known.rollout is not None:
             return orders.weigh(known, percent, signed)
-        return _open_at(known, Kind.WEIGHT, orders.warm(known), plan.at(percent), signed)
+        target = orders.warm(known)
+        return _open_at(known, Kind.WEIGHT, target, plan.at(percent, plan.blue_green(_bake(target))), signed)
 
     steer(project, service, "weight", reason, order, output)
 
@@ -330,7 +331,7 @@ def _open_at(
     return orders.open_warm(known, kind, steps, target, signed)
 
 
-def _bake(target: Placement | Release | None) -> Seconds:
+def _bake(target: Placement | Release) -> Seconds:
     return target.release.service.bake if isinstance(target, Placement) else 0.0
 
 

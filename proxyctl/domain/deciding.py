@@ -14,7 +14,7 @@ from proxyctl.domain import standing
 from proxyctl.domain.model import Colour, Role
 from proxyctl.domain.rolling import Rolling
 from proxyctl.domain.rollout import GATED, reached
-from proxyctl.domain.split import Split
+from proxyctl.domain.split import WHOLE, Split
 from proxyctl.domain.state import (
     Kind,
     Outcome,
@@ -27,6 +27,7 @@ from proxyctl.domain.state import (
 )
 from proxyctl.domain.steps import Analysis, Bake, Grow, Hook, Lookout, Pause, Shrink, Step, Weight
 
+ALL: Final = Weight(share=WHOLE)
 HASTY: Final = (Kind.ROLLBACK, Kind.SWITCH)  # whoever takes traffic away from a release waits for no verdict on it
 
 
@@ -73,7 +74,7 @@ def _patience(placed: Placement) -> float:
 def _shifting(state: ServiceState) -> do.Command:
     step = rollout_of(state).step
     if step is None:
-        return do.EndPlan()
+        return _end(state)
     if isinstance(step, Grow):
         return _grow(state, candidate_of(state), step.to) or do.Pass()
     if isinstance(step, Shrink):
@@ -83,6 +84,12 @@ def _shifting(state: ServiceState) -> do.Command:
     if state.preview != _previewed(state, state.split):  # a wait or a hook may be what the preview is for
         return _flags(state, state.split, cover=_coverable(state))
     return do.RunHook(name=step.name) if isinstance(step, Hook) else _wait(state, step)
+
+
+def _end(state: ServiceState) -> do.Command:
+    """Nobody is promoted at a part of traffic. What rolls has its part by who stands."""
+    all_of_it = rollout_of(state).rolling is not None or reached(state, ALL)
+    return do.EndPlan() if all_of_it else _move_on(state, ALL)
 
 
 def _move_on(state: ServiceState, step: Weight) -> do.Command:

@@ -21,13 +21,13 @@ from proxyctl.domain.model import (
     Service,
 )
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.plan import Plan, at, at_once
+from proxyctl.domain.plan import Plan, at, at_once, blue_green, to_come, words
 from proxyctl.domain.record import Record
 from proxyctl.domain.rolling import Rolling, without_waits
-from proxyctl.domain.rollout import ABORTABLE, GATED
+from proxyctl.domain.rollout import ABORTABLE, GATED, reached
 from proxyctl.domain.split import Split
-from proxyctl.domain.state import Kind, Phase, Placement, Rollout, ServiceState
-from proxyctl.domain.steps import Approval, Grow, Pause, Weight
+from proxyctl.domain.state import Kind, Phase, Placement, Rollout, ServiceState, candidate_of
+from proxyctl.domain.steps import Analysis, Approval, Bake, Grow, Lookout, Pause, Weight
 from proxyctl.errors import Conflict, UsageError
 
 
@@ -151,18 +151,32 @@ def change_plan(state: ServiceState, plan: Plan, signed: Signed) -> ev.PlanChang
 
 def weigh(state: ServiceState, share: int, signed: Signed) -> ev.PlanChanged:
     """This share, and there until told; the steps that give more come after it."""
+    rollout = _shared(state)
+    left = to_come(rollout.plan, rollout.cursor, share)
+    return change_plan(state, at(share, left), signed)
+
+
+def cut_over(state: ServiceState, signed: Signed) -> ev.PlanChanged:
+    """All traffic at once, then watched for as long as its definition says."""
+    _shared(state)
+    candidate = candidate_of(state)
+    return change_plan(state, blue_green(candidate.release.service.bake), signed)
+
+
+def _shared(state: ServiceState) -> Rollout:
+    """The rollout, of which a person may say who gets how much traffic. Raises Conflict."""
     rollout = _gated(state)
     if rollout.rolling is not None:
         raise Conflict(
             f"{state.service} is rolled: its share follows from how many of its replicas stand",
             serving=serving(state),
-            next_step=f"proxyctl pause {state.service}, or proxyctl abort {state.service}",
+            next_step=f"proxyctl promote {state.service} --full waits for nothing; or proxyctl abort {state.service}",
         )
-    return change_plan(state, at(share, then=rollout.plan[rollout.cursor :]), signed)
+    return rollout
 
 
 def promote(state: ServiceState, signed: Signed) -> ev.StepSkipped:
-    """End the wait of this step."""
+    """End the wait of this step. What is no wait is not left out: a replica that is to come, a hook, a yes."""
     rollout = _gated(state)
     if state.phase is Phase.SHIFTING and rollout.since is None:
         raise Conflict(
@@ -170,7 +184,24 @@ def promote(state: ServiceState, signed: Signed) -> ev.StepSkipped:
             serving=serving(state),
             next_step=f"look, then repeat it: proxyctl status {state.service}",
         )
+    if not _waits(state, rollout):
+        raise Conflict(
+            f"{state.service} cannot leave out its present step: {words(rollout.step) if rollout.step else 'its last'}",
+            serving=serving(state),
+            next_step=asked_of_you(state),
+        )
     return ev.StepSkipped(step=rollout.cursor, actor=signed.actor, reason=signed.reason)
+
+
+def _waits(state: ServiceState, rollout: Rollout) -> bool:
+    """Whether its present step is but a wait; at a share that it does not have yet, it is not."""
+    match rollout.step:
+        case Weight() as step:
+            return reached(state, step)
+        case Pause() | Analysis() | Lookout() | Bake():
+            return True
+        case _:
+            return False
 
 
 def promote_fully(state: ServiceState, signed: Signed) -> ev.PlanChanged:
@@ -261,11 +292,11 @@ def choices(state: ServiceState) -> tuple[str, ...]:
     rollout = state.rollout
     if rollout is None or state.phase not in (Phase.PAUSED, Phase.HELD):
         return ()
-    if rollout.paused:
-        return ("resume", "promote", "abort")
-    if state.phase is Phase.PAUSED:
+    if state.phase is Phase.PAUSED and not rollout.paused:
         return ("promote", "weight", "abort") if rollout.step == Pause() else ()
-    return ("approve", "deny") if isinstance(rollout.step, Approval) else ("resume", "promote", "abort")
+    if isinstance(rollout.step, Approval) and not rollout.paused:
+        return ("approve", "deny")
+    return ("resume", "promote", "abort") if _waits(state, rollout) else ("resume", "abort")
 
 
 def asked_of_you(state: ServiceState) -> str:

@@ -46,22 +46,34 @@ def gradual() -> Plan:
     return (*(Weight(share=share, dwell=30.0) for share in (1000, 2500, 5000)), *at_once())
 
 
-def hold() -> Plan:
-    """Gated and warm, no traffic until told."""
-    return (Pause(),)
+def hold(then: Plan) -> Plan:
+    """Gated and warm, no traffic until told; then on by these steps."""
+    return (Pause(), *then)
 
 
-def at(share: int, then: Plan = ()) -> Plan:
-    """This share, and there until told; then on to all traffic, with those steps of `then` that give more."""
-    return (Weight(share=share), Pause(), *(_beyond(share, then) or at_once()))
+def at(share: int, then: Plan) -> Plan:
+    """This share, and there until told; then on by those steps of `then` that give more. No hook, approval or bake is
+    left out."""
+    return (Weight(share=share), Pause(), *_beyond(share, then))
 
 
-def _beyond(share: int, plan: Plan) -> Plan:
-    """From its first step that gives more than this share; no bake is left out."""
-    for at, step in enumerate(plan):
-        if isinstance(step, Bake) or (isinstance(step, Weight) and step.share > share):
-            return plan[at:]
-    return ()
+def to_come(plan: Plan, cursor: int, share: int) -> Plan:
+    """What is left of it for a candidate that is given this share. A stay at more comes again as a whole, unless it
+    only waited for the person who chooses the share now."""
+    if plan[cursor : cursor + 1] == (Pause(),):
+        return plan[cursor:]
+    more = (at for at, step in enumerate(plan[: cursor + 1]) if isinstance(step, Weight) and step.share > share)
+    return plan[max(more, default=cursor) :]
+
+
+def _beyond(share: int, plan: Plan) -> Iterator[Step]:
+    more = False
+    for step in plan:
+        match step:
+            case Weight(share=given):
+                more = given > share
+        if more or isinstance(step, Hook | Approval | Bake):
+            yield step
 
 
 def _bake(window: Seconds) -> Plan:

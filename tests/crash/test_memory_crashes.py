@@ -99,7 +99,7 @@ async def rollback(arena: Arena) -> ServiceState:
 
 
 async def stage_and_abort(arena: Arena) -> ServiceState:
-    await arena.deploy("app:2", Kind.STAGE, plan.at(500))
+    await arena.deploy("app:2", Kind.STAGE, plan.at(500, plan.at_once()))
     return await arena.order(lambda s: orders.abort(s, Outcome.ABORTED, SIGNED))
 
 
@@ -109,27 +109,27 @@ async def standby_ends(arena: Arena) -> ServiceState:
 
 
 async def canary_grows(arena: Arena) -> ServiceState:
-    await arena.deploy("app:2", Kind.STAGE, plan.at(500))
-    await arena.order(lambda s: orders.change_plan(s, plan.at(5000), SIGNED))
+    await arena.deploy("app:2", Kind.STAGE, plan.at(500, plan.at_once()))
+    await arena.order(lambda s: orders.change_plan(s, plan.at(5000, plan.at_once()), SIGNED))
     return await arena.order(lambda s: orders.change_plan(s, plan.blue_green(1.0), SIGNED))
 
 
 async def canary_shrinks(arena: Arena) -> ServiceState:
     await arena.deploy("app:2")
-    await arena.order(lambda s: orders.open_warm(s, Kind.WEIGHT, plan.at(5000), orders.warm(s), SIGNED))
-    return await arena.order(lambda s: orders.change_plan(s, plan.at(0), SIGNED))
+    await arena.order(lambda s: orders.open_warm(s, Kind.WEIGHT, plan.at(5000, plan.at_once()), orders.warm(s), SIGNED))
+    return await arena.order(lambda s: orders.change_plan(s, plan.at(0, plan.at_once()), SIGNED))
 
 
 async def previewed_and_aborted(arena: Arena) -> ServiceState:
     arena.edge = {"matches": (Match(host="preview.example.com"),)}
-    await arena.deploy("app:2", Kind.STAGE, plan.hold())
+    await arena.deploy("app:2", Kind.STAGE, plan.hold(plan.at_once()))
     return await arena.order(lambda s: orders.abort(s, Outcome.ABORTED, SIGNED))
 
 
 async def previewed_and_promoted(arena: Arena) -> ServiceState:
     arena.edge = {"mirror": Mirror(share=1000)}
-    await arena.deploy("app:2", Kind.STAGE, plan.hold())
-    await arena.order(lambda s: orders.change_plan(s, plan.at(500), SIGNED))
+    await arena.deploy("app:2", Kind.STAGE, plan.hold(plan.at_once()))
+    await arena.order(lambda s: orders.change_plan(s, plan.at(500, plan.at_once()), SIGNED))
     return await arena.order(lambda s: orders.change_plan(s, plan.blue_green(1.0), SIGNED))
 
 
@@ -148,7 +148,9 @@ async def canary_beside_a_restarted_release(arena: Arena) -> ServiceState:
     await arena.deploy("app:2")
     restart_live(arena)
     arena.world.sick.add("app:2")
-    return await arena.order(lambda s: orders.open_warm(s, Kind.WEIGHT, plan.at(5000), orders.warm(s), SIGNED))
+    return await arena.order(
+        lambda s: orders.open_warm(s, Kind.WEIGHT, plan.at(5000, plan.at_once()), orders.warm(s), SIGNED)
+    )
 
 
 def rolls(arena: Arena, order: RollingOrder, parallelism: int = 1, replicas: int = 3, **policy: Any) -> None:
@@ -205,7 +207,7 @@ def to_the_host(arena: Arena) -> None:
 async def rolled_and_aborted_halfway(arena: Arena) -> ServiceState:
     rolls(arena, RollingOrder.STOP_FIRST)
     half = plan.of(arena.service("app:2"), a_service())[:6]
-    await arena.deploy("app:2", steps=(*half, *plan.hold()))
+    await arena.deploy("app:2", steps=(*half, *plan.hold(plan.at_once())))
     return await arena.order(lambda s: orders.abort(s, Outcome.ABORTED, SIGNED))
 
 
@@ -336,7 +338,7 @@ def back(state: ServiceState) -> ev.Event:
 def weight(state: ServiceState) -> ev.Event:
     if state.rollout is not None:
         return orders.weigh(state, 1000, SIGNED)
-    return orders.open_warm(state, Kind.WEIGHT, plan.at(1000), orders.warm(state), SIGNED)
+    return orders.open_warm(state, Kind.WEIGHT, plan.at(1000, plan.at_once()), orders.warm(state), SIGNED)
 
 
 @pytest.mark.parametrize("order", [abort, back, weight])

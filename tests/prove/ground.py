@@ -140,7 +140,9 @@ class Ground(Arena):
 
 
 async def weight(ground: Arena) -> ServiceState:
-    return await ground.order(lambda s: orders.open_warm(s, Kind.WEIGHT, plan.at(2500), orders.warm(s), SIGNED))
+    return await ground.order(
+        lambda s: orders.open_warm(s, Kind.WEIGHT, plan.at(2500, plan.at_once()), orders.warm(s), SIGNED)
+    )
 
 
 async def abort(ground: Arena) -> ServiceState:

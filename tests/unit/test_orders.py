@@ -29,7 +29,7 @@ abort = partial(orders.abort, outcome=Outcome.ABORTED, signed=ANN)
 
 
 def to_a_quarter(state: ServiceState) -> ev.Event:
-    return orders.change_plan(state, plan.at(2500), ANN)
+    return orders.change_plan(state, plan.at(2500, plan.at_once()), ANN)
 
 
 async def a_long_story() -> Arena:
@@ -37,7 +37,7 @@ async def a_long_story() -> Arena:
     silent."""
     arena = Arena()
     await arena.deploy("app:1")
-    await arena.deploy("app:2", Kind.STAGE, plan.at(2500))
+    await arena.deploy("app:2", Kind.STAGE, plan.at(2500, plan.at_once()))
     await arena.order(switch)
     await arena.end_standby()
     await arena.deploy("app:3", Kind.STAGE, (Weight(share=500), Approval()))
@@ -242,7 +242,7 @@ async def test_an_abort_is_not_carried_out_while_nobody_knows_where_traffic_is()
 async def test_a_weight_is_carried_out_when_the_rollout_waits_at_it() -> None:
     waiting = await in_phase(Phase.PAUSED)
     assert orders.carried_out(waiting, to_a_quarter(waiting))
-    assert not orders.carried_out(waiting, orders.change_plan(waiting, plan.at(5000), ANN))
+    assert not orders.carried_out(waiting, orders.change_plan(waiting, plan.at(5000, plan.at_once()), ANN))
     assert not orders.carried_out(advance(waiting, to_a_quarter(waiting)), to_a_quarter(waiting)), "it moves yet"
 
 

@@ -39,7 +39,7 @@ def moves(arena: Arena) -> list[tuple[float, bool, Colour | None]]:
 @pytest.mark.parametrize("edge", [BY_HEADER, BY_MIRROR])
 async def test_rules_lead_to_a_candidate_without_traffic_once_it_passed_its_gate(edge: dict[str, object]) -> None:
     arena = await a_live_release(**edge)
-    state = await arena.deploy("app:2", Kind.STAGE, plan.hold())
+    state = await arena.deploy("app:2", Kind.STAGE, plan.hold(plan.at_once()))
     assert moves(arena)[-1] == (0.0, True, GREEN)
     entries = [entry.event for entry in arena.store.entries()]
     gate = max(n for n, event in enumerate(entries) if isinstance(event, ev.GatePassed))
@@ -51,7 +51,7 @@ async def test_rules_lead_to_a_candidate_without_traffic_once_it_passed_its_gate
 async def test_a_service_without_rules_has_no_move_for_them() -> None:
     arena = await a_live_release()
     before = moves(arena)
-    await arena.deploy("app:2", Kind.STAGE, plan.hold())
+    await arena.deploy("app:2", Kind.STAGE, plan.hold(plan.at_once()))
     assert moves(arena) == before
 
 
@@ -88,7 +88,7 @@ async def test_an_instant_rollback_stays_one_move() -> None:
 @pytest.mark.parametrize("share", [0, 500])
 async def test_an_abort_takes_the_preview_back_with_the_traffic_and_before_the_candidate_leaves(share: int) -> None:
     arena = await a_live_release(**BY_HEADER)
-    await arena.deploy("app:2", Kind.STAGE, plan.at(share))
+    await arena.deploy("app:2", Kind.STAGE, plan.at(share, plan.at_once()))
     aborting = advance(arena.state, orders.abort(arena.state, Outcome.ABORTED, SIGNED))
     assert not orders.carried_out(aborting, orders.abort(arena.state, Outcome.ABORTED, SIGNED))
     move = decide(aborting)
@@ -102,7 +102,7 @@ async def test_an_abort_takes_the_preview_back_with_the_traffic_and_before_the_c
 
 async def test_a_candidate_that_fails_is_led_to_no_more() -> None:
     arena = await a_live_release(**BY_HEADER)
-    await arena.deploy("app:2", Kind.STAGE, plan.hold())
+    await arena.deploy("app:2", Kind.STAGE, plan.hold(plan.at_once()))
     failed = advance(arena.state, ev.CandidateFailed(reason="it died"))
     move = decide(failed)
     assert isinstance(move, do.Move) and move.preview is None
@@ -110,7 +110,7 @@ async def test_a_candidate_that_fails_is_led_to_no_more() -> None:
 
 async def test_a_move_of_unknown_outcome_counts_as_one_that_raised_the_preview() -> None:
     arena = await a_live_release(**BY_HEADER)
-    await arena.deploy("app:2", Kind.STAGE, plan.hold())
+    await arena.deploy("app:2", Kind.STAGE, plan.hold(plan.at_once()))
     up = do.Move(split=arena.state.split, cover=True, preview=GREEN)
     shifting = arena.state.replace(phase=Phase.SHIFTING, preview=None, cover=False, intent=up)
     died = advance(shifting, ev.Interrupted(reason="killed"))

@@ -243,7 +243,9 @@ async def test_a_deploy_cures_a_live_release_that_did_not_pass_again(town: Town)
 
 async def test_a_weight_gates_the_live_release_that_keeps_traffic(pair: Town) -> None:
     restart(pair, GREEN)
-    order = await pair.arena.order(lambda s: orders.open_warm(s, Kind.WEIGHT, plan.at(500), orders.warm(s), SIGNED))
+    order = await pair.arena.order(
+        lambda s: orders.open_warm(s, Kind.WEIGHT, plan.at(500, plan.at_once()), orders.warm(s), SIGNED)
+    )
     assert order.phase is Phase.PAUSED
     assert told(pair) == [ev.Restarted, ev.Regated]
     assert await health_of(pair, GREEN) == {"healthy"}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from proxyctl.config.load import load
+from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
 from proxyctl.domain.outcome import Outcome
@@ -149,6 +150,46 @@ async def test_its_share_cannot_be_told() -> None:
     arena = await rolled("sick:1")
     with pytest.raises(Conflict, match="how many of its replicas stand"):
         orders.weigh(arena.state, 5000, SIGNED)
+
+
+async def test_traffic_cannot_be_given_to_those_that_did_not_come_yet() -> None:
+    arena = await rolled("sick:1")
+    with pytest.raises(Conflict, match="how many of its replicas stand"):
+        orders.cut_over(arena.state, SIGNED)
+
+
+@pytest.mark.parametrize("order", Order)
+async def test_no_promotion_leaves_out_a_replica_that_is_to_come(order: Order) -> None:
+    """Else the old ones would leave for new ones that never came."""
+    arena = await rolled("sick:1", replicas=2, order=order)
+    assert arena.state.phase is Phase.HELD
+    assert orders.choices(arena.state) == ("resume", "abort")
+    with pytest.raises(Conflict, match=r"cannot leave out its present step: 1 of 2 new") as refused:
+        orders.promote(arena.state, SIGNED)
+    assert refused.value.next_step == "proxyctl resume web or proxyctl abort web"
+    arena.world.sick.clear()
+    state = await arena.order(lambda s: orders.resume(s, SIGNED))
+    assert (state.phase, stands(state)) == (Phase.IDLE, (2, 0))
+    assert state.live is not None and state.live.release.id == "web-2"
+
+
+async def test_a_pause_before_a_replica_comes_is_resumed_and_not_promoted() -> None:
+    arena = Arena()
+    arena.edge = {"rolling": Rolling(monitor=1.0, order=START), "replicas": 1}
+    await arena.deploy("app:1")
+
+    def killed_as_it_comes(command: do.Command) -> None:
+        if isinstance(command, do.Grow):
+            raise KeyboardInterrupt
+
+    arena.before_effect = killed_as_it_comes
+    with pytest.raises(KeyboardInterrupt):
+        await arena.deploy("app:2")
+    arena.before_effect = lambda command: None
+    await arena.order(lambda s: orders.pause(s, SIGNED))
+    with pytest.raises(Conflict, match="cannot leave out"):
+        orders.promote(arena.state, SIGNED)
+    assert orders.asked_of_you(arena.state) == "proxyctl resume web or proxyctl abort web"
 
 
 async def test_promoted_in_full_it_goes_on_without_waits() -> None:

@@ -53,8 +53,8 @@ async def a_story(*, sick: bool) -> list[ev.Event]:
     """The journal of a service that was deployed, staged, weighted, aborted, deployed again and rolled back."""
     arena = Arena()
     await arena.deploy("app:1")
-    await arena.deploy("app:2", Kind.STAGE, plan.at(1234))
-    await arena.order(lambda s: orders.change_plan(s, plan.at(5000), SIGNED))
+    await arena.deploy("app:2", Kind.STAGE, plan.at(1234, plan.at_once()))
+    await arena.order(lambda s: orders.change_plan(s, plan.at(5000, plan.at_once()), SIGNED))
     await arena.order(lambda s: orders.abort(s, Outcome.ABORTED, SIGNED))
     if sick:
         arena.world.sick.add("app:3")

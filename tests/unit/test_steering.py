@@ -31,7 +31,7 @@ BLUE, GREEN = Colour.BLUE, Colour.GREEN
 
 abort = partial(orders.abort, outcome=Outcome.ABORTED, signed=SIGNED)
 switch = partial(orders.change_plan, plan=plan.blue_green(1.0), signed=SIGNED)
-to_a_half = partial(orders.change_plan, plan=plan.at(5000), signed=SIGNED)
+to_a_half = partial(orders.change_plan, plan=plan.at(5000, plan.at_once()), signed=SIGNED)
 
 
 def rollback(state: ServiceState) -> ev.Event:
@@ -190,7 +190,7 @@ async def town() -> AsyncIterator[Town]:
 @pytest.fixture
 async def canary(town: Town) -> Town:
     """A quarter of the traffic goes to web-2 in green, and nobody drives."""
-    await town.arena.deploy("app:2", Kind.STAGE, plan.at(2500))
+    await town.arena.deploy("app:2", Kind.STAGE, plan.at(2500, plan.at_once()))
     return town
 
 
@@ -310,7 +310,9 @@ async def test_a_service_is_logged_as_long_as_it_is_driven(canary: Town) -> None
 async def test_a_driver_takes_one_request_after_the_other(canary: Town) -> None:
     driver = canary.a_driver()
     for share in (1000, 9000, 100):
-        await canary.steering.steer(WEB, partial(orders.change_plan, plan=plan.at(share), signed=SIGNED), "weight")
+        await canary.steering.steer(
+            WEB, partial(orders.change_plan, plan=plan.at(share, plan.at_once()), signed=SIGNED), "weight"
+        )
         assert canary.traffic == Split(GREEN, share)
     await canary.steering.steer(WEB, switch, "switch")
     assert canary.traffic == Split.all_to(GREEN)

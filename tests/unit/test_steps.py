@@ -200,12 +200,86 @@ async def test_a_weight_by_hand_that_is_promoted_gets_all_traffic() -> None:
     """Nobody is promoted at a part of it: its predecessor leaves when the standby window is over."""
     arena = Arena()
     await arena.deploy("app:1")
-    await arena.deploy("app:2", Kind.WEIGHT, plan.at(5000))
+    await arena.deploy("app:2", Kind.WEIGHT, plan.at(5000, plan.at_once()))
     await arena.order(lambda state: orders.promote(state, SIGNED))
     state = await arena.end_standby()
     assert state.live is not None and state.live.release.id == "web-2"
     assert state.split is not None and state.split.sole is state.live.colour
     assert not arena.broken_promises()
+
+
+async def staged(*then: Step) -> Arena:
+    arena = Arena()
+    await arena.deploy("app:1")
+    await arena.deploy("app:2", Kind.STAGE, plan.hold(then))
+    return arena
+
+
+@pytest.mark.parametrize("goes_on", [orders.promote, orders.resume])
+async def test_what_was_staged_goes_on_by_the_steps_of_a_deploy(
+    goes_on: Callable[[ServiceState, Signed], ev.Event],
+) -> None:
+    arena = await staged(Weight(share=500), Approval(), Weight(share=WHOLE), Bake(window=1.0))
+    asked = await arena.order(lambda state: goes_on(state, SIGNED))
+    assert (asked.phase, step_of(asked)) == (Phase.HELD, Approval())
+    state = await arena.order(lambda state: orders.approve(state, SIGNED))
+    assert (state.phase, state.split and state.split.sole) == (Phase.IDLE, state.live and state.live.colour)
+    assert state.live is not None and state.live.release.id == "web-2"
+
+
+async def test_nobody_is_promoted_without_all_traffic_whatever_the_plan_says() -> None:
+    """Plans of older journals end with a pause."""
+    state = await (await staged()).order(lambda state: orders.promote(state, SIGNED))
+    assert state.live is not None and state.live.release.id == "web-2"
+    assert state.split is not None and state.split.sole is state.live.colour
+
+
+async def test_a_weight_in_the_bake_goes_back_to_all_traffic_and_bakes_anew() -> None:
+    state = await dwelling(Weight(share=WHOLE), Bake(window=60.0))
+    told = advance(state, orders.weigh(state, 5000, ANN))
+    assert told.rollout is not None
+    assert told.rollout.plan[1:] == (Pause(), Weight(share=WHOLE), Bake(window=60.0), Approval())
+
+
+async def test_a_stay_at_more_comes_again_as_a_whole_and_one_by_hand_does_not() -> None:
+    ladder = (Weight(share=2500), Analysis(), Weight(share=5000), Bake(window=60.0))
+    state = await dwelling(*ladder)
+    told = advance(state, orders.weigh(state, 1000, ANN))
+    assert told.rollout is not None and told.rollout.plan == (Weight(share=1000), Pause(), *ladder, Approval())
+    there = moved(told)
+    lower = advance(there, orders.weigh(there, 700, ANN))
+    assert lower.rollout is not None and lower.rollout.plan == (Weight(share=700), Pause(), *ladder, Approval())
+
+
+async def test_a_weight_by_hand_leaves_out_no_hook_and_no_approval() -> None:
+    state = await dwelling(
+        Weight(share=500),
+        Pause(),
+        Hook(name="migrate"),
+        Weight(share=1000, dwell=60.0),
+        Approval(),
+        Weight(share=5000, dwell=60.0),
+    )
+    told = advance(state, orders.weigh(state, 3000, ANN))
+    assert told.rollout is not None
+    assert told.rollout.plan[2:-1] == (Hook(name="migrate"), Approval(), Weight(share=5000, dwell=60.0))
+
+
+async def test_no_promotion_answers_for_the_person_who_is_asked() -> None:
+    state = await dwelling(Approval(), Weight(share=500))
+    assert orders.choices(state) == ("approve", "deny")
+    with pytest.raises(Conflict, match="cannot leave out its present step: until it is approved") as refused:
+        orders.promote(state, ANN)
+    assert refused.value.next_step == "proxyctl approve web or proxyctl deny web"
+
+
+async def test_no_promotion_leaves_out_a_hook_nor_a_share_that_is_not_there_yet() -> None:
+    for steps in ((Hook(name="migrate"),), (Weight(share=500, dwell=60.0),)):
+        state = await at_the_gate(*steps)
+        paused = advance(state, orders.pause(state, ANN))
+        assert orders.choices(paused) == ("resume", "abort")
+        with pytest.raises(Conflict, match="cannot leave out"):
+            orders.promote(paused, ANN)
 
 
 def test_a_weight_by_hand_leaves_out_no_bake() -> None:
