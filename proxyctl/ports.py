@@ -191,6 +191,11 @@ class Runtime(Inspector, Protocol):
         """Raises ImageUnavailable when the image that the release was made of is gone."""
         ...
 
+    async def require(self, definition: Container, names: Sequence[str]) -> None:
+        """Raises Unavailable or NameTaken for what is known beforehand to keep containers of these names from starting:
+        a variable, a file or a network that is missing, a name that somebody else has. Makes nothing."""
+        ...
+
     async def network(self) -> Network:
         """The slot network, created when missing. Raises StateUnusable when another state folder owns it."""
         ...
@@ -567,7 +572,7 @@ class Processes(Protocol):
 
 
 class Frozen(Record):
-    """Who said that no release gets traffic that it does not have, why and when."""
+    """Who said that no rollout starts, why and when."""
 
     actor: str
     reason: str

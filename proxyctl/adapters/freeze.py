@@ -1,4 +1,4 @@
-"""The freeze switch of a project is a file: while it is there, no release gets traffic that it does not have."""
+"""The freeze switch of a project is a file: while it is there, no rollout starts, nor is led on by hand."""
 
 from __future__ import annotations
 

@@ -136,6 +136,11 @@ class MemoryRuntime(MemoryInspector):
         if release.image in self._world.missing_images:
             raise ImageUnavailable(f"{release.id}: its image {release.image} is gone")
 
+    async def require(self, definition: Container, names: Sequence[str]) -> None:
+        self._world.engine()
+        if taken := self._world.foreign_names.intersection(names):
+            raise NameTaken(f"{min(taken)} is not ours")
+
     async def network(self) -> Network:
         self._world.engine()
         slots = tuple(f"172.30.0.{n}" for n in range(2, 128))

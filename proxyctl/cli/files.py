@@ -25,7 +25,7 @@ from proxyctl.config.schema import json_schema
 from proxyctl.domain import plan as plans
 from proxyctl.domain.explain import duration, figure, percent
 from proxyctl.domain.forecast import StepForecast, Traffic, delays, forecast_of, traffic_of
-from proxyctl.domain.model import Colour, Logged, Route, Service, Topology
+from proxyctl.domain.model import Colour, Logged, Route, Service
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.record import Record
 from proxyctl.domain.rolling import told
@@ -33,6 +33,7 @@ from proxyctl.domain.split import WHOLE
 from proxyctl.domain.state import Kind, Rollout, ServiceState
 from proxyctl.domain.tally import Tick
 from proxyctl.engine.judging import BEFORE
+from proxyctl.engine.published import routes_of, topology_of
 from proxyctl.errors import ConfigRejected, ProxyctlError, StateUnusable, UsageError
 from proxyctl.ports import Network
 from proxyctl.wiring import Workshop, showroom
@@ -145,7 +146,7 @@ def check(project: ProjectOptions, as_json: bool) -> None:
     async def work() -> list[str]:
         async with showroom(*project) as shop:
             _tell_warnings(shop)
-            of_docker = await _docker_problems(shop) or await _taken_ports(shop)  # which asks Docker whose they are
+            of_docker = await _docker_problems(shop) or await _missing(shop)
             return [*of_docker, *await _nginx_problems(shop)]
 
     problems = asyncio.run(work())
@@ -170,13 +171,14 @@ async def _docker_problems(shop: Workshop) -> list[str]:
     return []
 
 
-async def _taken_ports(shop: Workshop) -> list[str]:
-    """Of the host, that services are to have."""
+async def _missing(shop: Workshop) -> list[str]:
+    """What services need of this host and cannot have: variables, files, networks, ports."""
     from proxyctl.engine.host_ports import TO_FREE_A_PORT, containers_of, taken_port
 
     problems = []
     for service in shop.config.services:
         try:
+            await shop.runtime.require(service.container, ())
             if taken := await taken_port(shop.runtime, service, containers_of(shop.store.load(service.name))):
                 problems.append(f"{service.name}: {taken}; {TO_FREE_A_PORT}")
         except ProxyctlError as error:
@@ -186,20 +188,20 @@ async def _taken_ports(shop: Workshop) -> list[str]:
 
 async def _nginx_problems(shop: Workshop) -> list[str]:
     """The file's services as they would be published; addresses are stand-ins where none is leased yet."""
-    routes = []
-    for service in shop.config.services:
-        if service.routed:
-            routes.append(_as_written(service, shop.store.load(service.name).route))
-    topology = Topology(project=shop.name, settings=shop.config.settings, routes=tuple(sorted(routes, key=_name)))
+    from proxyctl.cli.releases import taken_by
+
+    written = {s.name: _as_written(s, shop.store.load(s.name).route) for s in shop.config.services if s.routed}
+    in_file = {service.name for service in shop.config.services}
+    left = {name: route for name, route in routes_of(shop.store).items() if name not in in_file}
+    topology = topology_of(shop.name, shop.config.settings, {**left, **written})
+    rivals = [(route, rival) for route in written.values() if (rival := topology.rival_of(route))]
+    if rivals:
+        return [f"nginx: {taken_by(shop, route, rival)}" for route, rival in rivals]
     try:
         await shop.proxy.fetch(topology.settings, lambda line: say(f"  {line}"))
         return [f"nginx: {words}" for words in await shop.proxy.check(topology)]
     except ProxyctlError as error:
         return [f"nginx: {error}; {error.next_step}"]
-
-
-def _name(route: Route) -> str:
-    return route.service
 
 
 def _as_written(service: Service, published: Route | None) -> Route:
@@ -333,10 +335,9 @@ def _after(service: Service) -> list[str]:
 async def _diff(shop: Workshop, known: ServiceState, route: Route | None) -> str:
     if route is None or (route, shop.config.settings) == (known.route, known.settings):
         return ""
-    others = (s.route for s in map(shop.store.load, shop.known_services()) if s.service != known.service)
-    routes = sorted([r for r in others if r is not None] + [route], key=_name)
     await shop.proxy.fetch(shop.config.settings, lambda line: say(f"  {line}"))
-    return await shop.proxy.diff(Topology(project=shop.name, settings=shop.config.settings, routes=tuple(routes)))
+    routes = {**routes_of(shop.store), known.service: route}
+    return await shop.proxy.diff(topology_of(shop.name, shop.config.settings, routes))
 
 
 def _plan_lines(one: dict[str, object]) -> list[object]:

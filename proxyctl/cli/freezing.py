@@ -29,7 +29,7 @@ from proxyctl.wiring import Workshop, workshop
 @project_options
 @output_options
 def freeze(reason: str, project: ProjectOptions, output: Output) -> None:
-    """No release gets traffic that it does not have, until `thaw`: an incident, a holiday, a sale.
+    """No rollout starts, and none is led on by hand, until `thaw`: an incident, a holiday, a sale.
 
     abort, rollback, pause and deny work all the same, and so does taking back what fails. A rollout that runs goes on:
     pause it too if that is meant.
@@ -71,6 +71,9 @@ def _freeze(shop: Workshop, reason: str, output: Output) -> None:
     shop.store.note(ev.Froze(actor=frozen.actor, reason=reason), frozen.since)
     frozen = shop.freeze.put(frozen)
     _told(frozen, f"{shop.name} is frozen, {in_words(frozen)}", output)
+    for service in shop.known_services():
+        if (rollout := shop.store.load(service).rollout) is not None:
+            say(f"{rollout.id} goes on all the same, with {rollout.release}: proxyctl pause {service}", output.quiet)
 
 
 def _thaw(shop: Workshop, reason: str, output: Output) -> None:

@@ -36,7 +36,7 @@ COMMANDS = {
     "retry": ("releases", "Start the last release again that was not promoted."),
     "abort": ("traffic", "Stop a rollout and go to the safe side."),
     "rollback": ("traffic", "Back to the standby, instantly, or to a retained release."),
-    "freeze": ("freezing", "No release gets more traffic until thawed."),
+    "freeze": ("freezing", "No rollout starts until thawed, nor is one led on by hand."),
     "thaw": ("freezing", "End a freeze."),
     "recover": ("traffic", "Finish or undo what a crash left."),
     "status": ("status", "The live truth, with drift flagged."),

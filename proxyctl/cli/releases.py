@@ -26,11 +26,12 @@ from proxyctl.cli.traffic import known_service, recovered, refuse_while_frozen, 
 from proxyctl.cli.values import IMAGE, SERVICE
 from proxyctl.config.load import config_digest
 from proxyctl.domain import orders, plan
-from proxyctl.domain.model import Release, Service, ServiceName, Topology
+from proxyctl.domain.model import Release, Route, Service, ServiceName
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.plan import Plan
 from proxyctl.domain.state import Kind, Phase, Rollout, ServiceState
+from proxyctl.engine.published import routes_of, topology_of
 from proxyctl.errors import Conflict, ProxyctlError, PublishRefused, UsageError
 from proxyctl.ports import ProxyState
 from proxyctl.wiring import Workshop, workshop
@@ -272,9 +273,11 @@ async def _refuse_what_nginx_refuses(shop: Workshop, known: ServiceState, rollou
     """Before anything leaves its place: nginx is asked only where it has to learn something."""
     if rollout.route is None or (rollout.route, rollout.settings) == (known.route, known.settings):
         return
-    others = [s.route for s in map(shop.store.load, shop.known_services()) if s.route and s.service != known.service]
-    routes = tuple(sorted([*others, rollout.route], key=lambda route: route.service))
-    topology = Topology(project=shop.name, settings=rollout.settings, routes=routes)
+    topology = topology_of(shop.name, rollout.settings, {**routes_of(shop.store), known.service: rollout.route})
+    if rival := topology.rival_of(rollout.route):
+        raise PublishRefused(
+            taken_by(shop, rollout.route, rival), serving=orders.serving(known), next_step=f"proxyctl status {rival}"
+        )
     await shop.proxy.fetch(rollout.settings, lambda line: say(f"  {line}", quiet))
     objections = await shop.proxy.check(topology, known.service)
     if objections:
@@ -284,6 +287,15 @@ async def _refuse_what_nginx_refuses(shop: Workshop, known: ServiceState, rollou
             serving=orders.serving(known),
             next_step="mend proxyctl.yml or what it names, then proxyctl check",
         )
+
+
+def taken_by(shop: Workshop, route: Route, rival: ServiceName) -> str:
+    """The rival, as nginx knows it, whatever the file says by now."""
+    claim = f"{' '.join(route.hosts) or 'every host'} with path {route.path}"
+    if rival in {service.name for service in shop.config.services}:
+        return f"{route.service} wants {claim}, which {rival} has until it is deployed as {shop.file} has it now"
+    cure = f"write it there again, with another host or path, and deploy {rival} first"
+    return f"{route.service} wants {claim}, which {rival} has; {rival} is live and not in {shop.file} any more: {cure}"
 
 
 async def _mended(shop: Workshop, service: ServiceName, instead: str = "") -> ServiceState:
@@ -327,7 +339,6 @@ def start_retained(project: ProjectOptions, service: str, to: str, steps: Plan, 
             target = orders.named(known, to)
             if not isinstance(target, Release):
                 raise Conflict(f"{to} is warm already", next_step=f"proxyctl rollback {service}")
-            await shop.runtime.require_image(target)  # while the standby still stands
             asked = Asked(Kind.ROLLBACK, lambda service, known: _back(service, known, steps), reason, output)
             done = await _open_and_follow(shop, asked, target)
             if output.as_json:

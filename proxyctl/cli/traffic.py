@@ -294,11 +294,11 @@ def _with_workshop(project: ProjectOptions, work: Callable[[Workshop], Awaitable
 
 
 def refuse_while_frozen(shop: Workshop) -> None:
-    """No release gets more traffic. Raises Conflict."""
+    """No rollout starts, nor is led on by hand. Raises Conflict."""
     if frozen := shop.freeze.read():
         raise Conflict(
             f"project {shop.name} is frozen by {frozen.actor}{': ' + frozen.reason if frozen.reason else ''}",
-            serving="traffic stays as it is",
+            serving="unchanged by this command",
             next_step="proxyctl thaw, when it may go on; abort and rollback work all the same",
         )
 

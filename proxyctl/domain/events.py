@@ -247,7 +247,7 @@ class RecoveryStarted(Record): ...
 
 
 class Froze(Record):
-    """No release of the project gets traffic that it does not have, until it is thawed."""
+    """No rollout of the project starts, nor is led on by hand, until it is thawed."""
 
     actor: str
     reason: str

@@ -343,6 +343,11 @@ class Route(Edge):
         elsewhere = (redirect.host for redirect in self.redirects if redirect.host)
         return (*self.hosts, *self.preview_hosts, *self.aliases, *elsewhere)
 
+    @property
+    def claims(self) -> frozenset[tuple[str, str]]:
+        """The hosts and paths that nobody else can have; no host is every host."""
+        return frozenset((host, self.path.rstrip("/")) for host in self.hosts or ("",))
+
     def slots(self, colour: Colour) -> tuple[str, ...]:
         return self.blue if colour is Colour.BLUE else self.green
 
@@ -353,6 +358,11 @@ class Topology(Record):
     project: str
     settings: ProxySettings
     routes: tuple[Route, ...]  # sorted by service name
+
+    def rival_of(self, route: Route) -> ServiceName | None:
+        """Who has a host and path that it wants."""
+        others = (other for other in self.routes if other.service != route.service)
+        return next((other.service for other in others if other.claims & route.claims), None)
 
     def error_pages(self, route: Route) -> Mapping[int, str]:
         """The service's own, else the project's."""

@@ -50,14 +50,17 @@ class Opening:
     async def fresh(
         self, kind: Kind, plan: Plan, release: Release, state: ServiceState, signed: Signed
     ) -> ev.RolloutOpened:
-        """The event that opens a rollout of this release into the free slot."""
+        """The event that opens a rollout of this release into the free slot. Raises Unavailable for what would keep it
+        from starting, as far as that is known, while what serves still stands."""
         service, colour = release.service, orders.free_colour(state)
+        names = [f"{self._project}-{release.id}-{ordinal}" for ordinal in range(1, service.replicas + 1)]
+        await self._runtime.require_image(release)
+        await self._runtime.require(service.container, names)
         await self._refuse_taken_ports(service, state)
         slots = (await self._network()).slots
         addresses = {c: self._addresses(state.at(c), service, c, slots, colour) for c in Colour}
         replicas = tuple(
-            Replica(name=f"{self._project}-{release.id}-{ordinal}", address=address)
-            for ordinal, address in enumerate(addresses[colour], start=1)
+            Replica(name=name, address=address) for name, address in zip(names, addresses[colour], strict=True)
         )
         addresses[colour] = addresses[colour][: first_batch(plan)]
         route = route_of(service, addresses, colour, state.at(colour.other)) if service.routed else None

@@ -138,6 +138,38 @@ async def test_a_port_that_somebody_holds_is_refused_before_anything_changes(sho
             await refused(shop, 6, taken, "stage web")
 
 
+async def test_names_that_strangers_have_are_left_to_the_strangers(shop: Shop) -> None:
+    with ExitStack() as stack:
+        strangers = [stack.enter_context(stranger(r["name"])) for r in await next_replicas(shop)]
+        await refused(shop, 6, "not proxyctl's", "deploy web")
+        assert [life(container) for container in strangers] == ["created", "created"]
+
+
+@pytest.mark.parametrize(
+    ("needs", "words"),
+    [
+        (
+            "environment: {KEY: 'env:NOBODY_SET_IT'}",
+            "environment KEY wants the variable NOBODY_SET_IT, which is not set",
+        ),
+        ("environment: {KEY: 'file:/nowhere/key'}", "environment KEY wants the file /nowhere/key: no such file"),
+        ("networks: [nobody-made-it]", "joins the network nobody-made-it, which is not there"),
+    ],
+)
+async def test_what_a_release_lacks_is_said_while_the_standby_still_stands(shop: Shop, needs: str, words: str) -> None:
+    with file_says(shop, "container: {", f"container: {{{needs}, "):
+        await refused(shop, 3, words, "check")
+        await refused(shop, 6, words, "deploy web")
+
+
+async def test_a_service_that_left_the_file_keeps_its_place_and_is_named(shop: Shop) -> None:
+    words = "wob wants every host with path /, which web has; web is live and not in"
+    with file_says(shop, "  web:", "  wob:"):
+        await refused(shop, 3, words, "check")
+        said = await shop.type("deploy", "wob")
+    assert (said.code, words in said.err) == (6, True), said
+
+
 # --- rollouts that fail: their story stays in the store, and nothing else of them -----------------------------------
 
 
@@ -157,13 +189,6 @@ async def failed(shop: Shop, words: str, image: str = ONE) -> None:
     assert said.code == 5, said
     assert words in said.err
     assert load.failed() == []
-
-
-async def test_names_that_strangers_have_are_left_to_the_strangers(shop: Shop, alone: None) -> None:
-    with ExitStack() as stack:
-        strangers = [stack.enter_context(stranger(r["name"])) for r in await next_replicas(shop)]
-        await failed(shop, "not proxyctl's")
-        assert [life(container) for container in strangers] == ["created", "created"]
 
 
 async def test_addresses_that_strangers_have_are_left_to_the_strangers(shop: Shop, alone: None) -> None:

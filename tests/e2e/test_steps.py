@@ -162,7 +162,7 @@ async def test_a_release_that_was_refused_is_tried_again(shop: Shop) -> None:
 async def test_a_freeze_keeps_new_releases_away_and_no_way_back_is_closed(shop: Shop) -> None:
     assert (await shop.type("deploy", "web", "--image", TWO)).code == 8
     frozen = await shop.type("freeze", "--reason", "black friday")
-    assert frozen.code == 0, frozen.err
+    assert frozen.code == 0 and "goes on all the same, with web-2: proxyctl pause web" in frozen.err, frozen.err
     again = await shop.type("freeze", "--reason", "just in case")
     assert again.code == 0 and "is frozen already, by" in again.err and "black friday" in again.err, again.err
     assert "FROZEN by" in (await shop.type("status")).out

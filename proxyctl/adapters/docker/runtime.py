@@ -85,6 +85,17 @@ class DockerRuntime:
 
         await self._engine.look(work, f"looking up the image of {release.id}")
 
+    async def require(self, definition: Container, names: Sequence[str]) -> None:
+        def work(client: docker.DockerClient) -> None:
+            wanted = definition if is_here(client) else carried(definition)
+            _ = options(wanted), copied(wanted)  # which read what they refer to
+            for network in definition.networks:
+                _require_network(client, network)
+            for name in names:
+                self._found(client, name)
+
+        await self._engine.look(work, f"looking for what {definition.image} needs")
+
     async def network(self) -> Network:
         return await self._engine.act(self._networks.made, "making the slot network")
 
@@ -304,14 +315,21 @@ class DockerRuntime:
         except NotFound:
             return ReplicaState(name=name, life=Life.ABSENT)
 
-    def _standing(self, client: docker.DockerClient, release: Release, replica: Replica) -> Incarnation | None:
-        """The replica when it runs already; what is left of an earlier try is removed. Raises NameTaken."""
+    def _found(self, client: docker.DockerClient, name: str) -> Any | None:
+        """Our container of that name; None where nobody has it. Raises NameTaken."""
         try:
-            found = client.containers.get(replica.name)
+            found = client.containers.get(name)
         except NotFound:
             return None
         if found.labels.get("proxyctl.project") != self._project:
-            raise _name_taken(replica.name)
+            raise _name_taken(name)
+        return found
+
+    def _standing(self, client: docker.DockerClient, release: Release, replica: Replica) -> Incarnation | None:
+        """The replica when it runs already; what is left of an earlier try is removed. Raises NameTaken."""
+        found = self._found(client, replica.name)
+        if found is None:
+            return None
         seen = self._state(client, replica.name)
         same_release = (found.labels.get("proxyctl.release"), found.attrs["Image"]) == (release.id, release.digest)
         if seen.life is Life.RUNNING and same_release and seen.address == replica.ip:
@@ -460,6 +478,17 @@ def _refuse_taken_ports(release: Release, replica: Replica) -> None:
                 serving=SERVING,
                 next_step="end that process, or have the service listen on another port",
             )
+
+
+def _require_network(client: docker.DockerClient, name: str) -> None:
+    try:
+        client.networks.get(name)
+    except NotFound as error:
+        raise Unavailable(
+            f"its container joins the network {name}, which is not there",
+            serving=SERVING,
+            next_step=f"docker compose up, if that makes it; else docker network create {name}",
+        ) from error
 
 
 def _image_gone(release: Release) -> ImageUnavailable:
