@@ -163,6 +163,7 @@ def bake(evidence: Evidence, at: float) -> Evidence:
         errors=Comparison(dispersion=evidence.errors.dispersion),
         latency=Comparison(dispersion=evidence.latency.dispersion),
         last=evidence.last,
+        gaps=evidence.gaps,
     )
 
 

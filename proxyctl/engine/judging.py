@@ -62,7 +62,6 @@ class Judging:
         async with measuring.going_on(self._elapsed(case)):
             while True:
                 progress, verdict, more = await self._look(case, progress, measuring)
-                self._bus.tell(_told(verdict, self._ticks, self._began(case)))
                 yield verdict
                 if not more:
                     await self._clock.sleep(self._until_next_look(case))
@@ -118,6 +117,7 @@ class Judging:
         if progress != before or elapsed - before.spent >= TICK:
             progress = progress.replace(spent=elapsed, said=verdict.sentence)
             self._store.keep(case.state.service, progress, self._fence)
+        self._bus.tell(_told(verdict, self._ticks, evidence.step_began))
         return progress, verdict, more
 
     async def _read(self, case: _Case, progress: Progress) -> tuple[Progress, bool]:

@@ -105,7 +105,8 @@ class Watch:
         return [ev.StepPassed(reason=f"nothing failed in {lasting(round(window, 1))}")]
 
     async def _tell(self, wait: do.Watch | do.Analyse) -> None:
-        """How far it has come."""
+        """How far it has come; what nothing ends is told since it is watched."""
+        wait = wait if wait.since else wait.replace(since=moment(self._clock))
         window = (wait.window if isinstance(wait, do.Watch) else None) or 0.0
         while True:
             self._bus.tell(Watched(elapsed=self._elapsed(wait), window=window))

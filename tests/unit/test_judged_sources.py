@@ -199,7 +199,8 @@ async def test_a_log_that_cannot_be_read_and_a_source_that_was_not_measured_are_
     assert kept is not None and [each.count > 0 for each in kept.measured] == [False, True]
 
 
-async def test_lines_that_the_log_lost_are_told_with_the_verdict() -> None:
+@pytest.mark.parametrize("plan", [TIMED, (*TIMED, Bake(window=30.0))], ids=["timed", "and the bake after it"])
+async def test_lines_that_the_log_lost_are_told_with_the_verdict(plan: Plan) -> None:
     arena = await live()
     log = arena.log
     assert log is not None
@@ -210,5 +211,5 @@ async def test_lines_that_the_log_lost_are_told_with_the_verdict() -> None:
         return reading.replace(gaps=lost.pop()) if reading.ticks and lost else reading
 
     log.read = cut  # type: ignore[method-assign, assignment]
-    await deploy(arena, *TIMED)
+    await deploy(arena, *plan)
     assert said(arena).endswith("the log has 2 gaps: lines were gone before they were read"), said(arena)

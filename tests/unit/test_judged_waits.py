@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 
+from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain import plan
+from proxyctl.domain import orders, plan
 from proxyctl.domain.criteria import Criteria, OnInconclusive
+from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour, Route
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.state import Kind
-from proxyctl.domain.steps import Weight
+from proxyctl.domain.state import Kind, Phase, ServiceState
+from proxyctl.domain.steps import Approval, Pause, Step, Weight
 from proxyctl.domain.tally import Position
+from proxyctl.domain.ticks import Judged, Watched
+from proxyctl.engine.bus import Bus
 from proxyctl.errors import StateUnusable
 from proxyctl.ports import Reading
-from tests.arena import Arena
+from tests.arena import SIGNED, Arena
 from tests.crash.test_judged_kills import ALL, ended, judged
 
 
@@ -118,3 +125,44 @@ async def test_a_candidate_that_nginx_knows_nothing_of_is_judged_by_no_log() -> 
     arena.edge = {"analysis": Criteria(latency=False), "port": None}
     await arena.deploy("app:2", Kind.DEPLOY, plan.blue_green(20.0))
     assert ended(arena) is Outcome.PROMOTED
+
+
+# --- what people see meanwhile ------------------------------------------------------------------------------------
+
+
+async def seen_while_it_waits(arena: Arena, looks: int) -> tuple[Judged, Watched]:
+    """What a terminal is told last, after so many looks of the judge."""
+    bus, wait = Bus(), decide(arena.state)
+    assert isinstance(wait, do.Watch)
+    judged, watched = list[Judged](), list[Watched]()
+    with bus.listen() as told:
+        watching = asyncio.ensure_future(arena.watch(bus).candidate(arena.state, wait))
+        while len(judged) < looks:
+            tick = await told.get()
+            judged += [tick] if isinstance(tick, Judged) else []
+            watched += [tick] if isinstance(tick, Watched) else []
+        watching.cancel()
+    return judged[-1], watched[-1]
+
+
+def paused(state: ServiceState) -> ev.Event:
+    return orders.pause(state, SIGNED)
+
+
+@pytest.mark.parametrize(
+    ("asks", "told", "phase"),
+    [(Approval(), None, Phase.HELD), (Pause(), None, Phase.PAUSED), (Approval(), paused, Phase.PAUSED)],
+    ids=["for a yes", "in the plan's pause", "in somebody's own"],
+)
+async def test_whoever_is_to_decide_sees_how_both_answer_and_for_how_long(
+    asks: Step, told: Callable[[ServiceState], ev.Event] | None, phase: Phase
+) -> None:
+    arena, _ = await judged(0.0)
+    arena.edge = {"analysis": Criteria(latency=False)}
+    await arena.deploy("app:2", Kind.DEPLOY, (Weight(share=1000, dwell=30.0), asks, ALL))
+    if told is not None:
+        await arena.order(told)
+    assert arena.state.phase is phase
+    judged_last, watched_last = await seen_while_it_waits(arena, 120)
+    assert judged_last.lately is not None and judged_last.lately.share(Colour.GREEN) == pytest.approx(0.1)
+    assert watched_last.elapsed > 60.0 and watched_last.window == 0.0
