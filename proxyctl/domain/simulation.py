@@ -18,7 +18,7 @@ from proxyctl.domain.plan import Plan, Stage, stages, tested
 from proxyctl.domain.record import Record
 from proxyctl.domain.tally import TICK, Tick
 from proxyctl.domain.units import Seconds
-from proxyctl.domain.verdict import Decision, Reason, Verdict
+from proxyctl.domain.verdict import Decision, Verdict
 
 LIVE: Final = Colour.BLUE
 CANDIDATE: Final = Colour.GREEN
@@ -172,8 +172,7 @@ def _stopped(verdict: Verdict) -> Ending | None:
     """What ends a rollout before it is through."""
     if verdict.decision is Decision.ROLLBACK:
         return Ending.ROLLED_BACK
-    held = verdict.reason is Reason.INCONCLUSIVE and verdict.decision is Decision.HOLD
-    return Ending.HELD if held else None
+    return Ending.HELD if verdict.undecided else None
 
 
 def _answers(tick: Tick | None) -> Sides:

@@ -74,11 +74,12 @@ class Judging:
         return kept.spent if kept is not None and here else None
 
     def _known(self, case: _Case) -> Progress:
-        """What was kept of this rollout, in the step that goes on now. Sources count anew in each."""
+        """What was kept of this rollout, in the step that goes on now. Sources count anew in each; of a wait that ended
+        without a verdict nothing was kept."""
         kept, spent = self._store.kept(case.state.service), self._elapsed(case)
         if kept is None or kept.rollout != case.rollout.id:
             return case.progress(spent)
-        goes_on = (kept.step, kept.share) == (case.rollout.cursor, case.share) and not case.held
+        goes_on = (kept.step, kept.share) == (case.rollout.cursor, case.share)
         return case.progress(spent).replace(
             position=kept.position,
             evidence=kept.evidence and self._in_step(case, kept, kept.evidence),
@@ -113,7 +114,7 @@ class Judging:
         evidence = progress.evidence if case.logged else None
         evidence = evidence or gathered.begin(tested(case.rollout.plan), self._began(case))
         verdict = case.judged(evidence, heard, self._clock.wall(), elapsed)
-        progress = progress.replace(measured=() if case.held else measuring.measured)
+        progress = progress.replace(measured=() if case.held or verdict.undecided else measuring.measured)
         if progress != before or elapsed - before.spent >= TICK:
             progress = progress.replace(spent=elapsed, said=verdict.sentence)
             self._store.keep(case.state.service, progress, self._fence)
