@@ -64,7 +64,7 @@ class Step(Record):
     told: tuple[str, ...] = ()  # what sources said that decide nothing now
     output: str = ""  # of the command whose exit code is the hard signal
     logged: bool = True  # else only sources tell of it: it has no traffic, or nginx writes no log
-    stopped: Seconds = 0.0  # of the time since it began, it did not wait: paused, or the machine was off
+    elapsed: Seconds = 0.0  # of its wait: a pause, and the time that the machine was off, are none of it
 
     def bake(self, settings: Criteria) -> Seconds:
         """How long it lasts at least."""
@@ -96,17 +96,13 @@ class Case(Record):
     recent: Sides  # errors of the last minute
 
     @property
-    def elapsed(self) -> Seconds:
-        return self.now - self.evidence.step_began - self.step.stopped
-
-    @property
     def bake_left(self) -> Seconds:
-        return max(0.0, self.step.bake(self.settings) - self.elapsed)
+        return max(0.0, self.step.bake(self.settings) - self.step.elapsed)
 
     @property
     def past_deadline(self) -> bool:
         """It begins when the window is over."""
-        return self.elapsed >= self.step.window + self.settings.deadline
+        return self.step.elapsed >= self.step.window + self.settings.deadline
 
     @property
     def silence(self) -> Seconds:
@@ -127,7 +123,7 @@ class Case(Record):
             decision=decision,
             reason=reason,
             share=self.step.share,
-            elapsed=self.elapsed,
+            elapsed=self.step.elapsed,
             findings=self.findings,
             decisive=decisive,
             recent=self.recent,

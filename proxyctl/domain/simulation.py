@@ -162,10 +162,11 @@ class _Rollout:
 def _step(stage: Stage, elapsed: Seconds) -> Step:
     """First by the clock; then, where the analysis is waited for, in a wait of its own."""
     if stage.bakes:
-        return Bake(share=stage.share, window=stage.window)
+        return Bake(share=stage.share, window=stage.window, elapsed=elapsed)
+    step = Step(share=stage.share, next_share=stage.next_share)
     if stage.analysed and elapsed > stage.window:
-        return Step(share=stage.share, next_share=stage.next_share, stopped=stage.window)
-    return Step(share=stage.share, next_share=stage.next_share, until=Until.CLOCK, window=stage.window)
+        return step.replace(elapsed=elapsed - stage.window)
+    return step.replace(until=Until.CLOCK, window=stage.window, elapsed=elapsed)
 
 
 def _stopped(verdict: Verdict) -> Ending | None:

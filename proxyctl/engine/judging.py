@@ -232,7 +232,7 @@ class _Case:
             next_share=next_share(self.rollout.plan, self.rollout.cursor),
             until=self.until,
             window=self.window,
-            stopped=now - evidence.step_began - elapsed,
+            elapsed=elapsed,
             failure=heard.failure,
             output=heard.output,
             unready=heard.unready,
