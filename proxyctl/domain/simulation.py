@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from proxyctl.domain import evidence as gathered
-from proxyctl.domain.analysis import Bake, Step, Until, judge
+from proxyctl.domain.analysis import Step, Until, end_of, judge
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import Baseline, Count, Sides, baseline_of
 from proxyctl.domain.model import Colour
@@ -161,10 +161,10 @@ class _Rollout:
 
 def _step(stage: Stage, elapsed: Seconds) -> Step:
     """First by the clock; then, where the analysis is waited for, in a wait of its own."""
-    if stage.bakes:
-        return Bake(share=stage.share, window=stage.window, elapsed=elapsed)
-    step = Step(share=stage.share, next_share=stage.next_share)
-    if stage.analysed and elapsed > stage.window:
+    step = end_of(stage)
+    if not stage.analysed:
+        return step.replace(elapsed=elapsed)
+    if elapsed > stage.window:
         return step.replace(elapsed=elapsed - stage.window)
     return step.replace(until=Until.CLOCK, window=stage.window, elapsed=elapsed)
 

@@ -7,17 +7,24 @@ from collections.abc import Callable
 
 import pytest
 
+from proxyctl.domain import analysis, orders, plan
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain import orders, plan
+from proxyctl.domain.analysis import Until
 from proxyctl.domain.criteria import Criteria, OnInconclusive
 from proxyctl.domain.deciding import decide
+from proxyctl.domain.evidence import Evidence
+from proxyctl.domain.forecast import Traffic, catches, forecast_of
 from proxyctl.domain.model import Colour, Route
 from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.plan import Plan
+from proxyctl.domain.split import WHOLE
 from proxyctl.domain.state import Kind, Phase, ServiceState
-from proxyctl.domain.steps import Approval, Pause, Step, Weight
+from proxyctl.domain.steps import Approval, Bake, Pause, Step, Weight
 from proxyctl.domain.tally import Position
 from proxyctl.domain.ticks import Judged, Watched
+from proxyctl.domain.verdict import Verdict
+from proxyctl.engine import judging
 from proxyctl.engine.bus import Bus
 from proxyctl.errors import StateUnusable
 from proxyctl.ports import Reading
@@ -125,6 +132,40 @@ async def test_a_candidate_that_nginx_knows_nothing_of_is_judged_by_no_log() -> 
     arena.edge = {"analysis": Criteria(latency=False), "port": None}
     await arena.deploy("app:2", Kind.DEPLOY, plan.blue_green(20.0))
     assert ended(arena) is Outcome.PROMOTED
+
+
+# --- what was said beforehand ------------------------------------------------------------------------------------
+
+USUAL = 0.005
+LADDER: Plan = tuple(Weight(share=share, dwell=None) for share in (500, 2500, 5000))
+PASSED_OVER: Plan = (Weight(share=500, dwell=None), Weight(share=1000), Weight(share=5000, dwell=None), ALL)
+TIMED: Plan = (Weight(share=500, dwell=60.0), Weight(share=2500, dwell=None), ALL)
+HELD_BACK: Plan = (*LADDER[:2], Weight(share=9500), Bake(window=60.0), ALL)
+
+
+@pytest.mark.parametrize(
+    "steps", [(*LADDER, ALL), PASSED_OVER, TIMED, HELD_BACK], ids=["ladder", "passed over", "timed", "held back"]
+)
+async def test_the_judge_asks_for_what_the_plan_has_said(monkeypatch: pytest.MonkeyPatch, steps: Plan) -> None:
+    arena, _ = await judged(0.0)
+    criteria = Criteria(latency=False)
+    arena.edge = {"analysis": criteria}
+    asked = dict[int, tuple[float | None, float | None]]()
+
+    def noted(evidence: Evidence, settings: Criteria, step: analysis.Step, now: float) -> Verdict:
+        """What is to be proven, and what is caught with so much evidence of so many steps."""
+        verdict = analysis.judge(evidence, settings, step, now)
+        window = settings.deadline if step.until is Until.PROOF else step.window
+        requests, errors = int(200 * step.share / WHOLE * window), verdict.findings[0]
+        caught = catches(settings, 1 / errors.needed, requests, step.share / WHOLE, evidence.steps, USUAL)
+        asked[step.share] = (errors.margin, caught)
+        return verdict
+
+    monkeypatch.setattr(judging, "judge", noted)
+    await arena.deploy("app:2", Kind.DEPLOY, steps)
+    assert ended(arena) is Outcome.PROMOTED
+    forecast = forecast_of(steps, criteria, Traffic(per_second=200.0, usual=USUAL, seconds=120.0))
+    assert {step.share: (step.margin, step.catches) for step in forecast} == asked
 
 
 # --- what people see meanwhile ------------------------------------------------------------------------------------
