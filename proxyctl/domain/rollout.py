@@ -40,6 +40,7 @@ MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
         ev.RolloutOpened: Phase.STARTING,
         ev.StandbyEnded: Phase.DRAINING,
         ev.StandbyLost: Phase.IDLE,
+        ev.ClockLost: Phase.IDLE,
         ev.Restarted: Phase.IDLE,
         ev.Regated: Phase.IDLE,
         ev.RegateFailed: Phase.IDLE,
@@ -185,6 +186,8 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
             return _moved(state, event)
         case ev.DwellStarted() | ev.StepHeld() | ev.ApprovalAsked() | ev.BakeStarted():
             return _rolled(state, since=event.since)
+        case ev.ClockLost() if state.rollout is None:
+            return state.replace(standby_since=event.since)
         case ev.ClockLost():
             return _rolled(state, since=event.since, spent=event.spent)
         case ev.StepPassed():

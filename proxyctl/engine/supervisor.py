@@ -85,7 +85,9 @@ class Supervisor:
                 lock.release()
 
     async def _stand(self, state: ServiceState, stand: do.Stand) -> Facts:
-        """Why the standing ended; nothing when the state moved on."""
+        """Why the standing ended, or begins anew after a reboot; nothing when the state moved on."""
+        if stand.since is not None and stand.since.boot != self._clock.boot:
+            return [ev.ClockLost(since=moment(self._clock), spent=0.0)]
         while self._store.load(state.service) == state:
             if stand.since is None or stand.since.elapsed(moment(self._clock)) >= stand.window:
                 why = f"its window of {stand.window:g} s passed" if stand.window else "not warm"
