@@ -77,8 +77,9 @@ class Supervisor:
                 continue
             try:
                 lock = self._locks.acquire(service, "standby window")
-            except Locked:
-                return
+            except Locked:  # for a moment; whoever drives the service moves its state on
+                await self._clock.sleep(LOOK_EVERY)
+                continue
             if self._store.load(service) == state:
                 await self.drive(service, lock, *facts)
             else:
