@@ -192,6 +192,7 @@ def rollout(
         traffic = Traffic(candidate=total * share, live=total * (1 - share), bad=bad(share))
         for tick in ticks(rng, traffic, 2 * asked.deadline, start=now):
             evidence, now = observe(evidence, tick, CANDIDATE), tick.at + TICK
+            step = step.replace(elapsed=now - evidence.step_began)
             verdict = judge(evidence, asked.replace(margin=stage.margin, bake=stage.bake), step, now)
             if verdict.decision is not Decision.WAIT and verdict.reason is not Reason.SYSTEM_SICK:
                 break

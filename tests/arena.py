@@ -113,18 +113,19 @@ class Arena:
         )
         return {kind: self._hooked(hand) for kind, hand in (light.hands() | heavy.hands()).items()}
 
-    def watch(self) -> Watch:
-        """Over a candidate that is judged by probes and containers."""
+    def watch(self, bus: Bus | None = None) -> Watch:
+        """Over the candidate, as its driver watches; this bus is told."""
+        bus = bus or Bus()
         judging = Judging(
             project="shop",
             store=self.store,
             log=self.log,
             measurer=self.measurer,
             clock=self.clock,
-            bus=Bus(),
-            fence=0,
+            bus=bus,
+            fence=self.store.raise_fence(WEB),
         )
-        return Watch(runtime=self.runtime, prober=self.prober, clock=self.clock, bus=Bus(), judging=judging)
+        return Watch(runtime=self.runtime, prober=self.prober, clock=self.clock, bus=bus, judging=judging)
 
     def _hooked(self, hand: Hand) -> Hand:
         async def hooked(state: ServiceState, command: do.Command) -> Facts:

@@ -11,7 +11,8 @@ from proxyctl.cli.options import ProjectOptions, project_options
 from proxyctl.domain import commands as do
 from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import ServiceName
-from proxyctl.wiring import workshop
+from proxyctl.domain.state import ServiceState
+from proxyctl.wiring import Workshop, workshop
 
 
 @click.command(hidden=True)
@@ -28,8 +29,7 @@ def drive(service: str, lock_fd: int, project: ProjectOptions) -> None:
             lock = shop.locks.adopt(lock_fd, f"rollout of {service}")
             async with shop.listening(name, woken):
                 rest = await shop.supervisor(woken).drive(name, lock)
-            if isinstance(decide(rest), (do.Stand, do.Vet)):
-                shop.processes.guard(name)
+            _leave_guard(shop, rest)
 
     asyncio.run(work())
 
@@ -43,11 +43,20 @@ def guard(service: str, lock_fd: int, project: ProjectOptions) -> None:
     _outlive_the_terminal()
 
     async def work() -> None:
+        name = ServiceName(service)
         async with workshop(*project) as shop:
-            shop.locks.adopt(lock_fd, "guard")
-            await shop.supervisor(asyncio.Event()).guard(ServiceName(service))
+            lock = shop.locks.adopt(lock_fd, "guard")
+            await shop.supervisor(asyncio.Event()).guard(name)
+            lock.release()  # whoever drove the service meanwhile, and was done before this, took this guard for one
+            _leave_guard(shop, shop.store.load(name))
 
     asyncio.run(work())
+
+
+def _leave_guard(shop: Workshop, state: ServiceState) -> None:
+    """Where there is anything to look after, and none stands."""
+    if isinstance(decide(state), (do.Stand, do.Vet)):
+        shop.processes.guard(state.service)
 
 
 def _outlive_the_terminal() -> None:

@@ -16,6 +16,7 @@ from typing import Final
 from proxyctl.domain import explain
 from proxyctl.domain.criteria import Criteria, OnInconclusive
 from proxyctl.domain.evidence import RECENT, SLOW, TIMED, Comparison, Count, Evidence, Sides, usual_rate
+from proxyctl.domain.plan import Stage
 from proxyctl.domain.record import Record
 from proxyctl.domain.sequential import (
     log_proof,
@@ -64,7 +65,7 @@ class Step(Record):
     told: tuple[str, ...] = ()  # what sources said that decide nothing now
     output: str = ""  # of the command whose exit code is the hard signal
     logged: bool = True  # else only sources tell of it: it has no traffic, or nginx writes no log
-    stopped: Seconds = 0.0  # of the time since it began, it did not wait: paused, or the machine was off
+    elapsed: Seconds = 0.0  # of its wait: a pause, and the time that the machine was off, are none of it
 
     def bake(self, settings: Criteria) -> Seconds:
         """How long it lasts at least."""
@@ -83,6 +84,15 @@ class Bake(Step):
     until: Until = Until.CLOCK
 
 
+def end_of(stage: Stage) -> Step:
+    """The last wait of a stay: where the analysis is waited for, the time before it is over."""
+    if stage.bakes:
+        return Bake(share=stage.share, window=stage.window)
+    if stage.analysed:
+        return Step(share=stage.share, next_share=stage.next_share)
+    return Step(share=stage.share, next_share=stage.next_share, until=Until.CLOCK, window=stage.window)
+
+
 class Case(Record):
     """All that a rule may ask for."""
 
@@ -96,17 +106,13 @@ class Case(Record):
     recent: Sides  # errors of the last minute
 
     @property
-    def elapsed(self) -> Seconds:
-        return self.now - self.evidence.step_began - self.step.stopped
-
-    @property
     def bake_left(self) -> Seconds:
-        return max(0.0, self.step.bake(self.settings) - self.elapsed)
+        return max(0.0, self.step.bake(self.settings) - self.step.elapsed)
 
     @property
     def past_deadline(self) -> bool:
         """It begins when the window is over."""
-        return self.elapsed >= self.step.window + self.settings.deadline
+        return self.step.elapsed >= self.step.window + self.settings.deadline
 
     @property
     def silence(self) -> Seconds:
@@ -127,7 +133,7 @@ class Case(Record):
             decision=decision,
             reason=reason,
             share=self.step.share,
-            elapsed=self.elapsed,
+            elapsed=self.step.elapsed,
             findings=self.findings,
             decisive=decisive,
             recent=self.recent,
@@ -148,11 +154,8 @@ Rule = Callable[[Case], Verdict | None]
 
 
 def judge(evidence: Evidence, settings: Criteria, step: Step, now: float) -> Verdict:
-    """What to do with the candidate of this step, or of a Bake; `now` is unix time.
-
-    After the cutover, where there is a holdback, there are two tests, each with half of α.
-    """
-    alpha = settings.sensitivity.alpha / (2 if _both_tests(evidence, step) else 1)
+    """What to do with the candidate of this step, or of a Bake; `now` is unix time."""
+    alpha = of_one_test(settings, step, evidence.baseline.ceiling)
     usual = usual_rate(evidence)
     case = Case(
         evidence=evidence,
@@ -263,6 +266,20 @@ def rules(step: Step) -> tuple[Rule, ...]:
     return (*(AGAINST_BAKE if isinstance(step, Bake) else AGAINST), *ENDS[step.until], unproven)
 
 
+# --- how sure it must be ------------------------------------------------------------------------------------------
+
+
+def of_one_test(settings: Criteria, step: Step, ceiling: float | None) -> float:
+    """α. After the cutover there are two, where there is a holdback to be compared with and a past as well."""
+    both = isinstance(step, Bake) and step.share < WHOLE and ceiling is not None
+    return settings.sensitivity.alpha / (2 if both else 1)
+
+
+def of_errors(settings: Criteria, alpha: float) -> float:
+    """Of a test's α; latency has the rest."""
+    return alpha * ERRORS_SHARE if settings.latency else alpha
+
+
 # --- what is found in one metric ----------------------------------------------------------------------------------
 
 
@@ -294,12 +311,12 @@ def _blast_margin(step: Step) -> float:
 def _findings(
     evidence: Evidence, settings: Criteria, alpha: float, bad: float | None, slow: float | None, usual: float
 ) -> tuple[Finding, ...]:
-    share = ERRORS_SHARE if settings.latency else 1.0
-    errors = _found(Metric.ERRORS, evidence, settings, alpha * share)
+    for_errors = of_errors(settings, alpha)
+    errors = _found(Metric.ERRORS, evidence, settings, for_errors)
     errors = _held_against(errors, bad, usual).replace(limit=settings.max_error_rate)
     if not settings.latency:
         return (errors,)
-    latency = _found(Metric.LATENCY, evidence, settings, alpha * (1 - share))
+    latency = _found(Metric.LATENCY, evidence, settings, alpha - for_errors)
     slowest = evidence.baseline.threshold
     slower_than = None if slowest is None else EDGES[min(slowest, len(EDGES) - 1)]
     return errors, _held_against(latency, slow, SLOW).replace(slower_than=slower_than)
@@ -360,11 +377,6 @@ def _last_minute(evidence: Evidence, now: float) -> Sides:
     """Nothing, once that is over: what is silent does not suffer."""
     over = evidence.last is None or now - evidence.last > (RECENT + 1) * TICK
     return Sides() if over else reduce(add, evidence.recent, Sides())
-
-
-def _both_tests(evidence: Evidence, step: Step) -> bool:
-    """Whether a bake has a holdback to be compared with, and a past as well."""
-    return isinstance(step, Bake) and step.share < WHOLE and evidence.baseline.ceiling is not None
 
 
 def _one_client(evidence: Evidence) -> bool:

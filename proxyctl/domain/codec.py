@@ -17,7 +17,7 @@ from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
 
 TAG = "@"  # no field can have this name
-FORGOTTEN = {"Rollout": {"bake_since"}}  # fields of older versions that say nothing any more
+FORGOTTEN = {"Rollout": {"bake_since"}, "Evidence": {"tolerated"}}  # fields of older versions that say nothing any more
 
 
 class DecodeError(ValueError):

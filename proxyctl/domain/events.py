@@ -133,7 +133,8 @@ class BakeStarted(Record):
 
 
 class ClockLost(Record):
-    """The machine was started again: what had passed of the wait counts, the time it was off does not."""
+    """The machine was started again: what had passed of the wait counts, the time it was off does not. A standby's
+    window counts from the beginning."""
 
     since: Moment
     spent: Seconds

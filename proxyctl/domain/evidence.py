@@ -19,7 +19,6 @@ from proxyctl.domain.sequential import (
     added,
     clopper_pearson_upper,
     log_ratios,
-    tilted,
 )
 from proxyctl.domain.tally import TICK, Histogram, RouteTally, Tally, Tick, bucket, comes_after, was_set_back
 from proxyctl.domain.units import Seconds
@@ -127,7 +126,6 @@ class Comparison(Record):
 class Evidence(Record):
     steps: int  # of the plan; what follows the last is counted with it
     step_began: float  # unix time
-    tolerated: float  # how many times the live release's odds of a bad answer are no regression
     baseline: Baseline
     errors: Comparison
     latency: Comparison = Comparison()
@@ -139,11 +137,11 @@ class Evidence(Record):
     gaps: int = 0  # times that lines of the log were gone before they were read
 
 
-def begin(steps: int, at: float, baseline: Baseline | None = None, tolerated: float = 1.0) -> Evidence:
+def begin(steps: int, at: float, baseline: Baseline | None = None) -> Evidence:
     """No evidence yet: a rollout of so many weights begins, at this unix time."""
     known = baseline or Baseline()
     errors = Comparison(dispersion=known.dispersion)
-    return Evidence(steps=steps, step_began=at, tolerated=tolerated, baseline=known, errors=errors)
+    return Evidence(steps=steps, step_began=at, baseline=known, errors=errors)
 
 
 def next_step(evidence: Evidence, at: float) -> Evidence:
@@ -159,10 +157,11 @@ def bake(evidence: Evidence, at: float) -> Evidence:
     """The cutover is done: tests of their own begin, which know what the rollout learned of the live release."""
     errors = evidence.baseline.errors + evidence.errors.whole.counts.live
     learned = _with_ceiling(evidence.baseline.replace(errors=errors))
-    return begin(1, at, learned, evidence.tolerated).replace(
+    return begin(1, at, learned).replace(
         errors=Comparison(dispersion=evidence.errors.dispersion),
         latency=Comparison(dispersion=evidence.latency.dispersion),
         last=evidence.last,
+        gaps=evidence.gaps,
     )
 
 
@@ -289,7 +288,7 @@ def _slow(known: Baseline, limits: dict[str, int], tally: Tally) -> tuple[Count,
 
 def _compared(evidence: Evidence, known: Comparison, at: float, counts: Sides, routes: dict[str, int]) -> Comparison:
     """A tick from before the step, told late, counts for the rollout only."""
-    span = Span(counts=counts, against=_against(counts, evidence.tolerated))
+    span = Span(counts=counts, against=_against(counts))
     return known.replace(
         whole=known.whole + span,
         step=known.step if at < evidence.step_began else known.step + span,
@@ -298,12 +297,12 @@ def _compared(evidence: Evidence, known: Comparison, at: float, counts: Sides, r
     )
 
 
-def _against(counts: Sides, tolerated: float) -> LogRatios:
+def _against(counts: Sides) -> LogRatios:
     """Who has the bad answers, given how many there are: no rate is assumed, so what moves on both sides cancels."""
     both = counts.candidate + counts.live
     if not both.bad:
         return NO_EVIDENCE
-    return log_ratios(counts.candidate.bad, both.bad, tilted(counts.candidate.requests / both.requests, tolerated))
+    return log_ratios(counts.candidate.bad, both.bad, counts.candidate.requests / both.requests)
 
 
 def _alone(evidence: Evidence, at: float, candidate: Count) -> LogRatios:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import count
-from math import ceil, comb, log
+from math import ceil, comb, log, prod
 from typing import Final
 
-from proxyctl.domain.analysis import ERRORS_SHARE, FEWEST, MATERIAL, Step, margin, slow_margin
+from proxyctl.domain.analysis import FEWEST, MATERIAL, Step, Until, end_of, of_errors, of_one_test
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import SLOW, Count
 from proxyctl.domain.explain import duration, figure, percent
 from proxyctl.domain.model import Colour
-from proxyctl.domain.plan import Plan, stages, words
+from proxyctl.domain.plan import Plan, stages, tested, words
 from proxyctl.domain.record import Record
 from proxyctl.domain.sequential import clopper_pearson_upper, log_ratios, mixture, requests_to_pass
 from proxyctl.domain.source import Source
@@ -32,8 +32,8 @@ class StepForecast(Record):
     number: int  # from 1
     share: int  # of the candidate, hundredths of a percent
     per_second: float  # requests of the candidate
-    margin: float  # what its rate of errors must be proven to be below
-    requests: int | None  # that a good candidate needs, as often as not; None: it cannot pass
+    margin: float | None  # what its rate of errors must be proven to be below; None: nothing is to be proven
+    requests: int | None  # that a good candidate needs, as often as not; None: it cannot pass, or need not
     seconds: Seconds | None  # the same in time; never less than the step's bake
     passes: float  # the chance that a good candidate passes before the deadline
     catches: float | None  # a candidate with this rate of errors is rolled back before the deadline, 4 times in 5
@@ -80,45 +80,35 @@ def _errors(tally: Tally) -> Count:
 def forecast_of(plan: Plan, settings: Criteria, today: Traffic) -> tuple[StepForecast, ...]:
     """Of every step of a plan in which both releases have traffic."""
     shared = [stage for stage in stages(plan) if 0 < stage.share < WHOLE]
-    steps = forecast(settings, tuple(stage.share for stage in shared), today.per_second, today.usual)
     return tuple(
-        step if stage.analysed else _by_the_clock(settings, step, stage.window, len(steps), today.usual)
-        for stage, step in zip(shared, steps, strict=True)
+        _step(settings, end_of(stage), number, 1 if stage.bakes else tested(plan), today)
+        for number, stage in enumerate(shared, 1)
     )
 
 
-def _by_the_clock(settings: Criteria, step: StepForecast, window: Seconds, planned: int, usual: float) -> StepForecast:
-    caught = catches(settings, int(step.per_second * window), step.share / WHOLE, planned, usual)
-    return step.replace(seconds=window, passes=1.0, catches=caught, deadline=window, timed=True)
-
-
-def forecast(settings: Criteria, shares: tuple[int, ...], per_second: float, usual: float) -> tuple[StepForecast, ...]:
-    """For a service with so many requests per second, of which this rate is bad already."""
-    following = (*shares[1:], None)
-    steps = [Step(share=share, next_share=after) for share, after in zip(shares, following, strict=True)]
-    return tuple(_step(settings, step, number, len(steps), per_second, usual) for number, step in enumerate(steps, 1))
-
-
-def _step(settings: Criteria, step: Step, number: int, planned: int, per_second: float, usual: float) -> StepForecast:
-    ours = per_second * step.share / WHOLE
-    before_deadline = int(ours * settings.deadline)
-    wanted = margin(settings, step, usual)
-    tests = [(usual, wanted), *([(SLOW, slow_margin(step))] if settings.latency else [])]
+def _step(settings: Criteria, step: Step, number: int, planned: int, today: Traffic) -> StepForecast:
+    ours = today.per_second * step.share / WHOLE
+    timed = step.until is Until.CLOCK
+    lasts = step.window if timed else settings.deadline
+    bad, slow = step.margins(settings, today.usual, SLOW)
+    rates = [(today.usual, bad), (SLOW, slow if settings.latency else None)]
+    tests = [(rate, below) for rate, below in rates if below is not None]
     needed = [requests_needed(rate, below) for rate, below in tests]
-    requests = None if None in needed else max(number for number in needed if number is not None)
-    passes = 1.0
-    for rate, below in tests:
-        passes *= chance_to_pass(rate, below, before_deadline)
+    enough = [number for number in needed if number is not None]
+    requests = max(enough) if enough and len(enough) == len(tests) else None
+    seconds = None if requests is None or not ours else max(settings.bake, requests / ours)
+    alpha = of_errors(settings, of_one_test(settings, step, ceiling=today.usual))
     return StepForecast(
         number=number,
         share=step.share,
         per_second=ours,
-        margin=wanted,
+        margin=bad,
         requests=requests,
-        seconds=None if requests is None or not ours else max(settings.bake, requests / ours),
-        passes=passes,
-        catches=catches(settings, before_deadline, step.share / WHOLE, planned, usual),
-        deadline=settings.deadline,
+        seconds=step.window if timed else seconds,
+        passes=prod((chance_to_pass(rate, below, int(ours * lasts)) for rate, below in tests), start=1.0),
+        catches=catches(settings, alpha, int(ours * lasts), step.share / WHOLE, planned, today.usual),
+        deadline=lasts,
+        timed=timed,
     )
 
 
@@ -207,9 +197,8 @@ def _binomial(requests: int, rate: float) -> list[float]:
 # --- catching -----------------------------------------------------------------------------------------------------
 
 
-def catches(settings: Criteria, requests: int, share: float, planned: int, usual: float) -> float | None:
+def catches(settings: Criteria, alpha: float, requests: int, share: float, planned: int, usual: float) -> float | None:
     """The smallest rate that is rolled back within so many requests of this step alone, with a chance of POWER."""
-    alpha = settings.sensitivity.alpha * (ERRORS_SHARE if settings.latency else 1.0)
     enough = convicting(requests, share, usual, _needed(alpha, planned))
     enough = max(enough, FEWEST, ceil(MATERIAL * usual * requests), ceil(settings.floor * requests))
     return clopper_pearson_upper(enough - 1, requests, 1 - POWER) if enough <= requests else None
@@ -235,16 +224,16 @@ def _needed(alpha: float, planned: int) -> float:
 
 
 def _parts(step: StepForecast) -> Iterator[str]:
-    goal = f"to prove less than {percent(step.margin)} bad"
     name = f"step {step.number} at {step.share / 100:g} % ({figure(step.per_second)} req/s)"
-    if step.timed:
+    if step.margin is None:
         yield f"{name} lasts {duration(step.deadline)}, whatever is proven"
     elif not step.per_second:
         yield f"{name} has nothing to be judged by"
     elif step.seconds is None or step.requests is None:
         yield f"{name} cannot pass: the live release is no better than {percent(step.margin)} bad"
     else:
-        yield f"{name} needs ~{duration(step.seconds)} {goal} by {step.requests:,} requests"
+        goal = f"to prove less than {percent(step.margin)} bad by {step.requests:,} requests"
+        yield f"{name} needs ~{duration(step.seconds)} {goal}"
     if step.inconclusive:
         yield f"deadline is {duration(step.deadline)}: will end inconclusive"
     elif step.passes < 0.9:

@@ -40,6 +40,7 @@ MOVES: Final[dict[Phase, dict[type[ev.Event], Phase]]] = {
         ev.RolloutOpened: Phase.STARTING,
         ev.StandbyEnded: Phase.DRAINING,
         ev.StandbyLost: Phase.IDLE,
+        ev.ClockLost: Phase.IDLE,
         ev.Restarted: Phase.IDLE,
         ev.Regated: Phase.IDLE,
         ev.RegateFailed: Phase.IDLE,
@@ -185,6 +186,8 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
             return _moved(state, event)
         case ev.DwellStarted() | ev.StepHeld() | ev.ApprovalAsked() | ev.BakeStarted():
             return _rolled(state, since=event.since)
+        case ev.ClockLost() if state.rollout is None:
+            return state.replace(standby_since=event.since)
         case ev.ClockLost():
             return _rolled(state, since=event.since, spent=event.spent)
         case ev.StepPassed():
@@ -222,8 +225,8 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
             return state.replace(trouble=event.reason)
         case ev.RecoveryStarted():
             return state.replace(trouble="")
-        case ev.Inconclusive():
-            return _rolled(state, why=event.reason)
+        case ev.Inconclusive():  # the wait is over: if a person resumes, it begins anew
+            return _rolled(state, why=event.reason, since=None, spent=0.0)
         case ev.BakePassed() | ev.StandbyEnded() | ev.Intended():
             return state
 
@@ -283,9 +286,8 @@ def _paused_at(state: ServiceState, now: do.Moment) -> ServiceState:
 
 
 def _resumed(state: ServiceState) -> ServiceState:
-    """A wait that a person stopped goes on; one that ended without a verdict begins anew."""
-    spent = rollout_of(state).spent if state.phase is Phase.PAUSED else 0.0
-    return _rolled(state, since=None, spent=spent, paused=False, why="")
+    """A wait that a person stopped goes on."""
+    return _rolled(state, since=None, paused=False, why="")
 
 
 def _as_if_done(state: ServiceState) -> ServiceState:

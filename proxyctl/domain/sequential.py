@@ -43,11 +43,6 @@ def log_ratios(hits: int, trials: int, chance: float, odds: Sequence[float] = OD
     return tuple([hits * log(ratio) - trials * log1p(chance * (ratio - 1)) for ratio in odds])
 
 
-def tilted(chance: float, ratio: float) -> float:
-    """The chance whose odds are `ratio` times those of this one: how to tolerate a candidate that is so much worse."""
-    return chance * ratio / (1 + chance * (ratio - 1))
-
-
 def added(evidence: LogRatios, more: LogRatios) -> LogRatios:
     """Ticks are independent: their evidence multiplies."""
     return tuple([one + other for one, other in zip(evidence, more, strict=True)])

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from proxyctl.domain import evidence as gathered
-from proxyctl.domain.analysis import Bake, Step, Until, judge
+from proxyctl.domain.analysis import Step, Until, end_of, judge
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import Baseline, Count, Sides, baseline_of
 from proxyctl.domain.model import Colour
@@ -18,7 +18,7 @@ from proxyctl.domain.plan import Plan, Stage, stages, tested
 from proxyctl.domain.record import Record
 from proxyctl.domain.tally import TICK, Tick
 from proxyctl.domain.units import Seconds
-from proxyctl.domain.verdict import Decision, Reason, Verdict
+from proxyctl.domain.verdict import Decision, Verdict
 
 LIVE: Final = Colour.BLUE
 CANDIDATE: Final = Colour.GREEN
@@ -161,19 +161,19 @@ class _Rollout:
 
 def _step(stage: Stage, elapsed: Seconds) -> Step:
     """First by the clock; then, where the analysis is waited for, in a wait of its own."""
-    if stage.bakes:
-        return Bake(share=stage.share, window=stage.window)
-    if stage.analysed and elapsed > stage.window:
-        return Step(share=stage.share, next_share=stage.next_share, stopped=stage.window)
-    return Step(share=stage.share, next_share=stage.next_share, until=Until.CLOCK, window=stage.window)
+    step = end_of(stage)
+    if not stage.analysed:
+        return step.replace(elapsed=elapsed)
+    if elapsed > stage.window:
+        return step.replace(elapsed=elapsed - stage.window)
+    return step.replace(until=Until.CLOCK, window=stage.window, elapsed=elapsed)
 
 
 def _stopped(verdict: Verdict) -> Ending | None:
     """What ends a rollout before it is through."""
     if verdict.decision is Decision.ROLLBACK:
         return Ending.ROLLED_BACK
-    held = verdict.reason is Reason.INCONCLUSIVE and verdict.decision is Decision.HOLD
-    return Ending.HELD if held else None
+    return Ending.HELD if verdict.undecided else None
 
 
 def _answers(tick: Tick | None) -> Sides:

@@ -89,3 +89,8 @@ class Verdict(Record):
     told: tuple[str, ...] = ()  # by sources that decided nothing: passed, or a dry run
     output: str = ""  # of the command that failed, the end of it
     sentence: str = ""  # all this for people: the same in terminal, JSON, journal and exit message
+
+    @property
+    def undecided(self) -> bool:
+        """The deadline passed, and a person must decide."""
+        return self.reason is Reason.INCONCLUSIVE and self.decision is Decision.HOLD

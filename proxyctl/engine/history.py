@@ -138,7 +138,8 @@ def sentence(event: ev.Event | ev.ProjectEvent) -> str:
         case ev.ApprovalAsked():
             return "waiting to be approved: approve or deny"
         case ev.ClockLost(spent=spent):
-            return f"the machine was started again; {lasting(round(spent))} of the wait had passed"
+            passed = f"{lasting(round(spent))} of the wait had passed" if spent else "the wait begins anew"
+            return f"the machine was started again; {passed}"
         case ev.StepPassed(reason=reason):
             return reason or "step passed"
         case ev.Inconclusive(reason=reason):

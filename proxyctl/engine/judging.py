@@ -62,7 +62,6 @@ class Judging:
         async with measuring.going_on(self._elapsed(case)):
             while True:
                 progress, verdict, more = await self._look(case, progress, measuring)
-                self._bus.tell(_told(verdict, self._ticks, self._began(case)))
                 yield verdict
                 if not more:
                     await self._clock.sleep(self._until_next_look(case))
@@ -75,11 +74,12 @@ class Judging:
         return kept.spent if kept is not None and here else None
 
     def _known(self, case: _Case) -> Progress:
-        """What was kept of this rollout, in the step that goes on now. Sources count anew in each."""
+        """What was kept of this rollout, in the step that goes on now. Sources count anew in each; of a wait that ended
+        without a verdict nothing was kept."""
         kept, spent = self._store.kept(case.state.service), self._elapsed(case)
         if kept is None or kept.rollout != case.rollout.id:
             return case.progress(spent)
-        goes_on = (kept.step, kept.share) == (case.rollout.cursor, case.share) and not case.held
+        goes_on = (kept.step, kept.share) == (case.rollout.cursor, case.share)
         return case.progress(spent).replace(
             position=kept.position,
             evidence=kept.evidence and self._in_step(case, kept, kept.evidence),
@@ -114,10 +114,11 @@ class Judging:
         evidence = progress.evidence if case.logged else None
         evidence = evidence or gathered.begin(tested(case.rollout.plan), self._began(case))
         verdict = case.judged(evidence, heard, self._clock.wall(), elapsed)
-        progress = progress.replace(measured=() if case.held else measuring.measured)
+        progress = progress.replace(measured=() if case.held or verdict.undecided else measuring.measured)
         if progress != before or elapsed - before.spent >= TICK:
             progress = progress.replace(spent=elapsed, said=verdict.sentence)
             self._store.keep(case.state.service, progress, self._fence)
+        self._bus.tell(_told(verdict, self._ticks, evidence.step_began))
         return progress, verdict, more
 
     async def _read(self, case: _Case, progress: Progress) -> tuple[Progress, bool]:
@@ -231,7 +232,7 @@ class _Case:
             next_share=next_share(self.rollout.plan, self.rollout.cursor),
             until=self.until,
             window=self.window,
-            stopped=now - evidence.step_began - elapsed,
+            elapsed=elapsed,
             failure=heard.failure,
             output=heard.output,
             unready=heard.unready,

@@ -77,15 +77,18 @@ class Supervisor:
                 continue
             try:
                 lock = self._locks.acquire(service, "standby window")
-            except Locked:
-                return
+            except Locked:  # for a moment; whoever drives the service moves its state on
+                await self._clock.sleep(LOOK_EVERY)
+                continue
             if self._store.load(service) == state:
                 await self.drive(service, lock, *facts)
             else:
                 lock.release()
 
     async def _stand(self, state: ServiceState, stand: do.Stand) -> Facts:
-        """Why the standing ended; nothing when the state moved on."""
+        """Why the standing ended, or begins anew after a reboot; nothing when the state moved on."""
+        if stand.since is not None and stand.since.boot != self._clock.boot:
+            return [ev.ClockLost(since=moment(self._clock), spent=0.0)]
         while self._store.load(state.service) == state:
             if stand.since is None or stand.since.elapsed(moment(self._clock)) >= stand.window:
                 why = f"its window of {stand.window:g} s passed" if stand.window else "not warm"

@@ -19,7 +19,7 @@ from proxyctl.domain.probe import Tally
 from proxyctl.domain.state import Placement, ServiceState
 from proxyctl.domain.ticks import Probed, Watched
 from proxyctl.domain.units import lasting
-from proxyctl.domain.verdict import Decision, Reason
+from proxyctl.domain.verdict import Decision
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.host_ports import intruder
 from proxyctl.engine.judging import Judging
@@ -92,7 +92,7 @@ class Watch:
                     raise Sick(verdict.sentence, verdict.output)
                 if verdict.decision is Decision.ADVANCE:
                     return [ev.StepPassed(reason=verdict.sentence)]
-                if verdict.reason is Reason.INCONCLUSIVE:
+                if verdict.undecided:
                     return [ev.Inconclusive(reason=verdict.sentence)]
         return []
 
@@ -105,7 +105,8 @@ class Watch:
         return [ev.StepPassed(reason=f"nothing failed in {lasting(round(window, 1))}")]
 
     async def _tell(self, wait: do.Watch | do.Analyse) -> None:
-        """How far it has come."""
+        """How far it has come; what nothing ends is told since it is watched."""
+        wait = wait if wait.since else wait.replace(since=moment(self._clock))
         window = (wait.window if isinstance(wait, do.Watch) else None) or 0.0
         while True:
             self._bus.tell(Watched(elapsed=self._elapsed(wait), window=window))

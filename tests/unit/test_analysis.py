@@ -49,9 +49,14 @@ GOOD = seen(a_tally(100), a_tally(1900, 10))
 TERRIBLE = seen(a_tally(100, 30), a_tally(1900, 10))
 
 
+def judged(evidence: Evidence, settings: Criteria, step: Step, now: float) -> Verdict:
+    """In a wait that was never stopped."""
+    return judge(evidence, settings, step.replace(elapsed=now - evidence.step_began), now)
+
+
 def at_once(evidence: Evidence, settings: Criteria = ERRORS_ONLY, step: Step = FIRST, wait: float = 0.0) -> Verdict:
     """Judged when its last tick ended, or so much later."""
-    return judge(evidence, settings, step, (evidence.last or 0.0) + TICK + wait)
+    return judged(evidence, settings, step, (evidence.last or 0.0) + TICK + wait)
 
 
 def reached(verdict: Verdict) -> tuple[Decision, Reason]:
@@ -169,9 +174,9 @@ def test_no_policy_promotes_against_strong_evidence() -> None:
 
 
 def test_never_measured_is_not_passed() -> None:
-    verdict = judge(begin(4, 0.0), ERRORS_ONLY, FIRST, 10.0)
+    verdict = judged(begin(4, 0.0), ERRORS_ONLY, FIRST, 10.0)
     assert verdict.decision is Decision.WAIT
-    assert judge(begin(4, 0.0), ERRORS_ONLY, FIRST, 1e6).decision is Decision.HOLD
+    assert judged(begin(4, 0.0), ERRORS_ONLY, FIRST, 1e6).decision is Decision.HOLD
 
 
 def test_a_log_that_says_nothing_holds() -> None:
@@ -317,7 +322,7 @@ HOLDBACK = Bake(share=9500, window=60.0)
 
 
 def baked(evidence: Evidence, step: Bake, settings: Criteria = ERRORS_ONLY, wait: float = 0.0) -> Verdict:
-    return judge(evidence, settings, step, (evidence.last or 0.0) + TICK + wait)
+    return judged(evidence, settings, step, (evidence.last or 0.0) + TICK + wait)
 
 
 def test_a_quiet_bake_passes_when_its_window_is_over() -> None:
@@ -354,13 +359,13 @@ def test_a_holdback_that_suffers_too_holds() -> None:
 
 
 def test_the_clock_waits_for_nobody_to_ask_but_says_that_nobody_did() -> None:
-    verdict = judge(begin(1, 0.0, KNOWN), ERRORS_ONLY, ALL, 60.0)
+    verdict = judged(begin(1, 0.0, KNOWN), ERRORS_ONLY, ALL, 60.0)
     assert reached(verdict) == (Decision.ADVANCE, Reason.LASTED)
     assert verdict.sentence == "passed at 100 %: in 60 s nobody asked it for anything"
 
 
 def test_nobody_is_said_to_have_asked_nothing_before_the_log_could_tell() -> None:
-    verdict = judge(begin(1, 0.0, KNOWN), ERRORS_ONLY, ALL.replace(window=3.0), 3.0)
+    verdict = judged(begin(1, 0.0, KNOWN), ERRORS_ONLY, ALL.replace(window=3.0), 3.0)
     assert reached(verdict) == (Decision.ADVANCE, Reason.LASTED)
     assert verdict.sentence == "passed at 100 %: 3 s, before the log could tell who asked it"
 
@@ -369,22 +374,22 @@ def test_nobody_is_said_to_have_asked_nothing_before_the_log_could_tell() -> Non
 def test_what_is_not_ready_when_the_clock_ends_has_the_deadline_to_become_so(policy: str, decision: Decision) -> None:
     settings, blind = ERRORS_ONLY.replace(on_inconclusive=OnInconclusive(policy)), ALL.replace(unready="no answer")
     good = seen(a_tally(1000, 5), Tally(), 200, steps=1)
-    assert judge(good, settings, blind, 659.0).decision is Decision.WAIT
-    assert reached(judge(good, settings, blind, 660.0)) == (decision, Reason.INCONCLUSIVE)
+    assert judged(good, settings, blind, 659.0).decision is Decision.WAIT
+    assert reached(judged(good, settings, blind, 660.0)) == (decision, Reason.INCONCLUSIVE)
 
 
 def test_what_suffered_and_is_silent_since_suffers_no_more() -> None:
     both_bad = seen(a_tally(100, 50), a_tally(900, 450), 12)
     last = both_bad.last or 0.0
-    assert judge(both_bad, ERRORS_ONLY, FIRST, last + 10.0).reason is Reason.SYSTEM_SICK
-    assert judge(both_bad, ERRORS_ONLY, FIRST, last + 3600.0).reason is Reason.INCONCLUSIVE
+    assert judged(both_bad, ERRORS_ONLY, FIRST, last + 10.0).reason is Reason.SYSTEM_SICK
+    assert judged(both_bad, ERRORS_ONLY, FIRST, last + 3600.0).reason is Reason.INCONCLUSIVE
 
 
 def test_a_wait_for_a_person_ends_by_no_clock() -> None:
     settings = ERRORS_ONLY.replace(on_inconclusive=OnInconclusive.ROLLBACK)
     told = Step(share=500, next_share=2500, until=Until.PERSON)
-    assert judge(GOOD, settings, told, 1e6).decision is Decision.WAIT
-    assert judge(TERRIBLE, settings, told, 1e6).decision is Decision.ROLLBACK
+    assert judged(GOOD, settings, told, 1e6).decision is Decision.WAIT
+    assert judged(TERRIBLE, settings, told, 1e6).decision is Decision.ROLLBACK
 
 
 # --- as data ------------------------------------------------------------------------------------------------------

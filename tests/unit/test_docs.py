@@ -11,8 +11,9 @@ import pytest
 from proxyctl.cli.main import COMMANDS, group
 from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.explain import duration, percent
-from proxyctl.domain.forecast import forecast
+from proxyctl.domain.forecast import Traffic, forecast_of
 from proxyctl.domain.rollout import MOVES
+from proxyctl.domain.steps import Weight
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -38,6 +39,8 @@ def test_what_a_canary_is_said_to_catch_is_what_it_is_forecast_to_catch() -> Non
         r"^\| ([\d,]+) \| (\S+ %) \| (.+?) \| (\S+ %) \| (.+?) \| (\S+ %) \| (.+?) \|$", text, re.MULTILINE
     )
     assert len(rows) == 6
+    ladder = tuple(Weight(share=share, dwell=None) for share in (500, 2500, 5000, 9800))
     for per_second, *said in rows:
-        steps = forecast(Criteria(), (500, 2500, 5000, 9800), float(per_second.replace(",", "")), 0.005)[:3]
+        today = Traffic(per_second=float(per_second.replace(",", "")), usual=0.005, seconds=1800.0)
+        steps = forecast_of(ladder, Criteria(), today)[:3]
         assert said == [words for step in steps for words in (percent(step.catches or 1), duration(step.seconds or 0))]

@@ -10,10 +10,10 @@ from proxyctl.domain.criteria import Criteria
 from proxyctl.domain.evidence import begin
 from proxyctl.domain.forecast import (
     POWER,
+    StepForecast,
     catches,
     chance_to_pass,
     delays,
-    forecast,
     forecast_of,
     requests_needed,
     traffic_of,
@@ -22,13 +22,19 @@ from proxyctl.domain.forecast import (
     Traffic as Today,
 )
 from proxyctl.domain.model import Colour
+from proxyctl.domain.plan import Plan
 from proxyctl.domain.sequential import passes, requests_to_pass
 from proxyctl.domain.source import SUCCESS, HostCommand, Source
 from proxyctl.domain.steps import Analysis, Bake, Pause, Weight
 from proxyctl.domain.tally import Tally, Tick
 
-PLAN = (500, 2500, 5000, 9800)
+PLAN = tuple(Weight(share=share, dwell=None) for share in (500, 2500, 5000, 9800))
 ERRORS_ONLY = Criteria(latency=False)
+ALPHA = ERRORS_ONLY.sensitivity.alpha
+
+
+def forecast(settings: Criteria, plan: Plan, per_second: float, usual: float) -> tuple[StepForecast, ...]:
+    return forecast_of(plan, settings, Today(per_second=per_second, usual=usual, seconds=1800.0))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +62,7 @@ def test_nothing_passes_that_is_as_bad_as_its_margin() -> None:
 
 @pytest.mark.parametrize("per_second", [1.0, 10.0])
 def test_what_a_step_is_said_to_catch_it_catches_about_4_times_in_5(per_second: float) -> None:
-    bad = catches(ERRORS_ONLY, int(600 * per_second), 0.1, 1, USUAL)
+    bad = catches(ERRORS_ONLY, ALPHA, int(600 * per_second), 0.1, 1, USUAL)
     assert bad is not None
     rng, runs = np.random.default_rng(2), 50
     traffic = Traffic(candidate=per_second, live=9 * per_second, bad=bad)
@@ -67,7 +73,7 @@ def test_what_a_step_is_said_to_catch_it_catches_about_4_times_in_5(per_second: 
 
 
 def test_more_traffic_catches_finer_regressions_and_less_than_one_and_a_half_times_is_none() -> None:
-    found = [catches(ERRORS_ONLY, requests, 0.1, 4, USUAL) for requests in (60, 600, 6000, 600_000)]
+    found = [catches(ERRORS_ONLY, ALPHA, requests, 0.1, 4, USUAL) for requests in (60, 600, 6000, 600_000)]
     assert all(rate is not None for rate in found)
     assert found == sorted(found, key=lambda rate: -(rate or 0.0))
     assert found[-1] is not None
@@ -150,12 +156,13 @@ def test_a_step_that_ends_by_the_clock_is_never_inconclusive_and_catches_what_it
         Weight(share=10_000),
         Bake(window=60.0),
     )
-    timed, judged = forecast_of(plan, ERRORS_ONLY, Today(per_second=20.0, usual=USUAL, seconds=1800.0))
+    timed, judged = forecast(ERRORS_ONLY, plan, 20.0, USUAL)
     assert (timed.share, timed.deadline, timed.timed, timed.inconclusive) == (500, 120.0, True, False)
+    assert (timed.margin, timed.requests, timed.passes) == (None, None, 1.0), "nothing is to be proven"
     assert "lasts 2 min, whatever is proven" in str(timed)
-    assert timed.catches == catches(ERRORS_ONLY, 120, 0.05, 2, USUAL)
+    assert timed.catches == catches(ERRORS_ONLY, ALPHA, 120, 0.05, 2, USUAL)
     assert (judged.share, judged.deadline, judged.timed) == (2500, ERRORS_ONLY.deadline, False)
-    assert judged == forecast(ERRORS_ONLY, (500, 2500), 20.0, USUAL)[1]
+    assert (judged.margin, judged.requests) == (0.025, requests_needed(USUAL, 0.025)), "of all that comes next"
 
 
 # --- sources ------------------------------------------------------------------------------------------------------

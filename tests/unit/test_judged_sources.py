@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from proxyctl.domain import events as ev
+from proxyctl.domain import orders
 from proxyctl.domain.criteria import Criteria, OnInconclusive
-from proxyctl.domain.model import Logged, ProxySettings
+from proxyctl.domain.model import Logged, ProxySettings, ServiceName
 from proxyctl.domain.plan import Plan
+from proxyctl.domain.progress import Progress
 from proxyctl.domain.source import Condition, HostCommand, JsonNumber, Measurement, Sign, Source
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.domain.steps import Analysis, Bake, Pause, Step, Weight
 from proxyctl.errors import StateUnusable
 from proxyctl.ports import Reading, Subject
-from tests.arena import WEB, Arena
+from tests.arena import SIGNED, WEB, Arena
 from tests.crash.test_memory_crashes import Killed
 
 DEPTH = Source(
@@ -121,6 +124,41 @@ async def test_each_step_counts_anew_and_a_crash_neither_forgets_nor_repeats() -
     assert asked == [1000] * (4 + 1 + 4), "what was cut off is made again"
 
 
+@pytest.mark.parametrize("logged", [Logged.ON, Logged.OFF], ids=["beside the log", "alone"])
+async def test_a_wait_that_a_person_resumes_counts_anew(logged: Logged) -> None:
+    """The queue was too deep and nothing more was to be measured; somebody empties it, and resumes."""
+    arena = await live(
+        DEPTH.replace(passes=Condition(sign=Sign.UNDER, number=1), count=3), settings=ProxySettings(access_log=logged)
+    )
+    arena.measurer.answers = {"depth": Measurement(value=3.0)}
+    state, _ = await deploy(arena, *TIMED)
+    assert state.phase is Phase.HELD and "depth is 3" in said(arena)
+    arena.measurer.answers = {"depth": Measurement(value=0.0)}
+    state = await arena.order(lambda held: orders.resume(held, SIGNED))
+    assert state.live is not None and state.live.release.id == "web-2"
+    assert "depth is 0" in said(arena)
+
+
+async def test_a_driver_that_dies_with_the_word_on_its_lips_holds_all_the_same() -> None:
+    """What was measured is given up in the same commit that has the verdict; only then a person is asked."""
+    arena = await live(
+        DEPTH.replace(passes=Condition(sign=Sign.UNDER, number=1), count=3), on_inconclusive=OnInconclusive.PROMOTE
+    )
+    arena.measurer.answers = {"depth": Measurement(value=3.0)}
+    append = arena.store.append
+
+    def dies(events: Sequence[ev.Event], *rest: Any) -> None:
+        if any(isinstance(event, ev.Inconclusive) for event in events):
+            raise Killed
+        append(events, *rest)
+
+    arena.store.append = dies  # type: ignore[method-assign, assignment]
+    with pytest.raises(Killed):
+        await deploy(arena, *TIMED)
+    arena.store.append = append  # type: ignore[method-assign]
+    assert (await arena.resume()).phase is Phase.HELD
+
+
 async def test_a_rollback_asks_no_source() -> None:
     arena = await live(DEPTH)
     arena.measurer.answers = {"depth": Measurement(value=9.0)}
@@ -191,15 +229,22 @@ async def test_a_log_that_cannot_be_read_and_a_source_that_was_not_measured_are_
     async def refused(*_: object) -> Reading:
         raise StateUnusable("access.log: permission denied")
 
+    keep, measured = arena.store.keep, list[list[bool]]()
+
+    def noted(service: ServiceName, progress: Progress, fence: int) -> None:
+        measured.append([each.count > 0 for each in progress.measured])
+        keep(service, progress, fence)
+
     arena.log.read = refused  # type: ignore[method-assign, assignment]
+    arena.store.keep = noted  # type: ignore[method-assign]
     await deploy(arena, *TIMED)
     assert "at 10 %: access.log: permission denied; depth was not measured" in said(arena)
     assert said(arena).endswith("smoke exited with code 0")
-    kept = arena.store.kept(WEB)
-    assert kept is not None and [each.count > 0 for each in kept.measured] == [False, True]
+    assert [False, True] in measured, "one was measured, and that was kept"
 
 
-async def test_lines_that_the_log_lost_are_told_with_the_verdict() -> None:
+@pytest.mark.parametrize("plan", [TIMED, (*TIMED, Bake(window=30.0))], ids=["timed", "and the bake after it"])
+async def test_lines_that_the_log_lost_are_told_with_the_verdict(plan: Plan) -> None:
     arena = await live()
     log = arena.log
     assert log is not None
@@ -210,5 +255,5 @@ async def test_lines_that_the_log_lost_are_told_with_the_verdict() -> None:
         return reading.replace(gaps=lost.pop()) if reading.ticks and lost else reading
 
     log.read = cut  # type: ignore[method-assign, assignment]
-    await deploy(arena, *TIMED)
+    await deploy(arena, *plan)
     assert said(arena).endswith("the log has 2 gaps: lines were gone before they were read"), said(arena)

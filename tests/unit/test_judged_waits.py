@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 
+from proxyctl.domain import analysis, orders, plan
+from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain import plan
+from proxyctl.domain.analysis import Until
 from proxyctl.domain.criteria import Criteria, OnInconclusive
+from proxyctl.domain.deciding import decide
+from proxyctl.domain.evidence import Evidence
+from proxyctl.domain.forecast import Traffic, catches, forecast_of
 from proxyctl.domain.model import Colour, Route
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.state import Kind
-from proxyctl.domain.steps import Weight
+from proxyctl.domain.plan import Plan
+from proxyctl.domain.split import WHOLE
+from proxyctl.domain.state import Kind, Phase, ServiceState
+from proxyctl.domain.steps import Approval, Bake, Pause, Step, Weight
 from proxyctl.domain.tally import Position
+from proxyctl.domain.ticks import Judged, Watched
+from proxyctl.domain.verdict import Verdict
+from proxyctl.engine import judging
+from proxyctl.engine.bus import Bus
 from proxyctl.errors import StateUnusable
 from proxyctl.ports import Reading
-from tests.arena import Arena
+from tests.arena import SIGNED, Arena
 from tests.crash.test_judged_kills import ALL, ended, judged
 
 
@@ -118,3 +132,78 @@ async def test_a_candidate_that_nginx_knows_nothing_of_is_judged_by_no_log() -> 
     arena.edge = {"analysis": Criteria(latency=False), "port": None}
     await arena.deploy("app:2", Kind.DEPLOY, plan.blue_green(20.0))
     assert ended(arena) is Outcome.PROMOTED
+
+
+# --- what was said beforehand ------------------------------------------------------------------------------------
+
+USUAL = 0.005
+LADDER: Plan = tuple(Weight(share=share, dwell=None) for share in (500, 2500, 5000))
+PASSED_OVER: Plan = (Weight(share=500, dwell=None), Weight(share=1000), Weight(share=5000, dwell=None), ALL)
+TIMED: Plan = (Weight(share=500, dwell=60.0), Weight(share=2500, dwell=None), ALL)
+HELD_BACK: Plan = (*LADDER[:2], Weight(share=9500), Bake(window=60.0), ALL)
+
+
+@pytest.mark.parametrize(
+    "steps", [(*LADDER, ALL), PASSED_OVER, TIMED, HELD_BACK], ids=["ladder", "passed over", "timed", "held back"]
+)
+async def test_the_judge_asks_for_what_the_plan_has_said(monkeypatch: pytest.MonkeyPatch, steps: Plan) -> None:
+    arena, _ = await judged(0.0)
+    criteria = Criteria(latency=False)
+    arena.edge = {"analysis": criteria}
+    asked = dict[int, tuple[float | None, float | None]]()
+
+    def noted(evidence: Evidence, settings: Criteria, step: analysis.Step, now: float) -> Verdict:
+        """What is to be proven, and what is caught with so much evidence of so many steps."""
+        verdict = analysis.judge(evidence, settings, step, now)
+        window = settings.deadline if step.until is Until.PROOF else step.window
+        requests, errors = int(200 * step.share / WHOLE * window), verdict.findings[0]
+        caught = catches(settings, 1 / errors.needed, requests, step.share / WHOLE, evidence.steps, USUAL)
+        asked[step.share] = (errors.margin, caught)
+        return verdict
+
+    monkeypatch.setattr(judging, "judge", noted)
+    await arena.deploy("app:2", Kind.DEPLOY, steps)
+    assert ended(arena) is Outcome.PROMOTED
+    forecast = forecast_of(steps, criteria, Traffic(per_second=200.0, usual=USUAL, seconds=120.0))
+    assert {step.share: (step.margin, step.catches) for step in forecast} == asked
+
+
+# --- what people see meanwhile ------------------------------------------------------------------------------------
+
+
+async def seen_while_it_waits(arena: Arena, looks: int) -> tuple[Judged, Watched]:
+    """What a terminal is told last, after so many looks of the judge."""
+    bus, wait = Bus(), decide(arena.state)
+    assert isinstance(wait, do.Watch)
+    judged, watched = list[Judged](), list[Watched]()
+    with bus.listen() as told:
+        watching = asyncio.ensure_future(arena.watch(bus).candidate(arena.state, wait))
+        while len(judged) < looks:
+            tick = await told.get()
+            judged += [tick] if isinstance(tick, Judged) else []
+            watched += [tick] if isinstance(tick, Watched) else []
+        watching.cancel()
+    return judged[-1], watched[-1]
+
+
+def paused(state: ServiceState) -> ev.Event:
+    return orders.pause(state, SIGNED)
+
+
+@pytest.mark.parametrize(
+    ("asks", "told", "phase"),
+    [(Approval(), None, Phase.HELD), (Pause(), None, Phase.PAUSED), (Approval(), paused, Phase.PAUSED)],
+    ids=["for a yes", "in the plan's pause", "in somebody's own"],
+)
+async def test_whoever_is_to_decide_sees_how_both_answer_and_for_how_long(
+    asks: Step, told: Callable[[ServiceState], ev.Event] | None, phase: Phase
+) -> None:
+    arena, _ = await judged(0.0)
+    arena.edge = {"analysis": Criteria(latency=False)}
+    await arena.deploy("app:2", Kind.DEPLOY, (Weight(share=1000, dwell=30.0), asks, ALL))
+    if told is not None:
+        await arena.order(told)
+    assert arena.state.phase is phase
+    judged_last, watched_last = await seen_while_it_waits(arena, 120)
+    assert judged_last.lately is not None and judged_last.lately.share(Colour.GREEN) == pytest.approx(0.1)
+    assert watched_last.elapsed > 60.0 and watched_last.window == 0.0

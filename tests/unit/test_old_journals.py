@@ -9,6 +9,7 @@ import pytest
 from proxyctl.domain.codec import decode, encode
 from proxyctl.domain.container import Access, Container, DockerHealth, GrantedFile, Hook, Limits, Pull, Tmpfs, Ulimit
 from proxyctl.domain.events import Retired
+from proxyctl.domain.evidence import Evidence, begin
 from proxyctl.domain.model import Colour, Logged, ProxySettings, ReleaseId, RolloutId
 from proxyctl.domain.state import Kind, Rollout
 from proxyctl.domain.steps import Weight
@@ -84,6 +85,11 @@ def test_a_rollout_of_the_first_version_baked_since_a_moment_of_its_own() -> Non
     for name in ("since", "spent", "paused"):
         del old[name]
     assert decode(Rollout, old) == rollout
+
+
+def test_evidence_of_the_first_version_tolerated_nothing_and_said_so() -> None:
+    evidence = begin(4, 100.0)
+    assert decode(Evidence, encode(evidence) | {"tolerated": 1.0}) == evidence
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 from proxyctl.adapters.nginx.log.combined import as_compact
 from proxyctl.cli.simulate import simulate
 from proxyctl.domain.criteria import Criteria
-from proxyctl.domain.forecast import forecast
+from proxyctl.domain.forecast import Traffic, forecast_of
+from proxyctl.domain.steps import Weight
 from proxyctl.errors import UsageError
 from tests.log_writer import NOON, line
 
@@ -198,7 +199,8 @@ def test_a_step_by_the_clock_lasts_as_long_as_it_says(desk: Desk) -> None:
 def test_too_little_traffic_ends_as_the_forecast_says(desk: Desk) -> None:
     """A request every two seconds: the deadline of the first step comes first, and a person decides."""
     desk.write(asked=[one for one in requests(60, per_second=1) if one.at % 2 == 0])
-    first, *_ = forecast(Criteria(), (500, 2500, 5000), 0.5, USUAL)
+    ladder = tuple(Weight(share=share, dwell=None) for share in (500, 2500, 5000, 10_000))
+    first, *_ = forecast_of(ladder, Criteria(), Traffic(per_second=0.5, usual=USUAL, seconds=3600.0))
     assert first.inconclusive
     told = desk.told()
     assert (told["outcome"], told["step"]) == ("held", 1)

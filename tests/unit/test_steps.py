@@ -11,6 +11,7 @@ from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
 from proxyctl.domain.commands import Moment
 from proxyctl.domain.deciding import decide
+from proxyctl.domain.model import Colour
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.rollout import advance, fold
 from proxyctl.domain.split import WHOLE
@@ -134,6 +135,16 @@ async def test_after_a_pause_the_wait_has_the_time_that_it_had_left(step: Step) 
     command = decide(going_on)
     assert isinstance(command, do.Watch)
     assert (command.since, command.spent, command.window) == (at(500), 30.0, 120.0)
+
+
+async def test_a_pause_adds_nothing_to_a_wait_that_ended_without_a_verdict() -> None:
+    """Held is not waiting: paused for an hour by somebody who looks into it, the analysis has all its time again."""
+    held = advance(await dwelling(Analysis(), Weight(share=5000)), ev.Inconclusive(reason="too few requests"))
+    paused = advance(held, orders.pause(held, ANN.replace(now=at(3700))))
+    for state in (held, paused):
+        anew = advance(state, orders.resume(state, ANN))
+        going_on = advance(anew, ev.DwellStarted(since=at(4000)))
+        assert decide(going_on) == do.Analyse(colour=Colour.GREEN, since=at(4000), spent=0.0)
 
 
 async def test_a_pause_at_a_gate_ends_there_where_a_person_is_asked() -> None:
