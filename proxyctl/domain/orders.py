@@ -61,6 +61,7 @@ def open_fresh(
 ) -> ev.RolloutOpened:
     """Start this release and go by the plan."""
     refuse_while_running(state)
+    _refuse_where_it_stands(state, release)
     colour = free_colour(state)
     rolling = rolling_of(release.service, state) if any(isinstance(step, Grow) for step in plan) else None
     placement = Placement(release=release, colour=colour, role=Role.CANDIDATE, replicas=replicas)
@@ -68,6 +69,16 @@ def open_fresh(
         placement = placement.replace(replicas=(), away=replicas)
     rollout = _rollout(state, kind, release.id, colour, plan, settings, signed)
     return ev.RolloutOpened(rollout=rollout.replace(fresh=True, route=route, rolling=rolling), placement=placement)
+
+
+def _refuse_where_it_stands(state: ServiceState, release: Release) -> None:
+    """Its containers would have the names of those that run, which would leave for them."""
+    if release.id in {placed.release.id for placed in (state.blue, state.green) if placed is not None}:
+        raise Conflict(
+            f"{release.id} stands already, and is not started beside itself",
+            serving=serving(state),
+            next_step=f"proxyctl status {state.service}",
+        )
 
 
 def open_warm(state: ServiceState, kind: Kind, plan: Plan, standby: Placement, signed: Signed) -> ev.RolloutOpened:
@@ -127,6 +138,19 @@ def refuse_while_running(state: ServiceState, instead: str = "") -> None:
         serving=serving(state),
         next_step=(asked_of_you(state) or going_on) + (f"; or {instead}" if instead else ""),
     )
+
+
+def refuse_overtaken(state: ServiceState, seen: ServiceState) -> None:
+    """What was prepared for the state that was seen is out of date once another rollout was opened, also where that
+    has ended: its number and its slot are taken, and nobody said that it shall replace what serves now. Raises
+    Conflict."""
+    refuse_while_running(state)
+    if state.next_rollout != seen.next_rollout:
+        raise Conflict(
+            f"rollout {state.service}-r{state.next_rollout - 1} came in between, while this one was prepared",
+            serving=serving(state),
+            next_step=f"proxyctl history {state.service}; repeat it, if it shall replace what serves now",
+        )
 
 
 # --- steering a rollout that runs -------------------------------------------------------------------------------
