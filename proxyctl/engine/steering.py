@@ -72,13 +72,15 @@ class Steering:
         try:
             return await self.act(service, order, purpose)
         except Locked:
-            event = order(self._store.load(service))  # refused in words before anybody is disturbed
+            known = self._store.load(service)
+            event = order(known)  # refused in words before anybody is disturbed
+        rollout = known.rollout.id if known.rollout else ""
         if not isinstance(event, ev.RolloutOpened):
-            await self._ask_driver(service, event)
+            await self._ask_driver(service, rollout, event)
             if orders.carried_out(self._store.load(service), event):
                 return self._store.load(service)
         if await self._becomes(lambda: self._free(service), FREED_WITHIN):  # it ended before it heard of the request
-            self._store.take(service)
+            self._store.take(service, rollout)
             return await self._act_after(event, service, order, purpose)
         raise Locked(
             f"the driver of {service} has not carried this out yet",
@@ -96,9 +98,9 @@ class Steering:
                 raise
             return known
 
-    async def _ask_driver(self, service: ServiceName, event: ev.Event) -> None:
+    async def _ask_driver(self, service: ServiceName, rollout: str, event: ev.Event) -> None:
         """Leave the request; whoever does not take it in time is ended."""
-        asked = self._store.ask(service, event)
+        asked = self._store.ask(service, rollout, event)
         await self._processes.wake(service)
         if not await self._becomes(lambda: self._store.taken(asked) or self._free(service), TAKEN_WITHIN):
             await self._end_driver(service)

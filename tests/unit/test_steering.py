@@ -165,7 +165,8 @@ class Town:
 
     def untaken(self) -> list[ev.Event]:
         """The requests that nobody took until now."""
-        return self.arena.store.take(WEB)
+        rollout = self.arena.state.rollout
+        return self.arena.store.take(WEB, rollout.id if rollout else "")
 
     def journaled(self, kind: type[ev.Event]) -> int:
         return sum(isinstance(entry.event, kind) for entry in self.arena.store.journal)
@@ -343,6 +344,18 @@ async def test_a_gate_is_not_waited_for_by_an_abort(town: Town) -> None:
     assert (town.journaled(ev.AbortRequested), town.journaled(ev.GateFailed)) == (1, 0)
 
 
+async def test_what_was_asked_of_a_rollout_that_has_ended_is_asked_of_no_other(pair: Town) -> None:
+    """Ctrl-C a moment after the end: nobody is left to take it, until the next rollout begins."""
+    asked = pair.arena.store.ask(
+        WEB, "web-r2", ev.AbortRequested(actor="ann", reason="Ctrl-C", outcome=Outcome.ABORTED)
+    )
+    await pair.opened("app:3")
+    live = (await pair.end_of(pair.a_driver())).live
+    assert live is not None
+    assert live.release.id == "web-3"
+    assert (pair.journaled(ev.AbortRequested), pair.arena.store.taken(asked)) == (0, True)
+
+
 async def test_a_refused_order_disturbs_no_driver(town: Town) -> None:
     await town.opened("app:2")
     driver = town.a_driver()
@@ -431,7 +444,7 @@ async def test_a_driver_that_dies_with_the_request_in_its_hands_is_stood_in_for(
     held = canary.arena.locks.acquire(WEB, "dying")
 
     def dies_after_taking() -> None:
-        canary.arena.store.take(WEB)
+        canary.untaken()
         held.release()
 
     canary.when_woken = dies_after_taking
@@ -442,7 +455,7 @@ async def test_a_driver_that_dies_with_the_request_in_its_hands_is_stood_in_for(
 
 async def test_a_driver_that_took_the_request_has_its_time_and_keeps_the_service(canary: Town) -> None:
     canary.arena.locks.acquire(WEB, "slow")
-    canary.when_woken = lambda: canary.arena.store.take(WEB)
+    canary.when_woken = canary.untaken
     before, began = canary.everything(), canary.arena.world.time
     with pytest.raises(Locked, match="has not carried this out yet") as refusal:
         await canary.steering.steer(WEB, abort, "abort")
