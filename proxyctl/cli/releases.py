@@ -235,12 +235,16 @@ async def _release(shop: Workshop, asked: Asked, service: Service, known: Servic
 
 
 async def _supersede(shop: Workshop, service: ServiceName, reason: str) -> None:
-    """End what runs, on its safe side; nothing running is fine."""
+    """End what runs, on its safe side; nothing running is fine, also where it ended before it heard of this."""
     if shop.store.load(service).rollout is None:
         return
     why = reason or "superseded by another deploy"
     signed = Signed(actor=actor(), reason=why, wall=shop.clock.wall())
-    await shop.steering.steer(service, lambda known: orders.abort(known, Outcome.SUPERSEDED, signed), "supersede")
+    try:
+        await shop.steering.steer(service, lambda known: orders.abort(known, Outcome.SUPERSEDED, signed), "supersede")
+    except Conflict:
+        if shop.store.load(service).rollout is not None:
+            raise
     while shop.store.load(service).rollout is not None or shop.locks.holder(service) is not None:
         await shop.clock.sleep(0.05)
 
