@@ -115,12 +115,13 @@ class Store(Protocol):
         AddressTaken when it runs out."""
         ...
 
-    def ask(self, service: ServiceName, event: Event) -> int:
-        """Leave a request: what the driver of the service shall note. Returns its id."""
+    def ask(self, service: ServiceName, rollout: str, event: Event) -> int:
+        """Leave a request: what the driver of this rollout shall note. Returns its id."""
         ...
 
-    def take(self, service: ServiceName) -> list[Event]:
-        """The open requests, oldest first; from now on they are taken."""
+    def take(self, service: ServiceName, rollout: str) -> list[Event]:
+        """The open requests to this rollout, oldest first. From now on all of the service's are taken: what was asked
+        of a rollout that is over concerns no other."""
         ...
 
     def taken(self, request: int) -> bool: ...

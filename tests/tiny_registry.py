@@ -27,6 +27,9 @@ class Registry:
     def __init__(self) -> None:
         self.port = 0
         self.only_for = ""  # the Authorization of who logged in; empty: for everybody
+        self.asked = asyncio.Event()  # what `tiny:1` is
+        self.answers = asyncio.Event()  # a pull waits until then
+        self.answers.set()
         self._name = uuid.uuid4().hex
         self.publish(b"hello\n")
 
@@ -60,6 +63,8 @@ class Registry:
         if path.startswith("/v2/slow/"):
             await asyncio.sleep(3600)
         if path.startswith("/v2/tiny/manifests/"):
+            self.asked.set()
+            await self.answers.wait()
             headers = {"Docker-Content-Digest": _digest(self._manifest)}
             return web.Response(body=self._manifest, content_type=MANIFEST, headers=headers)
         blobs = {_digest(blob): blob for blob in (self._config, self._layer)}

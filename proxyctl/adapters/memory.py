@@ -339,7 +339,7 @@ class MemoryStore:
         self._progress: dict[ServiceName, Progress] = {}
         self._generation = 0
         self._slots: dict[tuple[ServiceName, Colour], list[str]] = {}
-        self._requests: list[tuple[ServiceName, Event]] = []
+        self._requests: list[tuple[ServiceName, str, Event]] = []
         self._taken: set[int] = set()
 
     def services(self) -> list[ServiceName]:
@@ -402,14 +402,14 @@ class MemoryStore:
         mine += left[: max(0, count - len(mine))]
         return tuple(mine[:count])
 
-    def ask(self, service: ServiceName, event: Event) -> int:
-        self._requests.append((service, event))
+    def ask(self, service: ServiceName, rollout: str, event: Event) -> int:
+        self._requests.append((service, rollout, event))
         return len(self._requests)
 
-    def take(self, service: ServiceName) -> list[Event]:
-        open_ = [n for n, (s, _) in enumerate(self._requests, 1) if s == service and n not in self._taken]
+    def take(self, service: ServiceName, rollout: str) -> list[Event]:
+        open_ = {n: asked for n, asked in enumerate(self._requests, 1) if asked[0] == service and n not in self._taken}
         self._taken |= set(open_)
-        return [self._requests[n - 1][1] for n in open_]
+        return [event for _, asked_of, event in open_.values() if asked_of == rollout]
 
     def taken(self, request: int) -> bool:
         return request in self._taken

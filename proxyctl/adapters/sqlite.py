@@ -48,9 +48,12 @@ CREATE TABLE requests (
 SECOND = """
 CREATE TABLE progress (service TEXT PRIMARY KEY, progress TEXT NOT NULL);
 """
+THIRD = """
+ALTER TABLE requests ADD COLUMN rollout TEXT NOT NULL DEFAULT '';
+"""
 COLUMNS = "seq, service, rollout, at, fence, event"
 OF_PROJECT = ""  # in the place of a service
-SCHEMA = (FIRST, SECOND)  # each version is the one before and this
+SCHEMA = (FIRST, SECOND, THIRD)  # each version is the one before and this
 SCHEMA_VERSION = len(SCHEMA)
 
 
@@ -175,19 +178,20 @@ class SqliteStore:
                 addresses.append(address)
         return tuple(addresses)
 
-    def ask(self, service: ServiceName, event: Event) -> int:
+    def ask(self, service: ServiceName, rollout: str, event: Event) -> int:
+        asked = (service, rollout, _json(event))
         with self._commit() as db:
-            cursor = db.execute("INSERT INTO requests (service, event) VALUES (?, ?)", (service, _json(event)))
+            cursor = db.execute("INSERT INTO requests (service, rollout, event) VALUES (?, ?, ?)", asked)
             return int(cursor.lastrowid or 0)
 
-    def take(self, service: ServiceName) -> list[Event]:
-        query = "SELECT event FROM requests WHERE service = ? AND taken = 0 ORDER BY id"
+    def take(self, service: ServiceName, rollout: str) -> list[Event]:
+        query = "SELECT rollout, event FROM requests WHERE service = ? AND taken = 0 ORDER BY id"
         if not self._rows(query, service):
             return []
         with self._commit() as db:
             rows = db.execute(query, (service,)).fetchall()
             db.execute("UPDATE requests SET taken = 1 WHERE service = ? AND taken = 0", (service,))
-        return [self._decoded(Event, text) for (text,) in rows]
+        return [self._decoded(Event, text) for asked_of, text in rows if asked_of == rollout]
 
     def taken(self, request: int) -> bool:
         return bool(self._rows("SELECT taken FROM requests WHERE id = ?", request)[0][0])
@@ -270,14 +274,16 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
+    """What an older version wrote is read as a copy; one that this version opens to write is brought up to date."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
     if path.exists():
         db = _opened_where_it_may_be(path)
         if _version(db, path) == SCHEMA_VERSION:
             return db
+        db.backup(copy)
         db.close()
-    nothing_yet = sqlite3.connect(":memory:", isolation_level=None)
-    nothing_yet.executescript("".join(SCHEMA))
-    return nothing_yet
+    copy.executescript("".join(SCHEMA[_version(copy, path) :]))
+    return copy
 
 
 def _opened_where_it_may_be(path: Path) -> sqlite3.Connection:

@@ -26,7 +26,7 @@ LOST_AFTER = 2.0
 async def follow(shop: Workshop, service: ServiceName, rollout: str, after: int, quiet: bool) -> ServiceState:
     """Until the rollout ended or is held for a person. Raises what it failed of, with what serves now."""
     shown = screen(lambda: shop.store.load(service), quiet)
-    leaving = _Interrupts(shop, service, shown)
+    leaving = _Interrupts(shop, service, rollout, shown)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, leaving.pressed)
     listening = asyncio.ensure_future(_tell_ticks(shop, service, shown))
@@ -129,12 +129,13 @@ def _asks(known: ServiceState) -> str:
 
 
 class _Interrupts:
-    """Ctrl-C once asks for an abort, twice leaves."""
+    """Ctrl-C once asks for an abort of the rollout that is followed, twice leaves."""
 
-    def __init__(self, shop: Workshop, service: ServiceName, shown: Screen) -> None:
+    def __init__(self, shop: Workshop, service: ServiceName, rollout: str, shown: Screen) -> None:
         self.presses = 0
         self._shop = shop
         self._service = service
+        self._rollout = rollout
         self._shown = shown
         self._asking: asyncio.Future[None] | None = None
 
@@ -146,7 +147,7 @@ class _Interrupts:
 
     async def _abort(self) -> None:
         abort = ev.AbortRequested(actor=actor(), reason="Ctrl-C", outcome=Outcome.ABORTED)
-        self._shop.store.ask(self._service, abort)
+        self._shop.store.ask(self._service, self._rollout, abort)
         await self._shop.processes.wake(self._service)
 
 

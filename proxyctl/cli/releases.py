@@ -26,6 +26,7 @@ from proxyctl.cli.traffic import known_service, recovered, refuse_while_frozen, 
 from proxyctl.cli.values import IMAGE, SERVICE
 from proxyctl.config.load import config_digest
 from proxyctl.domain import orders, plan
+from proxyctl.domain.events import RolloutOpened
 from proxyctl.domain.model import Release, Route, Service, ServiceName
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
@@ -130,7 +131,7 @@ def retry(service: str, outside_windows: bool, reason: str, project: ProjectOpti
             refuse_while_none_starts(shop, asked)
             known = await _mended(shop, known_service(shop, service))
             await _proxy_runs(shop)
-            done = await _open_and_follow(shop, asked, orders.retry(known))
+            done = await _open_and_follow(shop, asked, orders.retry(known), known)
             if output.as_json:
                 print_json(_result(done))
 
@@ -235,12 +236,16 @@ async def _release(shop: Workshop, asked: Asked, service: Service, known: Servic
 
 
 async def _supersede(shop: Workshop, service: ServiceName, reason: str) -> None:
-    """End what runs, on its safe side; nothing running is fine."""
+    """End what runs, on its safe side; nothing running is fine, also where it ended before it heard of this."""
     if shop.store.load(service).rollout is None:
         return
     why = reason or "superseded by another deploy"
     signed = Signed(actor=actor(), reason=why, wall=shop.clock.wall())
-    await shop.steering.steer(service, lambda known: orders.abort(known, Outcome.SUPERSEDED, signed), "supersede")
+    try:
+        await shop.steering.steer(service, lambda known: orders.abort(known, Outcome.SUPERSEDED, signed), "supersede")
+    except Conflict:
+        if shop.store.load(service).rollout is not None:
+            raise
     while shop.store.load(service).rollout is not None or shop.locks.holder(service) is not None:
         await shop.clock.sleep(0.05)
 
@@ -250,14 +255,16 @@ async def _one(shop: Workshop, asked: Asked, service: Service) -> ServiceState:
     known = await _mended(shop, service.name, instead=supersede)
     await _proxy_runs(shop)
     release = await _release(shop, asked, service, known)
-    return await _open_and_follow(shop, asked, release)
+    return await _open_and_follow(shop, asked, release, known)
 
 
-async def _open_and_follow(shop: Workshop, asked: Asked, release: Release) -> ServiceState:
-    """Journal the rollout, hand it to a driver, follow it to its end. Raises what it failed of."""
+async def _open_and_follow(shop: Workshop, asked: Asked, release: Release, seen: ServiceState) -> ServiceState:
+    """Journal the rollout, hand it to a driver, follow it to its end. Raises what it failed of; Conflict when another
+    one was opened since the release was made for what was `seen`: a pull may take long."""
     name = release.service.name
     signed = Signed(actor=actor(), reason=asked.reason, wall=shop.clock.wall())
     known = shop.store.load(name)
+    orders.refuse_overtaken(known, seen)
     steps = asked.plan_of(release.service, known)
     opened = await shop.opening.fresh(asked.kind, steps, release, known, signed)
     await _refuse_what_nginx_refuses(shop, known, opened.rollout, asked.output.quiet)
@@ -265,7 +272,12 @@ async def _open_and_follow(shop: Workshop, asked: Asked, release: Release) -> Se
         leaves = f"{name}: {known.standby.release.id} leaves the standby: no warm rollback until promotion"
         say(leaves, asked.output.quiet)
     before = shop.store.last_seq()
-    shop.steering.open(name, lambda known: opened, asked.kind.value)
+
+    def still(now: ServiceState) -> RolloutOpened:
+        orders.refuse_overtaken(now, known)
+        return opened
+
+    shop.steering.open(name, still, asked.kind.value)
     return await follow(shop, name, opened.rollout.id, before, asked.output.quiet)
 
 
@@ -340,7 +352,7 @@ def start_retained(project: ProjectOptions, service: str, to: str, steps: Plan, 
             if not isinstance(target, Release):
                 raise Conflict(f"{to} is warm already", next_step=f"proxyctl rollback {service}")
             asked = Asked(Kind.ROLLBACK, lambda service, known: _back(service, known, steps), reason, output)
-            done = await _open_and_follow(shop, asked, target)
+            done = await _open_and_follow(shop, asked, target, known)
             if output.as_json:
                 print_json(_result(done))
 

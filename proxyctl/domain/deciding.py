@@ -11,7 +11,7 @@ from typing import Final
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import standing
-from proxyctl.domain.model import Colour, Role
+from proxyctl.domain.model import Colour, Role, Route
 from proxyctl.domain.rolling import Rolling
 from proxyctl.domain.rollout import GATED, reached
 from proxyctl.domain.split import WHOLE, Split
@@ -40,7 +40,8 @@ def _starting(state: ServiceState) -> do.Command:
     rollout = rollout_of(state)
     if state.arriving is not None:
         return _make_room(state, must(state.at(state.arriving.colour)))
-    if rollout.route is not None and (state.route, state.settings) != (rollout.route, rollout.settings):
+    told = not state.unsure_route and (state.route, state.settings) == (rollout.route, rollout.settings)
+    if rollout.route is not None and not told:
         return do.Publish(route=rollout.route, settings=rollout.settings)
     candidate = candidate_of(state)
     if candidate.gated:  # it was warm: look before anything is done
@@ -120,7 +121,12 @@ def _as_they_stand(state: ServiceState) -> do.Command | None:
 
 def _their_route(state: ServiceState) -> do.Publish | None:
     route = standing.route(state)
-    return None if route == state.route else do.Publish(route=route, settings=rollout_of(state).settings)
+    return None if _told(state, route) else do.Publish(route=route, settings=rollout_of(state).settings)
+
+
+def _told(state: ServiceState, route: Route | None) -> bool:
+    """Whether nginx is known to go by this route already."""
+    return state.route == route and not state.unsure_route
 
 
 def _their_part(state: ServiceState) -> do.Move | None:
@@ -186,7 +192,7 @@ def _aborting(state: ServiceState) -> do.Command:
         return safe
     if doomed is not None:
         return do.Retire(release=doomed.release.id, colour=doomed.colour)
-    if state.route != rollout.before:
+    if not _told(state, rollout.before):
         return do.Publish(route=rollout.before, settings=rollout.settings)
     return do.Close(outcome=rollout.outcome or Outcome.FAILED, reason=rollout.why)
 

@@ -28,7 +28,7 @@ from proxyctl.domain.rollout import ABORTABLE, GATED, reached
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Kind, Phase, Placement, Rollout, ServiceState, candidate_of
 from proxyctl.domain.steps import Analysis, Approval, Bake, Grow, Lookout, Pause, Weight
-from proxyctl.errors import Conflict, UsageError
+from proxyctl.errors import Conflict, RolloutFailed, UsageError
 
 
 class Signed(Record):
@@ -61,6 +61,7 @@ def open_fresh(
 ) -> ev.RolloutOpened:
     """Start this release and go by the plan."""
     refuse_while_running(state)
+    _refuse_where_it_stands(state, release)
     colour = free_colour(state)
     rolling = rolling_of(release.service, state) if any(isinstance(step, Grow) for step in plan) else None
     placement = Placement(release=release, colour=colour, role=Role.CANDIDATE, replicas=replicas)
@@ -68,6 +69,16 @@ def open_fresh(
         placement = placement.replace(replicas=(), away=replicas)
     rollout = _rollout(state, kind, release.id, colour, plan, settings, signed)
     return ev.RolloutOpened(rollout=rollout.replace(fresh=True, route=route, rolling=rolling), placement=placement)
+
+
+def _refuse_where_it_stands(state: ServiceState, release: Release) -> None:
+    """Its containers would have the names of those that run, which would leave for them."""
+    if release.id in {placed.release.id for placed in (state.blue, state.green) if placed is not None}:
+        raise Conflict(
+            f"{release.id} stands already, and is not started beside itself",
+            serving=serving(state),
+            next_step=f"proxyctl status {state.service}",
+        )
 
 
 def open_warm(state: ServiceState, kind: Kind, plan: Plan, standby: Placement, signed: Signed) -> ev.RolloutOpened:
@@ -127,6 +138,19 @@ def refuse_while_running(state: ServiceState, instead: str = "") -> None:
         serving=serving(state),
         next_step=(asked_of_you(state) or going_on) + (f"; or {instead}" if instead else ""),
     )
+
+
+def refuse_overtaken(state: ServiceState, seen: ServiceState) -> None:
+    """What was prepared for the state that was seen is out of date once another rollout was opened, also where that
+    has ended: its number and its slot are taken, and nobody said that it shall replace what serves now. Raises
+    Conflict."""
+    refuse_while_running(state)
+    if state.next_rollout != seen.next_rollout:
+        raise Conflict(
+            f"rollout {state.service}-r{state.next_rollout - 1} came in between, while this one was prepared",
+            serving=serving(state),
+            next_step=f"proxyctl history {state.service}; repeat it, if it shall replace what serves now",
+        )
 
 
 # --- steering a rollout that runs -------------------------------------------------------------------------------
@@ -305,28 +329,75 @@ def asked_of_you(state: ServiceState) -> str:
     return " or ".join(f"proxyctl {words.get(choice, f'{choice} {state.service}')}" for choice in choices(state))
 
 
-def carried_out(state: ServiceState, order: ev.Event) -> bool:
-    """Whether the state shows that traffic is where this order to a running rollout wants it."""
+def carried_out(state: ServiceState, order: ev.Event, ended: ev.RolloutEnded | None = None) -> bool:
+    """Whether traffic is where this order to a rollout wants it, as the state shows; or as the rollout `ended`, if it
+    did. Raises RolloutFailed once traffic is back on the safe side instead, Conflict once it is past the order."""
+    if ended is not None:
+        return _came_true(state, order, ended)
+    rollout, back = state.rollout, _is_back(state)
+    if rollout is not None and back and not isinstance(order, ev.AbortRequested):
+        raise _went_back(state, rollout.outcome or Outcome.FAILED, rollout.why)
     match order:
         case ev.AbortRequested():
-            left = state.preview is None and not state.unsure
-            arrived = left and same_traffic(state.split, safe_split(state))
-            return state.phase in (Phase.ABORTING, Phase.IDLE) and arrived
+            return back
         case ev.PlanChanged(plan=(Weight(share=share), Pause(), *_)) if state.candidate is not None:
             return state.phase is Phase.PAUSED and Split(state.candidate.colour, share).same_traffic(state.split)
-        case ev.PlanChanged(plan=plan) if state.rollout is not None and state.rollout.rolling is not None:
-            return state.rollout.plan == plan
+        case ev.PlanChanged(plan=plan) if rollout is not None and rollout.rolling is not None:
+            return rollout.plan == plan
         case ev.PlanChanged():
-            return state.phase in (Phase.BAKING, Phase.PROMOTING, Phase.IDLE)
+            return state.phase in (Phase.BAKING, Phase.PROMOTING)
         case ev.StepSkipped(step=step) | ev.Approved(step=step):
-            return state.rollout is None or state.rollout.cursor > step
+            return rollout is not None and rollout.cursor > step
         case ev.PauseRequested():
-            return state.rollout is None or state.rollout.paused
+            return rollout is not None and rollout.paused
         case ev.ResumeRequested():
-            rollout = state.rollout
-            return rollout is None or not (rollout.paused or _without_a_verdict(state, rollout))
+            return rollout is not None and not (rollout.paused or _without_a_verdict(state, rollout))
         case _:
             return False
+
+
+def _is_back(state: ServiceState) -> bool:
+    """On its way out, and traffic has arrived."""
+    known = state.preview is None and not state.unsure
+    return state.phase is Phase.ABORTING and known and same_traffic(state.split, safe_split(state))
+
+
+def _came_true(state: ServiceState, order: ev.Event, ended: ev.RolloutEnded) -> bool:
+    """What the end of its rollout made of an order: a promotion is what all want but those that stop, or wait."""
+    promoted = ended.outcome is Outcome.PROMOTED
+    match order:
+        case ev.AbortRequested():
+            return not promoted
+        case _ if not promoted:
+            raise _went_back(state, ended.outcome, ended.reason)
+        case ev.PauseRequested() | ev.PlanChanged(plan=(Weight(), Pause(), *_)):
+            raise Conflict(
+                f"too late: the rollout of {state.service} is over, promoted",
+                serving=serving(state),
+                next_step=f"proxyctl rollback {state.service}, if it shall not stay",
+            )
+        case _:
+            return True
+
+
+def _went_back(state: ServiceState, outcome: Outcome, reason: str) -> RolloutFailed:
+    return RolloutFailed(
+        f"too late: the rollout of {state.service} is over, {outcome}{': ' + reason if reason else ''}",
+        serving=serving(state),
+        next_step=f"proxyctl history {state.service}",
+    )
+
+
+def refuse_another(state: ServiceState, rollout: str, order: ev.Event) -> None:
+    """Whoever gave this order to a rollout means no other; once it is over, only the way back is still meant. Raises
+    Conflict."""
+    now = state.rollout.id if state.rollout is not None else ""
+    if now not in ("", rollout):
+        refuse_while_running(state)
+    if rollout and not now and not isinstance(order, ev.AbortRequested):
+        raise Conflict(
+            f"rollout {rollout} is over", serving=serving(state), next_step=f"proxyctl status {state.service}"
+        )
 
 
 def _without_a_verdict(state: ServiceState, rollout: Rollout) -> bool:

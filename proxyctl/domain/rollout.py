@@ -153,6 +153,8 @@ def advance(state: ServiceState, event: ev.Event) -> ServiceState:
         raise UnlawfulEvent(f"{type(event).__name__} in phase {state.phase}") from None
     if isinstance(state.intent, do.Move):
         state = state.replace(unsure=True)
+    if isinstance(state.intent, do.Publish) and not _refused(event):
+        state = state.replace(unsure_route=True)
     if isinstance(state.intent, do.Grow) and not isinstance(event, ev.Grown):
         state = standing.adrift(state, state.intent.colour, state.intent.to)
     return _apply(state, event).replace(phase=phase, intent=None)
@@ -163,7 +165,7 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
         case ev.RolloutOpened():
             return _opened(state, event.rollout, event.placement)
         case ev.RoutePublished():
-            return state.replace(route=event.route, settings=event.settings)
+            return state.replace(route=event.route, settings=event.settings, unsure_route=False)
         case ev.ReplicasMissing():
             return state.placing(candidate_of(state).replace(gated=()))
         case ev.ReplicasStarted():
@@ -295,14 +297,17 @@ def _as_if_done(state: ServiceState) -> ServiceState:
     match state.intent:
         case do.Move(split=split, cover=cover, preview=preview):
             return state.replace(split=split, cover=cover, preview=preview)
-        case do.Publish(route=route, settings=settings):
-            return state.replace(route=route, settings=settings)
         case do.Shrink(colour=colour, to=to):
             return standing.shrunk(state, colour, to)
         case do.Retire(colour=colour) if (placed := state.at(colour)) is not None:
             return state.placing(placed.replace(gated=()))
         case _:
             return state
+
+
+def _refused(event: ev.Event) -> bool:
+    """What was intended did not happen, and that is known."""
+    return isinstance(event, ev.StepFailed) and not event.in_doubt
 
 
 def _failed(state: ServiceState, outcome: Outcome, reason: str) -> ServiceState:

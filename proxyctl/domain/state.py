@@ -140,6 +140,7 @@ class ServiceState(Record):
     preview: Colour | None = None  # the colour that matches and mirrors reach
     unsure: bool = False  # a move was begun and never observed: the flags may say the old or the new split
     route: Route | None = None  # as published
+    unsure_route: bool = False  # a publish was begun and never observed: nginx may know this route or another
     settings: ProxySettings | None = None  # as published with it
     blue: Placement | None = None
     green: Placement | None = None

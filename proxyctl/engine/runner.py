@@ -138,10 +138,10 @@ class Runner:
                 await asyncio.gather(work, return_exceptions=True)
 
     def _heed(self) -> Facts:
-        """Take the open requests into the state; what it does not allow any more changes nothing."""
+        """Take the open requests to this rollout into the state; what it does not allow any more changes nothing."""
         if self._woken is not None:
             self._woken.clear()
-        return [event for event in self._store.take(self.state.service) if self._allows(event)]
+        return [event for event in self._store.take(self.state.service, self._rollout) if self._allows(event)]
 
     def _allows(self, event: ev.Event) -> bool:
         """Note it, if the state still allows it."""

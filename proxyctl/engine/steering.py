@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
@@ -28,6 +29,15 @@ LOOK_EVERY: Seconds = 0.005
 MakeHands = Callable[[int], Hands]  # for a fence
 Order = Callable[[ServiceState], ev.Event]
 PutBack = Callable[[Sequence[Replica]], Awaitable[object]]  # as Runtime has it
+
+
+class Asked(NamedTuple):
+    """An order that met somebody who drives the service."""
+
+    service: ServiceName
+    rollout: str  # that was meant; "": none ran
+    order: ev.Event
+    after: int  # seq of the journal's last entry before
 
 
 class Steering:
@@ -68,43 +78,71 @@ class Steering:
         return state
 
     async def steer(self, service: ServiceName, order: Order, purpose: str) -> ServiceState:
-        """Act, or have the driver act: returns once the state shows it. Raises Conflict like act()."""
+        """Act, or have the driver act: returns once the state shows it. Raises Conflict like act(), and RolloutFailed
+        where the rollout that was meant went back to the safe side instead."""
         try:
             return await self.act(service, order, purpose)
         except Locked:
-            event = order(self._store.load(service))  # refused in words before anybody is disturbed
-        if not isinstance(event, ev.RolloutOpened):
-            await self._ask_driver(service, event)
-            if orders.carried_out(self._store.load(service), event):
+            asked = self._asked(service, order)  # refused in words before anybody is disturbed
+        if not isinstance(asked.order, ev.RolloutOpened):
+            await self._ask_driver(asked)
+            if self._carried_out(asked):
                 return self._store.load(service)
         if await self._becomes(lambda: self._free(service), FREED_WITHIN):  # it ended before it heard of the request
-            self._store.take(service)
-            return await self._act_after(event, service, order, purpose)
+            self._store.take(service, asked.rollout)
+            return await self._act_after(asked, order, purpose)
+        orders.refuse_another(self._store.load(service), asked.rollout, asked.order)
         raise Locked(
             f"the driver of {service} has not carried this out yet",
             serving=orders.serving(self._store.load(service)),
             next_step=f"proxyctl status {service} --watch",
         )
 
-    async def _act_after(self, event: ev.Event, service: ServiceName, order: Order, purpose: str) -> ServiceState:
+    def _asked(self, service: ServiceName, order: Order) -> Asked:
+        after = self._store.last_seq()
+        known = self._store.load(service)
+        return Asked(service, known.rollout.id if known.rollout else "", order(known), after)
+
+    async def _act_after(self, asked: Asked, order: Order, purpose: str) -> ServiceState:
         """A driver that died may have taken the order: whoever acts next has finished it, and it is not given twice."""
+
+        def again(state: ServiceState) -> ev.Event:
+            orders.refuse_another(state, asked.rollout, asked.order)
+            return order(state)
+
         try:
-            return await self.act(service, order, purpose)
+            return await self.act(asked.service, again, purpose)
         except Conflict:
-            known = self._store.load(service)
-            if not orders.carried_out(known, event):
+            known = self._store.load(asked.service)
+            if known.phase is not Phase.DEGRADED and not self._carried_out(asked):
                 raise
             return known
 
-    async def _ask_driver(self, service: ServiceName, event: ev.Event) -> None:
-        """Leave the request; whoever does not take it in time is ended."""
-        asked = self._store.ask(service, event)
+    async def _ask_driver(self, asked: Asked) -> None:
+        """Leave the request; whoever drives that rollout and does not take it in time is ended."""
+        service = asked.service
+        request = self._store.ask(service, asked.rollout, asked.order)
         await self._processes.wake(service)
-        if not await self._becomes(lambda: self._store.taken(asked) or self._free(service), TAKEN_WITHIN):
+        if not await self._becomes(lambda: self._store.taken(request) or self._is_over(asked), TAKEN_WITHIN):
             await self._end_driver(service)
-        await self._becomes(
-            lambda: orders.carried_out(self._store.load(service), event) or self._free(service), ANSWERED_WITHIN
-        )
+        await self._becomes(lambda: self._carried_out(asked) or self._is_over(asked), ANSWERED_WITHIN)
+
+    def _is_over(self, asked: Asked) -> bool:
+        """Nobody drives what was meant."""
+        return self._free(asked.service) or self._ended(asked, self._store.load(asked.service)) is not None
+
+    def _carried_out(self, asked: Asked) -> bool:
+        state = self._store.load(asked.service)
+        return orders.carried_out(state, asked.order, self._ended(asked, state))
+
+    def _ended(self, asked: Asked, state: ServiceState) -> ev.RolloutEnded | None:
+        """How the rollout that was meant did, once it is over."""
+        if state.rollout is not None and state.rollout.id == asked.rollout:
+            return None
+        for entry in self._store.entries(asked.service, after=asked.after):
+            if entry.rollout == asked.rollout and isinstance(entry.event, ev.RolloutEnded):
+                return entry.event
+        return None
 
     async def recover(self, service: ServiceName) -> ServiceState:
         """Finish or undo what a crash left, and have gated again what the engine restarted; nothing to mend is done.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from proxyctl.adapters.memory import MemoryStore
-from proxyctl.adapters.sqlite import SCHEMA_VERSION, SqliteStore
+from proxyctl.adapters.sqlite import SCHEMA, SCHEMA_VERSION, SqliteStore
 from proxyctl.domain import events as ev
+from proxyctl.domain.codec import encode
 from proxyctl.domain.model import Colour, ServiceName
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.state import Phase, ServiceState
@@ -165,12 +168,20 @@ def test_another_network_gives_other_addresses(store: Store) -> None:
 
 def test_a_request_is_taken_once_in_its_turn_and_only_by_its_service(store: Store) -> None:
     abort = ev.AbortRequested(actor="ann", reason="", outcome=Outcome.ABORTED)
-    first, second = store.ask(WEB, lost("one")), store.ask(WEB, abort)
-    other = store.ask(API, lost("other"))
+    first, second = store.ask(WEB, "web-r1", lost("one")), store.ask(WEB, "web-r1", abort)
+    other = store.ask(API, "web-r1", lost("other"))
     assert not store.taken(first)
-    assert store.take(WEB) == [lost("one"), abort]
-    assert store.take(WEB) == []
+    assert store.take(WEB, "web-r1") == [lost("one"), abort]
+    assert store.take(WEB, "web-r1") == []
     assert (store.taken(first), store.taken(second), store.taken(other)) == (True, True, False)
+
+
+def test_what_was_asked_of_another_rollout_is_taken_and_given_to_nobody(store: Store) -> None:
+    late, asked = store.ask(WEB, "web-r1", lost("late")), store.ask(WEB, "web-r2", lost("asked"))
+    assert store.take(WEB, "web-r2") == [lost("asked")]
+    assert store.taken(late)
+    assert store.taken(asked)
+    assert store.take(WEB, "web-r1") == []
 
 
 # --- a file ------------------------------------------------------------------------------------------------------
@@ -208,7 +219,7 @@ def test_everything_survives_a_reopening(tmp_path: Path) -> None:
     note(first, lost())
     first.claim_generation()
     leased = first.lease_slots(WEB, BLUE, 2, FREE)
-    request = first.ask(WEB, lost("asked"))
+    request = first.ask(WEB, "web-r1", lost("asked"))
     first.close()
     again = SqliteStore(tmp_path / "db")
     assert again.last_seq() == 1
@@ -234,6 +245,27 @@ def test_a_commit_is_on_disk_when_it_returns(tmp_path: Path) -> None:
     made = SqliteStore(tmp_path / "db")
     assert made._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
     assert made._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    made.close()
+
+
+def test_what_the_version_before_wrote_is_read_as_it_is_and_written_on(tmp_path: Path) -> None:
+    """Its requests named no rollout: they are given to nobody."""
+    path = tmp_path / "db"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript("".join(SCHEMA[:2]) + "PRAGMA user_version = 2; PRAGMA journal_mode = WAL;")
+        state, event = (json.dumps(encode(each)) for each in (a_state(phase=Phase.DEGRADED), lost("asked")))
+        old.execute("INSERT INTO snapshots VALUES ('web', 1, ?)", (state,))
+        old.execute("INSERT INTO requests (service, event) VALUES ('web', ?)", (event,))
+        old.commit()
+    before = path.read_bytes()
+    look = SqliteStore.to_read(path)
+    assert look.load(WEB).phase is Phase.DEGRADED
+    look.close()
+    assert path.read_bytes() == before
+    made = SqliteStore(path)
+    assert made.load(WEB).phase is Phase.DEGRADED
+    made.ask(WEB, "web-r1", lost("anew"))
+    assert made.take(WEB, "web-r1") == [lost("anew")]
     made.close()
 
 

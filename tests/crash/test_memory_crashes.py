@@ -13,7 +13,7 @@ from proxyctl.adapters.memory import MemoryInspector, MemoryRuntime
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
 from proxyctl.domain.container import HOST_NETWORK
-from proxyctl.domain.model import Match, Mirror, ServiceName
+from proxyctl.domain.model import Match, Mirror, ProxySettings, ServiceName
 from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.rolling import FailureAction, Rolling
 from proxyctl.domain.rolling import Order as RollingOrder
@@ -71,6 +71,10 @@ def broken(arena: Arena) -> list[str]:
     flags = arena.world.flags.get(WEB)
     if arena.state.phase is Phase.IDLE and (flags is not None and flags.cover) != arena.state.cover:
         found.append("7: the journal and the flags differ about the cover")
+    if arena.state.phase is Phase.IDLE and (topology := arena.proxy.topology()) is not None:
+        routes = {route.service: route for route in topology.routes}
+        if (routes.get(WEB), topology.settings) != (arena.state.route, arena.state.settings):
+            found.append("7: the journal and nginx differ about the route")
     if arena.state.phase is Phase.IDLE and flags is not None and flags.preview is not None:
         found.append("1: rules lead to a release, and no rollout runs")
     return found
@@ -80,6 +84,16 @@ def broken(arena: Arena) -> list[str]:
 
 
 async def deploy(arena: Arena) -> ServiceState:
+    return await arena.deploy("app:2")
+
+
+async def deploy_with_other_settings(arena: Arena) -> ServiceState:
+    arena.settings = ProxySettings(workers=3)
+    return await arena.deploy("app:2")
+
+
+async def deploy_for_another_host(arena: Arena) -> ServiceState:
+    arena.edge = {"hosts": ("shop.example.com",)}
     return await arena.deploy("app:2")
 
 
@@ -220,6 +234,8 @@ def restart_live(arena: Arena) -> None:
 
 STORIES: tuple[Story, ...] = (
     deploy,
+    deploy_with_other_settings,
+    deploy_for_another_host,
     deploy_over_a_standby,
     sick_deploy,
     rollback,

@@ -6,10 +6,13 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 
+import docker
 import pytest
 
-from tests.e2e.shop import TWO, Shop, open_shop
+from tests.e2e.shop import THREE, TWO, Shop, ended, open_shop
+from tests.tiny_registry import Registry, registry
 
 pytestmark = pytest.mark.docker
 
@@ -50,3 +53,30 @@ async def test_of_two_deploys_at_once_one_goes_on_and_the_other_names_it(shop: S
     assert "next:" in refused.err
     told = json.loads((await shop.type("history", "web", "--json")).out)
     assert [chapter["outcome"] for chapter in told] == ["promoted"] * 3
+
+
+@asynccontextmanager
+async def a_shelf() -> AsyncIterator[Registry]:
+    """Nothing of it stays on the engine."""
+    async with registry() as shelf:
+        yield shelf
+        with closing(docker.from_env()) as engine:
+            engine.images.remove(shelf.image("tiny:1"), force=True)
+
+
+async def test_a_deploy_that_waits_for_its_pull_meanwhile_is_overtaken_and_touches_nothing(shop: Shop) -> None:
+    """Both would be web-3, and containers of that name serve by then."""
+    async with a_shelf() as shelf, shop.load() as load:
+        shelf.answers.clear()
+        slow = await shop.start("deploy", "web", "--image", shelf.image("tiny:1"))
+        await shelf.asked.wait()
+        assert (await shop.type("deploy", "web", "--image", THREE)).code == 0
+        serving = {container.id for container in shop.containers("release=web-3")}
+        shelf.answers.set()
+        said = await ended(slow)
+        assert {container.id for container in shop.containers("release=web-3")} == serving
+    assert load.failed() == []
+    assert said.code == 4, said.err
+    assert "rollout web-r3 came in between, while this one was prepared" in said.err
+    assert "serving: web: web-3" in said.err
+    assert "next:    proxyctl history web; repeat it" in said.err

@@ -117,6 +117,40 @@ async def test_a_warm_release_cannot_be_opened_while_a_rollout_runs_either() -> 
         orders.open_warm(await in_phase(Phase.BAKING), Kind.SWITCH, plan.blue_green(1.0), standby, ANN)
 
 
+async def test_a_rollout_that_came_and_went_while_another_was_prepared_is_named_and_stays() -> None:
+    """As a pull that takes long meets a deploy that takes no time."""
+    arena = Arena()
+    seen = await arena.deploy("app:1")
+    now = await arena.deploy("app:2")
+    with pytest.raises(Conflict, match=r"^rollout web-r2 came in between, while this one was prepared$") as refusal:
+        orders.refuse_overtaken(now, seen)
+    assert refusal.value.serving == "web: web-2 (green) 100 %"
+    assert refusal.value.next_step.startswith("proxyctl history web; repeat it")
+
+
+async def test_one_that_still_runs_is_named_like_any_other() -> None:
+    with pytest.raises(Conflict, match="rollout web-r2 of web-2 is baking, started by tester"):
+        orders.refuse_overtaken(await in_phase(Phase.BAKING), await in_phase(Phase.IDLE))
+
+
+async def test_a_standby_that_left_meanwhile_overtakes_nobody() -> None:
+    arena = Arena()
+    await arena.deploy("app:1")
+    seen = await arena.deploy("app:2")
+    orders.refuse_overtaken(await arena.end_standby(), seen)
+
+
+async def test_a_release_is_never_started_beside_itself_whoever_numbered_it() -> None:
+    """Its containers would take the names of those that serve, and those would be removed for it."""
+    arena = Arena()
+    release = (await arena.deploy("app:1")).releases[0]
+    numbered = release.replace(id=orders.next_release_id(arena.state))
+    now = await arena.deploy("app:2")
+    with pytest.raises(Conflict, match="web-2 stands already") as refusal:
+        orders.open_fresh(now, Kind.DEPLOY, plan.blue_green(1.0), numbered, (), None, ProxySettings(), ANN)
+    assert refusal.value.serving == "web: web-2 (green) 100 %"
+
+
 # --- opening -----------------------------------------------------------------------------------------------------
 
 

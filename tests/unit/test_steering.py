@@ -20,10 +20,10 @@ from proxyctl.domain.split import Split
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.runner import Hand, Hands
-from proxyctl.engine.steering import Steering
+from proxyctl.engine.steering import Order, Steering
 from proxyctl.engine.supervisor import Supervisor
 from proxyctl.engine.traffic import TrafficHands
-from proxyctl.errors import Conflict, Fenced, Locked, StateUnusable
+from proxyctl.errors import Conflict, Fenced, Locked, RolloutFailed, StateUnusable
 from proxyctl.ports import Flags, Lock
 from tests.arena import SIGNED, WEB, Arena
 
@@ -165,7 +165,8 @@ class Town:
 
     def untaken(self) -> list[ev.Event]:
         """The requests that nobody took until now."""
-        return self.arena.store.take(WEB)
+        rollout = self.arena.state.rollout
+        return self.arena.store.take(WEB, rollout.id if rollout else "")
 
     def journaled(self, kind: type[ev.Event]) -> int:
         return sum(isinstance(entry.event, kind) for entry in self.arena.store.journal)
@@ -345,6 +346,18 @@ async def test_a_gate_is_not_waited_for_by_an_abort(town: Town) -> None:
     assert (town.journaled(ev.AbortRequested), town.journaled(ev.GateFailed)) == (1, 0)
 
 
+async def test_what_was_asked_of_a_rollout_that_has_ended_is_asked_of_no_other(pair: Town) -> None:
+    """Ctrl-C a moment after the end: nobody is left to take it, until the next rollout begins."""
+    asked = pair.arena.store.ask(
+        WEB, "web-r2", ev.AbortRequested(actor="ann", reason="Ctrl-C", outcome=Outcome.ABORTED)
+    )
+    await pair.opened("app:3")
+    live = (await pair.end_of(pair.a_driver())).live
+    assert live is not None
+    assert live.release.id == "web-3"
+    assert (pair.journaled(ev.AbortRequested), pair.arena.store.taken(asked)) == (0, True)
+
+
 async def test_a_refused_order_disturbs_no_driver(town: Town) -> None:
     await town.opened("app:2")
     driver = town.a_driver()
@@ -382,6 +395,107 @@ async def test_a_new_rollout_ends_no_driver_and_does_not_wait_for_ever(pair: Tow
     assert refusal.value.next_step == "proxyctl status web --watch"
     assert pair.arena.world.time - began < 4
     assert (pair.everything(), pair.driven_by) == (before, "rollout of web")
+
+
+# --- a rollout ends before it hears of an order -------------------------------------------------------------------
+
+
+def ends_by(town: Town, fact: ev.Event, next_image: str = "") -> None:
+    """Its driver has just seen this when it is asked, and goes on to the end; then comes another deploy at once."""
+    held = town.arena.locks.acquire(WEB, "rollout of web")
+
+    async def to_the_end() -> ServiceState:
+        driver = town.arena.runner()
+        driver.note(fact)
+        ended = await driver.run()
+        opened = await town.arena.open(next_image) if next_image else None
+        held.release()
+        if opened is not None:
+            town.steering.open(WEB, lambda _: opened, "deploy")
+            town.a_driver()
+        return ended
+
+    town.when_woken = lambda: town.tasks.append(asyncio.create_task(to_the_end()))
+
+
+@pytest.fixture
+async def baked(town: Town) -> Town:
+    """web-2 has all traffic, and its bake passes as the driver is asked for something."""
+    await killed(town, before=do.Watch)
+    ends_by(town, ev.BakePassed())
+    return town
+
+
+async def test_an_abort_that_a_promotion_overtook_is_not_called_done(baked: Town) -> None:
+    with pytest.raises(Conflict, match="web has no rollout to abort: it is idle") as refusal:
+        await baked.steering.steer(WEB, abort, "abort")
+    assert refusal.value.serving == "web: web-2 (green) 100 %"
+    assert refusal.value.next_step == "proxyctl rollback web"
+    assert (baked.traffic, baked.untaken()) == (Split.all_to(GREEN), [])
+
+
+async def test_a_rollback_that_a_promotion_overtook_goes_back_to_the_standby(baked: Town) -> None:
+    def back(state: ServiceState) -> ev.Event:
+        return rollback(state) if state.rollout is None else orders.abort(state, Outcome.ROLLED_BACK, SIGNED)
+
+    state = await baked.steering.steer(WEB, back, "rollback")
+    assert state.live is not None
+    assert (state.live.release.id, baked.traffic) == ("web-1", Split.all_to(BLUE))
+    assert not baked.arena.broken_promises()
+
+
+async def test_a_switch_that_the_promotion_overtook_is_where_it_wanted_to_be(baked: Town) -> None:
+    """And is not taken for one to the standby that this left."""
+    state = await baked.steering.steer(WEB, switch, "switch")
+    assert state.live is not None
+    assert (state.live.release.id, baked.traffic) == ("web-2", Split.all_to(GREEN))
+
+
+@pytest.mark.parametrize("order", [to_a_half, partial(orders.pause, signed=SIGNED)], ids=["weight", "pause"])
+async def test_what_shall_wait_is_told_of_the_promotion_that_did_not(baked: Town, order: Order) -> None:
+    with pytest.raises(Conflict, match="too late: the rollout of web is over, promoted") as refusal:
+        await baked.steering.steer(WEB, order, "test")
+    assert refusal.value.serving == "web: web-2 (green) 100 %"
+    assert refusal.value.next_step == "proxyctl rollback web, if it shall not stay"
+
+
+GOES_ON = [switch, to_a_half, partial(orders.promote, signed=SIGNED), partial(orders.resume, signed=SIGNED)]
+
+
+@pytest.mark.parametrize("order", GOES_ON, ids=["switch", "weight", "promote", "resume"])
+async def test_who_would_go_on_with_a_candidate_that_just_failed_is_told_so(canary: Town, order: Order) -> None:
+    ends_by(canary, ev.CandidateFailed(reason="shop-web-2-1 exited with code 137"))
+    with pytest.raises(RolloutFailed, match=r"too late: .* is over, rolled-back: shop-web-2-1 exited") as failed:
+        await canary.steering.steer(WEB, order, "test")
+    assert failed.value.serving == "web: web-1 (blue) 100 %"
+    assert failed.value.next_step == "proxyctl history web"
+    assert canary.traffic == Split.all_to(BLUE)
+
+
+async def test_an_abort_of_a_candidate_that_just_failed_is_done(canary: Town) -> None:
+    ends_by(canary, ev.CandidateFailed(reason="shop-web-2-1 exited with code 137"))
+    state = await canary.steering.steer(WEB, abort, "abort")
+    assert (canary.traffic, state.green) == (Split.all_to(BLUE), None)
+
+
+async def test_an_order_to_one_rollout_is_none_to_the_next(town: Town) -> None:
+    await killed(town, before=do.Watch)
+    town.arena.edge = {"bake": 30.0}
+    ends_by(town, ev.BakePassed(), next_image="app:3")
+    with pytest.raises(Conflict, match=r"rollout web-r3 of web-3 is \w+, started by tester"):
+        await town.steering.steer(WEB, abort, "abort")
+    assert town.journaled(ev.AbortRequested) == 0
+    live = (await town.end_of(town.tasks[-1])).live
+    assert live is not None
+    assert live.release.id == "web-3"
+
+
+async def test_an_abort_that_nginx_does_not_confirm_to_a_driver_leaves_the_service_degraded(town: Town) -> None:
+    await town.opened("app:2")
+    town.a_driver()
+    await town.until(lambda state: state.phase is Phase.BAKING)
+    town.arena.world.nginx_down = True
+    assert (await town.steering.steer(WEB, abort, "abort")).phase is Phase.DEGRADED
 
 
 # --- a driver does not answer ------------------------------------------------------------------------------------
@@ -433,7 +547,7 @@ async def test_a_driver_that_dies_with_the_request_in_its_hands_is_stood_in_for(
     held = canary.arena.locks.acquire(WEB, "dying")
 
     def dies_after_taking() -> None:
-        canary.arena.store.take(WEB)
+        canary.untaken()
         held.release()
 
     canary.when_woken = dies_after_taking
@@ -444,7 +558,7 @@ async def test_a_driver_that_dies_with_the_request_in_its_hands_is_stood_in_for(
 
 async def test_a_driver_that_took_the_request_has_its_time_and_keeps_the_service(canary: Town) -> None:
     canary.arena.locks.acquire(WEB, "slow")
-    canary.when_woken = lambda: canary.arena.store.take(WEB)
+    canary.when_woken = canary.untaken
     before, began = canary.everything(), canary.arena.world.time
     with pytest.raises(Locked, match="has not carried this out yet") as refusal:
         await canary.steering.steer(WEB, abort, "abort")
