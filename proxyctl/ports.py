@@ -552,7 +552,7 @@ class Locks(Protocol):
         ...
 
     def publishing(self) -> AbstractAsyncContextManager[None]:
-        """Waits for its turn, at most 30 s. Raises Locked."""
+        """Waits for its turn; at most 30 s for one holder, however many come before. Raises Locked, which names it."""
         ...
 
 

@@ -90,7 +90,7 @@ class Workshop:
 
     @cached_property
     def locks(self) -> FileLocks:
-        return FileLocks(self.places.locks)
+        return FileLocks(self.places)
 
     @cached_property
     def splits(self) -> SplitsInForce:

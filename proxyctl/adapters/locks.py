@@ -20,14 +20,16 @@ from pathlib import Path
 
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.lives import start_time
+from proxyctl.adapters.places import Places
 from proxyctl.domain.codec import DecodeError, decode, encode
 from proxyctl.domain.model import Seconds, ServiceName
 from proxyctl.errors import Locked
 from proxyctl.ports import Holder
 
-PUBLISH_WAIT: Seconds = 30.0
+PUBLISH_WAIT: Seconds = 30.0  # for one holder; how many are before us, nobody knows
+ENOUGH = 1 << 12  # bytes of a signature
 UNSIGNED = Holder(pid=0, started="", purpose="another process", since=0.0)
-HOST_LOCK = Path("/run/lock/proxyctl.lock")
+HOST_LOCK = Path("/run/proxyctl.lock")  # root's, who alone may write there: nobody else can hold it, or hold it up
 FLOCK = "hhqqi0q"  # struct flock of 64-bit Linux: type, whence, start, length, pid, padding
 WHOLE_FILE = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
@@ -52,23 +54,23 @@ class FileLock:
 
 
 class FileLocks:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, places: Places) -> None:
+        self._state = places.root
+        self._folder = places.locks
 
     def acquire(self, service: ServiceName, purpose: str) -> FileLock:
-        with told_in_words(self._folder):
+        with told_in_words(self._state):
             fd = os.open(self._path(service), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _try_lock(fd):
+            holder = _holder_of(_signature(fd))
             os.close(fd)
-            holder = self._read(service)
-            who = holder.purpose if holder is UNSIGNED else f"{holder.purpose} (pid {holder.pid})"
             raise Locked(
-                f"{service} is being driven by {who}",
+                f"{service} is being driven by {_named(holder)}",
                 serving="unchanged by this command",
                 next_step=f"proxyctl status {service} --watch",
             )
         lock = FileLock(fd)
-        with told_in_words(self._folder):
+        with told_in_words(self._state):
             lock.sign(purpose)
         return lock
 
@@ -80,13 +82,13 @@ class FileLocks:
         return lock
 
     def holder(self, service: ServiceName) -> Holder | None:
-        with told_in_words(self._folder):
+        with told_in_words(self._state):
             try:
                 fd = os.open(self._path(service), os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return None
         try:
-            return self._read(service) if _is_locked(fd) else None
+            return _holder_of(_signature(fd)) if _is_locked(fd) else None
         finally:
             os.close(fd)
 
@@ -100,36 +102,59 @@ class FileLocks:
     async def publishing(self) -> AsyncIterator[None]:
         fd = self._open_host_lock()
         try:
-            deadline = time.monotonic() + PUBLISH_WAIT
-            while not _try_lock(fd):
-                if time.monotonic() > deadline:
-                    raise Locked(
-                        f"another proxyctl has been publishing on this host for over {PUBLISH_WAIT:g} s",
-                        serving="unchanged by this command",
-                        next_step="proxyctl proxy status",
-                    )
-                await asyncio.sleep(0.02)
+            await _take(fd)
+            with suppress(OSError):  # it only explains
+                FileLock(fd).sign(f"proxyctl for {self._state}")
             yield
         finally:
             os.close(fd)
 
     def _open_host_lock(self) -> int:
-        """Host-wide where it may be written, else at least for this state folder."""
+        """Of all that root publishes; of this state folder alone, where somebody else does."""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         with suppress(OSError):
-            return os.open(HOST_LOCK, flags, 0o666)
-        with told_in_words(self._folder):
+            return os.open(HOST_LOCK, flags, 0o600)
+        with told_in_words(self._state):
             return os.open(self._folder / "publishing", flags, 0o600)
 
     def _path(self, service: ServiceName) -> Path:
         return self._folder / f"{service}.lock"
 
-    def _read(self, service: ServiceName) -> Holder:
-        """Whoever holds a lock signs it a moment later."""
-        with suppress(OSError, ValueError, DecodeError):
-            holder: Holder = decode(Holder, json.loads(self._path(service).read_text()))
-            return holder
-        return UNSIGNED
+
+async def _take(fd: int) -> None:
+    """Whoever waits behind many that are quick waits on. Raises Locked where one and the same is too slow."""
+    before: bytes | None = None
+    while not _try_lock(fd):
+        if (signature := _signature(fd)) != before:
+            before, deadline = signature, time.monotonic() + PUBLISH_WAIT
+        elif time.monotonic() > deadline:
+            raise _too_slow(_holder_of(signature))
+        await asyncio.sleep(0.02)
+
+
+def _too_slow(holder: Holder) -> Locked:
+    instead = "" if holder is UNSIGNED else f"; if it hangs: kill {holder.pid}, then proxyctl recover for its project"
+    return Locked(
+        f"{_named(holder)} has been publishing on this host for over {PUBLISH_WAIT:g} s",
+        serving="unchanged by this command",
+        next_step=f"wait for it and repeat{instead}",
+    )
+
+
+def _named(holder: Holder) -> str:
+    return holder.purpose if holder is UNSIGNED else f"{holder.purpose} (pid {holder.pid})"
+
+
+def _signature(fd: int) -> bytes:
+    return os.pread(fd, ENOUGH, 0)
+
+
+def _holder_of(signature: bytes) -> Holder:
+    """Whoever holds a lock signs it a moment later."""
+    with suppress(ValueError, DecodeError):
+        holder: Holder = decode(Holder, json.loads(signature))
+        return holder
+    return UNSIGNED
 
 
 def _try_lock(fd: int) -> bool:

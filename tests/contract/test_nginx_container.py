@@ -18,7 +18,8 @@ from proxyctl.adapters.docker.calls import EngineCalls
 from proxyctl.adapters.docker.nginx_container import LABEL, ContainerProgram
 from proxyctl.adapters.docker.nginx_image import ERRAND, WAITING
 from proxyctl.adapters.lives import start_time
-from proxyctl.adapters.nginx.process.binary import Directive, NginxBinary
+from proxyctl.adapters.nginx.process.binary import Directive, NginxBinary, ServingProgram
+from proxyctl.adapters.nginx.process.master import find_masters
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Mode, ProxySettings
 from proxyctl.errors import NginxUnavailable, OutcomeUnknown
@@ -115,6 +116,30 @@ async def test_it_comes_back_by_itself_only_after_it_was_seen_to_serve(ground: G
     assert ground.policy() == "always"
     await program.let_end()
     assert ground.policy() == "no"
+
+
+async def test_a_strangers_nginx_is_not_ours_whatever_it_calls_its_files(ground: Ground, tmp_path: Path) -> None:
+    """Root in a container of its own may make any path."""
+    logs = str(ground.places.nginx_logs)
+    stranger = ground.engine.containers.run(
+        ground.image,
+        ["nginx", "-g", "daemon off;", "-e", f"{logs}/error.log", "-c", str(ground.config())],
+        volumes=[f"{tmp_path}:{logs}", f"{ground.places.public}/nginx.conf:{ground.places.public}/nginx.conf:ro"],
+        tmpfs={str(ground.places.nginx): "", str(ground.places.temp): ""},
+        labels={LABEL: ground.project},
+        detach=True,
+    )
+    while "nginx: worker process" not in str(stranger.top()):  # noqa: ASYNC110 - Docker tells when it runs, not what
+        await asyncio.sleep(0.02)
+    assert find_masters(ground.places) == []
+
+
+async def test_the_program_of_a_container_is_not_run_on_the_host(ground: Ground) -> None:
+    """Where mode: process is tried while one in a container serves yet."""
+    await ground.program().start(ground.config(), ground.places.error_log)
+    (master,) = find_masters(ground.places)
+    assert master.pid == ground.container().attrs["State"]["Pid"]
+    assert not ServingProgram(ground.places, DEBIAN).tried().startswith("/proc/")
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1", "[::1]"])

@@ -232,7 +232,7 @@ async def test_a_bake_goes_on_while_the_engine_is_away(shop: Shop, engine: OwnEn
 async def cut_off(shop: Shop, engine: OwnEngine) -> None:
     """All of it. Drivers and guards first: they are not to see how the others end."""
     places = places_of(shop)
-    locks = FileLocks(places.locks)
+    locks = FileLocks(places)
     for lock in places.locks.glob("*.lock"):
         locks.end_holder(ServiceName(lock.stem))
     master = find_master(places)

@@ -218,6 +218,8 @@ CASES = {
     "ruled-mainline": RULED,
     "reload": DEALT,
     "reload-mainline": DEALT,
+    "reload-logged": a_topology(a_route(), cutover=Cutover.RELOAD, access_log=Logged.ROLLOUTS),
+    "nothing-logged": a_topology(access_log=Logged.ROLLOUTS),
     "encrypted": ENCRYPTED,
     "guarded": GUARDED,
     "hashed": HASHED,

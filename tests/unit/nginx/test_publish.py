@@ -84,6 +84,39 @@ async def test_a_port_that_another_process_holds_is_reported_and_the_last_good_c
     assert (await serving.get()).text == "blue"
 
 
+async def test_what_clients_say_in_the_log_of_errors_refuses_no_publish(serving: Bed) -> None:
+    """nginx quotes the requests that it objects to."""
+
+    async def ask_for_too_much() -> None:
+        while True:
+            client = await serving.client()
+            client.writer.write(b"POST /[emerg] HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n")
+            await client.head()
+            client.close()
+
+    asking = asyncio.create_task(ask_for_too_much())
+    async with asyncio.timeout(5):
+        assert await serving.publish(serving.topology(serving.route(hosts=("bed.example.com",)))) == 2
+    asking.cancel()
+    assert "[emerg]" in serving.places.error_log.read_text()
+
+
+async def test_what_nginx_was_seen_to_do_counts_more_than_what_its_log_says(serving: Bed) -> None:
+    """A site of the user's own that serves files lets clients write whole lines: it logs names of files as they are."""
+    pid = serving.master.own_pid
+
+    async def write_lines() -> None:
+        while True:
+            with serving.places.error_log.open("a") as log:
+                log.write(f"2026/01/01 00:00:00 [emerg] {pid}#{pid}: a client says so\n")
+            await asyncio.sleep(0.01)
+
+    writing = asyncio.create_task(write_lines())
+    async with asyncio.timeout(8):
+        assert await serving.publish(serving.topology(serving.route(hosts=("bed.example.com",)))) == 2
+    writing.cancel()
+
+
 async def test_a_first_start_on_a_taken_port_names_its_holder_and_leaves_nothing(bed: Bed) -> None:
     with socket.create_server(("127.0.0.1", bed.port)), pytest.raises(PublishRefused) as refusal:
         await bed.publish()

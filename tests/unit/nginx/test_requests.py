@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxyctl.domain.model import Logged, Sticky
+from proxyctl.domain.model import Cutover, Logged, Sticky
 from proxyctl.errors import SplitNotSeen, StateUnusable
 from proxyctl.ports import Endpoint
 from tests.nginx_bed import (
@@ -356,8 +356,9 @@ async def test_the_log_tells_two_browsers_behind_one_address_apart(bed: Bed) -> 
     assert clients["/1"] == clients["/3"] != clients["/2"]
 
 
-async def test_where_only_rollouts_are_logged_a_flag_of_the_service_decides(bed: Bed) -> None:
-    await bed.publish(bed.topology(access_log=Logged.ROLLOUTS))
+@pytest.mark.parametrize("cutover", Cutover)
+async def test_where_only_rollouts_are_logged_a_flag_of_the_service_decides(bed: Bed, cutover: Cutover) -> None:
+    await bed.publish(bed.topology(access_log=Logged.ROLLOUTS, cutover=cutover))
     await bed.splits.move(WEB, share(GREEN, 50))
 
     async def ids(path: str) -> list[bool]:

@@ -7,6 +7,7 @@ force when a worker answers with its number and no older worker accepts any more
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -42,8 +43,8 @@ LOOK_EVERY: Seconds = 0.01
 TRIES_EVERY: Seconds = 0.5
 OBSERVED_WITHIN: Seconds = 3.0
 LETS_GO_WITHIN: Seconds = 1.0
-EMERGENCY = "[emerg]"  # a configuration that is not taken
-ALERT = "[alert]"  # the machine: no process, no file
+EMERGENCY = "emerg"  # a configuration that is not taken
+ALERT = "alert"  # the machine: no process, no file
 DEATH = "exited on signal"  # of a worker, in an alert
 LINGERS: Seconds = 0.2  # a master tells old workers to leave a tenth of a second after it forked new ones
 
@@ -61,6 +62,7 @@ class Baseline(NamedTuple):
 
     workers: list[Process]
     pids: set[int]  # as the workers know themselves
+    master: int  # as it knows itself
     log: Path
     log_size: int
 
@@ -204,19 +206,20 @@ class RunningNginx:
         """HUP, then observe; `parse` is how long nginx takes to read the configuration. Raises NotTaken."""
         workers = [worker for worker in workers_of(master) if not worker.leaving]
         log = error_log_of(master) or self._places.error_log
-        before = Baseline(workers, {worker.own_pid for worker in workers}, log, _size(log))
+        before = Baseline(workers, {worker.own_pid for worker in workers}, master.own_pid, log, _size(log))
         patience = OBSERVED_WITHIN / 2 + parse
         for _ in ("first", "again"):  # a master that could not fork the first time may be able to now
             master.send(signal.SIGHUP)
             if await _until(self._settled(number, before), patience):
                 break
         words = await self._last_words(before)
-        if words:
+        if words and not await self._observed(number, before):
             raise NotTaken(words)
         if not await _until(self._sees(number, before), LETS_GO_WITHIN):
             late = f"generation {number} was not observed within {2 * patience:.1f} s"
             raise NotTaken("\n".join([late, *dict.fromkeys(_said(ALERT, before))]))
-        if _said(DEATH, before):  # it may have been followed by one of the old configuration, that nobody looked for
+        if any(DEATH in line for line in _said(ALERT, before)):
+            # It may have been followed by one of the old configuration, that nobody looked for.
             await asyncio.sleep(LINGERS)
 
     def old_generations(self) -> int:
@@ -254,7 +257,7 @@ class RunningNginx:
 
     def _settled(self, number: int, before: Baseline) -> Condition:
         async def settled() -> bool:
-            return bool(_emergencies(before)) or await self._observed(number, before)
+            return bool(_said(EMERGENCY, before)) or await self._observed(number, before)
 
         return settled
 
@@ -276,25 +279,23 @@ class RunningNginx:
         return new and all(worker.leaving for worker in before.workers)
 
     async def _last_words(self, before: Baseline) -> str:
-        """The new [emerg] lines, once no more of them come."""
-        words = _emergencies(before)
-        heard = 0
-        while heard < len(words):
+        """The new [emerg] lines, once no more of them come; those of so long where they never end."""
+        words, heard = _said(EMERGENCY, before), 0
+        deadline = time.monotonic() + OBSERVED_WITHIN
+        while heard < len(words) and time.monotonic() < deadline:
             heard = len(words)
             await asyncio.sleep(1.4 * TRIES_EVERY)
-            words = _emergencies(before)
+            words = _said(EMERGENCY, before)
         return "\n".join(dict.fromkeys(words))
 
 
-def _emergencies(before: Baseline) -> list[str]:
-    return _said(EMERGENCY, before)
-
-
 def _said(level: str, before: Baseline) -> list[str]:
-    """What nginx wrote at this level since, without its time."""
+    """What the master wrote at this level since, without its time. Clients are quoted further on in a line, and by
+    workers."""
+    line_of = re.compile(rf"\d{{4}}/\d\d/\d\d \d\d:\d\d:\d\d (\[{level}\] {before.master}#.*)")
     with suppress(FileNotFoundError), before.log.open(errors="replace") as log:
         log.seek(before.log_size)
-        return [line[line.index(level) :].strip() for line in log if level in line]
+        return [said[1] for line in log if (said := line_of.match(line))]
     return []
 
 

@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from proxyctl.adapters.nginx.process.master import find_master, process_of
+from proxyctl.adapters.nginx.process.master import find_master, has_our_root, process_of
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import ProxySettings, Seconds
 from proxyctl.errors import NginxUnavailable
@@ -190,7 +190,7 @@ class ServingProgram(HostProgram):
 
     def tried(self) -> str:
         master = find_master(self._places)
-        return f"/proc/{master.pid}/exe" if master else super().tried()
+        return f"/proc/{master.pid}/exe" if master and has_our_root(master.pid) else super().tried()
 
 
 def on_host(places: Places, settings: ProxySettings) -> NginxProgram:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from proxyctl.adapters.nginx.names import CONFIG, include_line
 from proxyctl.adapters.nginx.process.binary import PATIENCE, ServingProgram, patience_for
-from proxyctl.adapters.nginx.process.master import MASTER, title_of
+from proxyctl.adapters.nginx.process.master import MASTER, is_run_by, title_of
 from proxyctl.adapters.places import Places
 from proxyctl.domain.model import ProxySettings, Seconds
 from proxyctl.errors import NginxUnavailable
@@ -79,7 +79,7 @@ class IncludedProgram(ServingProgram):
             pid = int(Path("/", noted[-1]).read_text())
         except (OSError, ValueError, IndexError):
             return None
-        return pid if title_of(pid).startswith(MASTER) else None
+        return pid if title_of(pid).startswith(MASTER) and is_run_by(os.geteuid(), pid) else None
 
     async def start(self, config: Path, error_log: Path) -> Ended:
         raise NginxUnavailable(

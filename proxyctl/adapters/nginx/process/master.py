@@ -1,20 +1,23 @@
 """Our nginx as the kernel shows it: its master, its workers, orphans of a dead master.
 
-Reads /proc and sends signals; never trusts a pid file or an exit code. A process is ours when its command line or its
-open files say so, and is signalled through a descriptor of that very process. Start at find_master().
+Reads /proc and sends signals; never trusts a pid file or an exit code, nor what a process may choose to be called. One
+is ours when it writes our logs, and a master only when root runs it, or whoever owns them; it is signalled through a
+descriptor of that very process. Start at find_master().
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from stat import S_IWUSR
 from typing import NamedTuple
 
 from proxyctl.adapters.places import Places
-from proxyctl.adapters.sockets import PROC, all_pids, open_files
+from proxyctl.adapters.sockets import PROC, all_pids
 
 NGINX = "nginx: "
 MASTER = "nginx: master process"
@@ -22,6 +25,7 @@ WORKER = "nginx: worker process"
 LEAVING = "nginx: worker process is shutting down"
 TOGETHER = 5  # ticks of 10 ms: the master forks its workers at once, and sleeps 100 ms in each reload
 ENOUGH = 1 << 16  # bytes of what is read here
+ROOT = 0
 
 
 class Process(NamedTuple):
@@ -38,10 +42,8 @@ class Process(NamedTuple):
     @property
     def own_pid(self) -> int:
         """As it knows itself: in a container, pids are others."""
-        for line in _read(self.pid, "status").splitlines():
-            if line.startswith("NSpid:"):
-                return int(line.split()[-1])
-        return self.pid
+        known = _status(self.pid, "NSpid")
+        return int(known[-1]) if known else self.pid
 
     @property
     def leaving(self) -> bool:
@@ -68,7 +70,7 @@ def find_master(places: Places) -> Process | None:
     noted = filter(lambda pid: _is_master(pid, places), _noted_pid(places.pid_file))
     masters = [*map(process_of, noted)] or find_masters(places)
     asked = [master for master in masters if is_asked(master, places)] or masters
-    return next((successor_of(master) or master for master in asked), None)
+    return next((successor_of(master, places) or master for master in asked), None)
 
 
 def find_masters(places: Places) -> list[Process]:
@@ -84,7 +86,27 @@ def is_asked(master: Process, places: Places) -> bool:
 
 
 def _is_master(pid: int, places: Places) -> bool:
-    return title_of(pid).startswith(MASTER) and not _is_newborn(pid) and _writes_below(pid, places.nginx_logs)
+    logs = places.nginx_logs
+    titled = title_of(pid).startswith(MASTER) and not _is_newborn(pid)
+    return titled and is_run_by(_owner_of(logs), pid) and _writes_below(pid, logs)
+
+
+def is_run_by(user: int, pid: int) -> bool:
+    """Or by root. A program that lends its user (setuid) has two, and the title that its caller gave it."""
+    return {*_status(pid, "Uid")} in ({str(ROOT)}, {str(user)})
+
+
+def _owner_of(folder: Path) -> int:
+    with suppress(OSError):
+        return folder.stat().st_uid
+    return ROOT
+
+
+def has_our_root(pid: int) -> bool:
+    """Whether paths mean to it what they mean to us: not in a container."""
+    with suppress(OSError):
+        return PROC.joinpath(str(pid), "root").samefile("/")
+    return False
 
 
 def _is_newborn(pid: int) -> bool:
@@ -118,10 +140,9 @@ def speaking_worker(places: Places, own_pid: int) -> Process:
     return known.get(own_pid) or process_of(own_pid)
 
 
-def successor_of(master: Process) -> Process | None:
+def successor_of(master: Process, places: Places) -> Process | None:
     """The master of another program, which this one started to give it its ports."""
-    masters = (child for child in _children_of(master.pid) if child.title.startswith(MASTER))
-    return next((child for child in masters if not _is_newborn(child.pid)), None)
+    return next((child for child in _children_of(master.pid) if _is_master(child.pid, places)), None)
 
 
 def find_orphans(places: Places) -> list[Process]:
@@ -144,13 +165,13 @@ def error_log_of(master: Process) -> Path | None:
 
 
 def is_written(file: os.stat_result) -> bool:
-    """Whether an nginx, of any master, has this file open."""
-    return any(_has_open(pid, file) for pid in all_pids() if title_of(pid).startswith(NGINX))
+    """Whether an nginx, of any master, has this file open to write into it."""
+    return any(_writes(pid, file) for pid in all_pids() if title_of(pid).startswith(NGINX))
 
 
-def _has_open(pid: int, file: os.stat_result) -> bool:
+def _writes(pid: int, file: os.stat_result) -> bool:
     with suppress(OSError):
-        for fd in PROC.joinpath(str(pid), "fd").iterdir():
+        for fd in _open_to_write(pid):
             with suppress(OSError):
                 if os.path.samestat(fd.stat(), file):
                     return True
@@ -200,5 +221,34 @@ def _noted_pid(file: Path) -> list[int]:
     return []
 
 
+def _status(pid: int, field: str) -> list[str]:
+    for line in _read(pid, "status").splitlines():
+        if line.startswith(f"{field}:"):
+            return line.split()[1:]
+    return []
+
+
 def _writes_below(pid: int, folder: Path) -> bool:
-    return any(link.startswith(f"{folder}/") for link in open_files(pid))
+    return any(_is_below(fd, folder) and (has_our_root(pid) or _is_as_named(fd)) for fd in _open_to_write(pid))
+
+
+def _is_below(fd: Path, folder: Path) -> bool:
+    with suppress(OSError):
+        return folder in fd.readlink().parents
+    return False
+
+
+def _is_as_named(fd: Path) -> bool:
+    """A container may call another file by this path."""
+    with suppress(OSError):
+        return fd.samefile(fd.readlink())
+    return False
+
+
+def _open_to_write(pid: int) -> Iterator[Path]:
+    """Links to what it opened: whoever may only come by a file may open it too, for nothing (O_PATH)."""
+    with suppress(OSError):
+        for fd in PROC.joinpath(str(pid), "fd").iterdir():
+            with suppress(OSError):
+                if fd.lstat().st_mode & S_IWUSR:
+                    yield fd
