@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
@@ -42,11 +43,14 @@ async def listening(path: Path, woken: asyncio.Event, listen: Listen) -> AsyncIt
     path.unlink(missing_ok=True)
     with reachable(path) as address:
         server = await asyncio.start_unix_server(begin, address)
+    ours = path.stat()
     try:
         yield
     finally:
+        with suppress(FileNotFoundError):
+            if os.path.samestat(ours, path.stat()):  # a successor may have begun: the lock is free by now
+                path.unlink()
         server.close()
-        path.unlink(missing_ok=True)
         for serving in connected:
             serving.cancel()
         await asyncio.gather(*connected, return_exceptions=True)

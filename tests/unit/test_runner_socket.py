@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -79,11 +79,28 @@ async def test_the_socket_has_the_name_by_which_other_versions_know_it(short_pat
         async with asyncio.timeout(5):
             await woken.wait()
         writer.close()
+
+    def begin(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        woken.set()
+
     woken.clear()
-    async with await asyncio.start_unix_server(lambda *_: woken.set(), line.path):
+    async with await asyncio.start_unix_server(begin, line.path):
         await line.processes.wake(SERVICE)
         async with asyncio.timeout(5):
             await woken.wait()
+
+
+async def test_a_driver_that_ends_late_leaves_its_successors_socket_alone(short_path: Path) -> None:
+    """The service's lock is free before its driver is gone, and the next one may begin."""
+    line, woken = Line(short_path), asyncio.Event()
+    async with AsyncExitStack() as successor:
+        async with line.driver():
+            await successor.enter_async_context(line.driver(woken))
+        await line.processes.wake(SERVICE)
+        async with asyncio.timeout(5):
+            await woken.wait()
+    assert not line.path.exists()
 
 
 async def test_a_socket_that_a_killed_driver_left_is_replaced(short_path: Path) -> None:
