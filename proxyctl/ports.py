@@ -452,9 +452,7 @@ class Reading(Record):
 
     ticks: tuple[Tick, ...]  # in the order of the log
     position: Position  # where the last of them ended
-    newest: float  # the latest time in the log so far, unix time; 0.0 before the first line
     more: bool  # there is more to read at once
-    unreadable: int  # lines in these ticks that nginx did not write as we told it
     gaps: int  # until these ticks ended, times that lines were gone before they were read: deleted, compressed or cut
 
 

@@ -500,9 +500,8 @@ class MemoryAccessLog:
     async def read(self, since: Position, route: Route) -> Reading:
         self.write(route.service)
         ticks = self.ticks[since.offset :]
-        newest = ticks[-1].at + TICK if ticks else 0.0
         position = since.replace(offset=len(self.ticks))
-        return Reading(ticks=tuple(ticks), position=position, newest=newest, more=False, unreadable=0, gaps=0)
+        return Reading(ticks=tuple(ticks), position=position, more=False, gaps=0)
 
     def write(self, service: ServiceName) -> None:
         """What was asked since it was written last. It stays as it is written."""

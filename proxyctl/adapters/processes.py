@@ -11,6 +11,7 @@ from pathlib import Path
 
 from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.places import Places
+from proxyctl.adapters.sockets import reachable
 from proxyctl.domain.model import ServiceName
 from proxyctl.errors import Locked
 from proxyctl.ports import Lock, Locks
@@ -34,8 +35,8 @@ class DetachedProcesses:
             lock.release()
 
     async def wake(self, service: ServiceName) -> None:
-        with suppress(OSError):  # nobody listens: whoever drives next finds the request
-            _, writer = await asyncio.open_unix_connection(self._places.driver_socket(service))
+        with suppress(OSError), reachable(self._places.driver_socket(service)) as address:
+            _, writer = await asyncio.open_unix_connection(address)
             writer.close()
 
     def _spawn(self, verb: str, service: ServiceName, lock: Lock) -> None:

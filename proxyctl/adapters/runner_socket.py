@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
+from proxyctl.adapters.sockets import reachable
 from proxyctl.domain.codec import DecodeError, decode, encode
 from proxyctl.domain.ticks import Tick
 
@@ -39,12 +41,16 @@ async def listening(path: Path, woken: asyncio.Event, listen: Listen) -> AsyncIt
 
     connected = set[asyncio.Future[None]]()
     path.unlink(missing_ok=True)
-    server = await asyncio.start_unix_server(begin, path)
+    with reachable(path) as address:
+        server = await asyncio.start_unix_server(begin, address)
+    ours = path.stat()
     try:
         yield
     finally:
+        with suppress(FileNotFoundError):
+            if os.path.samestat(ours, path.stat()):  # a successor may have begun: the lock is free by now
+                path.unlink()
         server.close()
-        path.unlink(missing_ok=True)
         for serving in connected:
             serving.cancel()
         await asyncio.gather(*connected, return_exceptions=True)
@@ -53,7 +59,8 @@ async def listening(path: Path, woken: asyncio.Event, listen: Listen) -> AsyncIt
 async def ticks(path: Path) -> AsyncIterator[Tick]:
     """What the driver tells from now on; ends when it does."""
     try:
-        reader, writer = await asyncio.open_unix_connection(path)
+        with reachable(path) as address:
+            reader, writer = await asyncio.open_unix_connection(address)
     except OSError:
         return
     try:

@@ -1,4 +1,5 @@
-"""Sockets of this host as the kernel shows them: who listens, who is connected. Reads /proc, changes nothing."""
+"""Sockets of this host as the kernel shows them: who listens, who is connected, and the way to one with a long path.
+Reads /proc, changes nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,17 @@ class Holder(NamedTuple):
 
     def __str__(self) -> str:
         return f"pid {self.pid} ({self.program})"
+
+
+@contextmanager
+def reachable(path: Path) -> Iterator[str]:
+    """An address of this unix socket: a path has 107 bytes in one, so it leads through its folder, which is open
+    meanwhile. Raises OSError."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"{PROC}/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def holder_of(port: int, kind: socket.SocketKind) -> Holder | None:

@@ -28,12 +28,13 @@ from proxyctl.config.compose_keys import (
 from proxyctl.config.container import ContainerFile
 from proxyctl.config.definition import Definition, defined
 from proxyctl.config.document import Document, Entry, Location, Node, Scalar, Sequence, Value, dotted, parse, value_of
-from proxyctl.config.interpolate import dotenv, replaced
+from proxyctl.config.interpolate import replaced
 from proxyctl.config.mounts import is_path, source_of
 from proxyctl.config.problems import Problem, shown
 from proxyctl.config.rolling import MOST_REPLICAS, UpdateConfigFile
 from proxyctl.config.shape import Findings, shaped
 from proxyctl.config.source import text_of
+from proxyctl.domain import env_file
 from proxyctl.domain.container import HOST_NETWORK
 
 _OF_OTHER_PROXIES = {"labels": is_label_of_another_proxy, "environment": is_variable_of_another_proxy}
@@ -81,7 +82,7 @@ def services_of(path: Path) -> Mapping[str, Value]:
 def _variables(path: Path, environment: Mapping[str, str]) -> Mapping[str, str]:
     """The environment, then the `.env` beside the file, as Compose has it. Raises Unreadable."""
     beside = path.parent / ".env"
-    return (dotenv(text_of(beside)) if beside.exists() else {}) | dict(environment)
+    return (env_file.variables(text_of(beside)) if beside.exists() else {}) | dict(environment)
 
 
 class _Reading:

@@ -1,7 +1,6 @@
 """Compose's variables: `${VAR}`, `$VAR`, `${VAR:-x}`, `${VAR-x}`, `${VAR:?e}`, `${VAR?e}` and `$$`. No nesting.
 
-Only a Compose file has them; in `proxyctl.yml` a dollar is a dollar. Start at replaced(); dotenv() reads the `.env`
-beside a Compose file.
+Only a Compose file has them; in `proxyctl.yml` a dollar is a dollar. Start at replaced().
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ _VARIABLE = re.compile(
     r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<how>:?[-?])(?P<word>[^{}$]*))?\})",
     re.ASCII,
 )
-_ASSIGNMENT = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)", re.ASCII)
-_COMMENT = re.compile(r"(?:^|\s+)#.*$")
 
 
 def replaced(text: str, variables: Mapping[str, str]) -> str:
@@ -49,17 +46,3 @@ def _missing(name: str, how: str, word: str) -> str:
         return word
     reason = f": {word}" if word else ""
     raise ValueError(f"the variable {name} is not set{reason}; set it, or write ${{{name}:-else}}")
-
-
-def dotenv(text: str) -> dict[str, str]:
-    """`NAME=value` lines; quotes around a value are taken off, comments and other lines are left out."""
-    found = (_ASSIGNMENT.fullmatch(line.strip()) for line in text.splitlines())
-    return {match["name"]: _unquoted(match["value"]) for match in found if match}
-
-
-def _unquoted(value: str) -> str:
-    for quote in ("'", '"'):
-        inner, closed, _ = value[1:].partition(quote)
-        if value.startswith(quote) and closed:
-            return inner
-    return _COMMENT.sub("", value)

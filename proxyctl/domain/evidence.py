@@ -135,6 +135,7 @@ class Evidence(Record):
     clients: tuple[str, ...] = ()  # with a bad answer of the candidate
     samples: tuple[str, ...] = ()  # ids of the first requests that the candidate answered badly
     gaps: int = 0  # times that lines of the log were gone before they were read
+    unreadable: int = 0  # lines of the last counted tick
 
 
 def begin(steps: int, at: float, baseline: Baseline | None = None) -> Evidence:
@@ -162,6 +163,7 @@ def bake(evidence: Evidence, at: float) -> Evidence:
         latency=Comparison(dispersion=evidence.latency.dispersion),
         last=evidence.last,
         gaps=evidence.gaps,
+        unreadable=evidence.unreadable,
     )
 
 
@@ -183,6 +185,7 @@ def observe(evidence: Evidence, tick: Tick, candidate: Colour) -> Evidence:
         recent=(*evidence.recent, errors)[-RECENT:],
         clients=_first_of(evidence.clients, ours.clients, CLIENTS),
         samples=_first_of(evidence.samples, ours.samples, SAMPLES),
+        unreadable=tick.unreadable,
     )
 
 

@@ -52,6 +52,7 @@ class Tick(Record):
     blue: Tally
     green: Tally
     sampled: float = 1.0  # the share of lines that were counted
+    unreadable: int = 0  # lines that are not in the words of our log: whom they tell of is not known
 
 
 LATEST: Final[Seconds] = 60.0  # no worker holds a line for so long: then its clock was set back

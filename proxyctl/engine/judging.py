@@ -109,10 +109,10 @@ class Judging:
         except StateUnusable as error:
             blind = str(error)
         elapsed, heard = self._elapsed(case), measuring.heard
-        if not case.flees:
-            heard = heard.replace(unready="; ".join(filter(None, (blind, heard.unready))))
         evidence = progress.evidence if case.logged else None
         evidence = evidence or gathered.begin(tested(case.rollout.plan), self._began(case))
+        if not case.flees:
+            heard = heard.replace(unready="; ".join(filter(None, (blind or _unread(evidence), heard.unready))))
         verdict = case.judged(evidence, heard, self._clock.wall(), elapsed)
         progress = progress.replace(measured=() if case.held or verdict.undecided else measuring.measured)
         if progress != before or elapsed - before.spent >= TICK:
@@ -245,6 +245,14 @@ class _Case:
 def _wanted(criteria: Criteria | None, flees: bool) -> Criteria | None:
     """A way back asks no source: what it flees from may be why they fail, or do not answer."""
     return criteria.replace(sources=()) if criteria and flees else criteria
+
+
+def _unread(evidence: Evidence) -> str:
+    """Whom those lines tell of, nobody knows: the candidate's bad answers may be among them."""
+    if not evidence.unreadable:
+        return ""
+    lines = "a line" if evidence.unreadable == 1 else f"{evidence.unreadable:,} lines"
+    return f"{lines} of the log's last seconds cannot be read; proxyctl proxy reload has nginx write what it should"
 
 
 def _observed(evidence: Evidence, ticks: tuple[Tick, ...] | list[Tick], candidate: Colour) -> Evidence:

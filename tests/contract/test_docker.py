@@ -89,6 +89,17 @@ async def test_every_key_of_the_definition_reaches_the_engine(site: Site, tmp_pa
     assert site.engine.volumes.get(volume).attrs["Labels"] == {"proxyctl.project": site.project}
 
 
+async def test_a_process_sees_of_an_env_file_what_compose_would_give_it(site: Site, tmp_path: Path) -> None:
+    key = "-----BEGIN KEY-----\nMIIB\n-----END KEY-----\n"
+    (tmp_path / "web.env").write_text(
+        f"""PLAIN="x" # the same as x\nCOLOUR=#fff # white\nPASSWORD='p$w"d#1'\nKEY="{key}"\nWORDS="one\\ntwo"\n"""
+    )
+    await site.start(env_file=(str(tmp_path / "web.env"),))
+    seen = site.inside("print(json.dumps(dict(os.environ)))")
+    assert (seen["PLAIN"], seen["COLOUR"], seen["PASSWORD"]) == ("x", "#fff", 'p$w"d#1')
+    assert (seen["KEY"], seen["WORDS"]) == (key, "one\ntwo")
+
+
 async def test_command_and_entrypoint_replace_the_images_own(site: Site) -> None:
     own = site.engine.images.get("proxyctl-demo:1").attrs["Config"]["Cmd"]
     await site.start(entrypoint=(own[0],), command=(*own[1:], "argument"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxyctl.config.interpolate import dotenv, replaced
+from proxyctl.config.interpolate import replaced
 from proxyctl.config.load import Project, load
 from proxyctl.domain.container import Container, GrantedFile
 from proxyctl.domain.model import Strategy
@@ -249,10 +249,6 @@ def test_a_variable_that_is_missing_or_of_another_form_is_refused(tmp_path: Path
 
 def test_an_empty_variable_takes_the_word_only_with_a_colon() -> None:
     assert replaced("${A-x}${A:-y}", {"A": ""}) == "y"
-
-
-def test_lines_that_assign_nothing_are_left_out_of_an_env_file() -> None:
-    assert dotenv('\n#c\nno\nA=1 #c\nB="x # y"\nC=\n D = e \n') == {"A": "1", "B": "x # y", "C": "", "D": "e"}
 
 
 def test_networks_and_volumes_have_the_names_that_compose_gives_them(tmp_path: Path) -> None:

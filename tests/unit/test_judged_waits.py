@@ -48,6 +48,36 @@ async def test_a_log_that_cannot_be_read_lets_no_clock_end_a_wait() -> None:
     assert "inconclusive after 11 min at 10 %: access.log: permission denied" in failed.reason
 
 
+async def baked_unread(until: float) -> tuple[Arena, float]:
+    """Until then the log has lines that nobody can read: the candidate's, say, and bad; the rest is all praise."""
+    arena, log = await judged(0.0)
+    arena.edge = {"analysis": Criteria(latency=False, on_inconclusive=OnInconclusive.ROLLBACK), "bake": 20.0}
+    read, began = log.read, arena.world.time
+
+    async def in_other_words(since: Position, route: Route) -> Reading:
+        reading = await read(since, route)
+        ticks = (tick if tick.at > began + until else tick.replace(unreadable=1055) for tick in reading.ticks)
+        return reading.replace(ticks=tuple(ticks))
+
+    log.read = in_other_words  # type: ignore[method-assign]
+    await arena.deploy("app:2", Kind.DEPLOY, arena.plan_of(arena.service("app:2")))
+    return arena, arena.world.time - began
+
+
+async def test_lines_that_cannot_be_read_let_no_clock_end_a_bake() -> None:
+    arena, _ = await baked_unread(until=10_000.0)
+    assert ended(arena) is Outcome.ROLLED_BACK
+    (failed,) = [e.event for e in arena.store.entries() if isinstance(e.event, ev.CandidateFailed)]
+    assert "inconclusive after " in failed.reason
+    assert "1,055 lines of the log's last seconds cannot be read; proxyctl proxy reload has" in failed.reason
+
+
+async def test_a_bake_ends_once_the_log_can_be_read_again() -> None:
+    arena, lasted = await baked_unread(until=60.0)
+    assert ended(arena) is Outcome.PROMOTED
+    assert 60.0 < lasted < 90.0
+
+
 async def baked(worse_by: float) -> tuple[list[int], Arena]:
     """The candidate's shares in a blue-green with a holdback of 5 %."""
     arena, _ = await judged(worse_by)
@@ -84,7 +114,7 @@ async def test_a_log_that_is_still_being_read_lets_no_clock_end_a_wait() -> None
         readings += 1
         if readings == 2:  # the first one says what was usual
             arena.world.time += 60.0
-            return Reading(ticks=(), position=since, newest=0.0, more=True, unreadable=0, gaps=0)
+            return Reading(ticks=(), position=since, more=True, gaps=0)
         return await read(since, route)
 
     log.read = in_parts  # type: ignore[method-assign]

@@ -24,6 +24,7 @@ from proxyctl.domain.container import (
     Names,
     Tmpfs,
 )
+from proxyctl.domain.env_file import variables
 from proxyctl.domain.record import Record
 from proxyctl.domain.units import Pairs
 from proxyctl.errors import Unavailable
@@ -272,12 +273,12 @@ def environment(definition: Container) -> dict[str, str]:
     """The env_files in their order, then `environment`. Raises Unavailable, naming what cannot be had."""
     found: dict[str, str] = {}
     for path in definition.env_file:
-        found |= _variables(read_text(path, "env_file"))
+        found |= variables(read_text(path, "env_file"))
     return found | _all_resolved(definition.environment)
 
 
-def _all_resolved(variables: Pairs) -> dict[str, str]:
-    return {name: resolved(f"environment {name}", value) for name, value in variables}
+def _all_resolved(given: Pairs) -> dict[str, str]:
+    return {name: resolved(f"environment {name}", value) for name, value in given}
 
 
 def _healthcheck(check: DockerHealth) -> Given:
@@ -289,18 +290,3 @@ def _healthcheck(check: DockerHealth) -> Given:
     }
     nanoseconds = {word: int(value * NANO) for word, value in times.items() if value is not None}
     return _said(Test=list(check.test) or None, Retries=check.retries, **nanoseconds)
-
-
-def _variables(text: str) -> dict[str, str]:
-    """As Compose reads an env_file: comments, `export`, and one pair of quotes around a value."""
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        name, equals, value = line.strip().removeprefix("export ").partition("=")
-        if equals and not name.startswith("#"):
-            found[name.strip()] = _unquoted(value.strip())
-    return found
-
-
-def _unquoted(value: str) -> str:
-    quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
-    return value[1:-1] if quoted else value.partition(" #")[0].rstrip()

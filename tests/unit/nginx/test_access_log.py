@@ -281,7 +281,7 @@ async def test_asked_again_from_an_older_position_it_gives_the_same_ticks_again(
     places.access_log.write_bytes(b"".join(line(NOON + second) + b"\n" for second in range(30)))
     log = NginxAccessLog(places, "shop")
     first = await log.read(Position(), ROUTE)
-    assert (len(first.ticks), first.newest) == (5, NOON + 29)
+    assert len(first.ticks) == 5
     assert (await log.read(first.position, ROUTE)).ticks == ()
     assert (await log.read(Position(), ROUTE)).ticks == first.ticks
     await log.read(first.position, ROUTE)

@@ -178,6 +178,13 @@ def test_a_torn_time_ends_no_tick(torn: int) -> None:
     assert (tick.at, tick.blue.requests) == (NOON + 5, 2)
 
 
+def test_a_tick_tells_how_many_of_its_lines_are_in_other_words() -> None:
+    combined = b'192.0.2.7 - - [21/Nov/2026:12:00:06 +0000] "GET / HTTP/1.1" 200 5 "-" "curl"'
+    short = b"\t".join(line(NOON + 6).split(b"\t")[:-1])
+    ticks = ticks_of(line(NOON), line(NOON + 5), combined, short, short, line(NOON + 7), line(NOON + 11))
+    assert [(tick.blue.requests, tick.unreadable) for tick in ticks] == [(1, 0), (2, 3), (1, 0)]
+
+
 def test_times_are_of_any_zone() -> None:
     winter, summer = line(NOON).replace(b"12:00:00+00:00", b"13:00:04+01:00"), line(NOON + 5)
     (tick, _) = ticks_of(winter, summer)

@@ -17,7 +17,7 @@ from proxyctl.adapters.nginx.configuration import configuration
 from proxyctl.adapters.nginx.control import own_address
 from proxyctl.adapters.nginx.rendering.overrides import Limits, TemplateRefused, _ask_child
 from proxyctl.adapters.nginx.rendering.render import render, templates_folder
-from proxyctl.domain.model import Topology
+from proxyctl.domain.model import Logged, Topology
 from proxyctl.errors import PublishRefused
 from tests.golden.test_golden import CASES, KNOWN, STATE
 from tests.nginx_bed import BLUE, PROJECT, WEB, Bed, a_bed, all_to
@@ -73,6 +73,19 @@ def in_server(text: str) -> dict[str, str]:
     return {"server.conf.j2": OURS["server.conf.j2"].replace("    server {\n", f"    server {{\n{text}\n", 1)}
 
 
+LOGGED = "access_log {{ places.access_log }} {{ service.log_format }} {{ log_options }};"
+
+
+def in_macros(before: str, after: str) -> dict[str, str]:
+    assert before in OURS["_macros.j2"]
+    return {"_macros.j2": OURS["_macros.j2"].replace(before, after)}
+
+
+def line_of(text: str, name: str) -> str:
+    return f"{name}:{OURS[name][: OURS[name].index(text)].count(chr(10)) + 1}: "
+
+
+LOGGED_AT = line_of(LOGGED, "_macros.j2")
 LAST = f"server.conf.j2:{SERVER_LINES + 1}: "
 HOSTILE: dict[str, tuple[dict[str, str], str]] = {
     "an undefined name": (added("{{ nam }}"), f"{LAST}'nam' is undefined"),
@@ -119,6 +132,27 @@ HOSTILE: dict[str, tuple[dict[str, str], str]] = {
         in_server("error_log /tmp/x;"),
         "server.conf.j2:2: error_log: /tmp/x is not what proxyctl relies on",
     ),
+    "a log in other words": (
+        {"names.conf.j2": OURS["names.conf.j2"].replace("{{ format.written }}", "'$time_iso8601\\t$uri'")},
+        f"{line_of('log_format {{', 'names.conf.j2')}log_format: proxyctl reads what px writes; leave it as",
+    ),
+    "a log that tells everything late": (
+        in_macros(LOGGED, LOGGED.replace("{{ log_options }}", "buffer=64k flush=1h")),
+        "flush=1h is not what proxyctl relies on; write",
+    ),
+    "a log in the words of nginx": (
+        in_server("access_log {{ places.access_log }} combined;"),
+        "combined is not what proxyctl relies on; write",
+    ),
+    "a log for nobody": (
+        in_macros(LOGGED, "access_log off;"),
+        f"{LOGGED_AT}access_log: candidates are judged by the requests to px_{PROJECT}_web_",
+    ),
+    "a log as of no service": (
+        in_macros(LOGGED, LOGGED.replace("service.log_format", "px")),
+        f"{LOGGED_AT}access_log: candidates are judged by",
+    ),
+    "a log that the server alone has": (in_macros(LOGGED, ""), "access_log: candidates are judged by"),
     "an undeclared upstream": (in_server("location /x/ { proxy_pass http://other; }"), "proxy_pass: other is not an"),
     "an address": (in_server("location /x/ { proxy_pass http://169.254.169.254; }"), "server.conf.j2:2: proxy_pass:"),
     "the listen of another": (
@@ -253,6 +287,32 @@ async def test_a_template_can_add_to_the_one_that_it_shadows(bed: Bed, folder: P
     await bed.publish(with_templates(bed, folder))
     text = bed.places.current.joinpath("nginx.conf").read_text()
     assert "server_tokens off;" in text and "\n    gzip on;\n" in text
+
+
+async def test_a_template_can_log_what_is_its_own_affair_as_it_likes(bed: Bed, folder: Path) -> None:
+    """Beside the log that candidates are judged by."""
+    folder.joinpath("_macros.j2").write_text(
+        OURS["_macros.j2"].replace(LOGGED, f"{LOGGED}\n{LOGGED.replace('service.log_format', 'px')}")
+    )
+    folder.joinpath("http.conf.j2").write_text(
+        '{% include "proxyctl/http.conf.j2" %}\n'
+        "    log_format mine '$uri';\n"
+        "    upstream sidecar { server 127.0.0.1:9; }\n"
+    )
+    quiet = (
+        "location /up { access_log off; return 204; } location /sidecar { access_log off; proxy_pass http://sidecar; }"
+    )
+    folder.joinpath("server.conf.j2").write_text(in_server(quiet)["server.conf.j2"])
+    await bed.publish(with_templates(bed, folder))
+
+
+async def test_where_no_log_is_read_a_template_writes_its_own(bed: Bed, folder: Path) -> None:
+    folder.joinpath("server.conf.j2").write_text(
+        in_server("access_log {{ places.access_log }} combined;")["server.conf.j2"]
+    )
+    await bed.publish(bed.topology(templates=str(folder), access_log=Logged.OFF))
+    await bed.get("/of-its-own")
+    assert "GET /of-its-own" in bed.places.access_log.read_text()
 
 
 async def test_templates_can_share_one_of_their_own(bed: Bed, folder: Path) -> None:

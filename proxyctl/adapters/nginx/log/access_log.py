@@ -79,7 +79,6 @@ class _Following:
 
     def read(self) -> Reading:
         ended: list[Tick] = []
-        unreadable = self._ticks.unreadable
         for _ in range(MOST_BLOCKS):
             stretch = self.trail.read()
             if stretch is None:
@@ -92,9 +91,7 @@ class _Following:
         return Reading(
             ticks=tuple(ended),
             position=self.position,
-            newest=self._ticks.newest,
             more=stretch is not None,
-            unreadable=self._ticks.unreadable - unreadable,
             gaps=gaps,
         )
 

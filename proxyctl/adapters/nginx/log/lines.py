@@ -1,7 +1,7 @@
 """Lines of the compact log become ticks. Pure: the same lines in the same order give the same ticks, however many come
 at once. Start at Ticks.take().
 
-The fields of a line, as names.conf.j2 has nginx write them, apart by tabs:
+The fields of a line, as rendering/log_formats.py has nginx write them, apart by tabs:
 
     time  id  client  status  seconds  pool  seconds to first bytes  seconds to ends    what one request is known by
     service  reason  addresses of attempts  statuses of attempts  method  path         what many requests share
@@ -76,8 +76,6 @@ class Ticks:
 
     def __init__(self, charge: Charge, share: int = len(DIGITS)) -> None:
         self.share = share
-        self.newest = 0.0
-        self.unreadable = 0  # lines, in ticks that ended
         self._charge = charge
         self._open: _OpenTick | None = None
 
@@ -95,21 +93,17 @@ class Ticks:
     def _beyond(self, lines: Sequence[bytes], first: int) -> int:
         """The line with which another tick begins; as many as there are where none does."""
         times = {text: at for text in {line[TIME] for line in lines[first:]} if (at := time_of(text)) is not None}
-        self.newest = max(times.values(), default=self.newest)
         beyond = {text for text, at in times.items() if self._open is None or at not in self._open}
         if not beyond:
             return len(lines)
         return next(number for number in range(first, len(lines)) if lines[number][TIME] in beyond)
 
     def _count(self, lines: Sequence[bytes]) -> None:
-        if self._open is None:
-            self.unreadable += len(lines)
-        else:
+        if self._open is not None:
             self._open.count(lines)
 
     def _end(self, open_: _OpenTick) -> Tick:
         self.share = max(1, min(len(DIGITS), len(DIGITS) * MOST_LINES // open_.seen))
-        self.unreadable += open_.unreadable
         return open_.tick()
 
 
@@ -122,7 +116,7 @@ def tick_of(lines: Sequence[bytes], charge: Charge) -> Tick:
 
 class _OpenTick:
     def __init__(self, first: float, share: int, charge: Charge) -> None:
-        self.seen = self.unreadable = 0
+        self.seen = self._unreadable = 0
         self._at = first // TICK * TICK
         self._share = share
         self._charge = charge
@@ -143,7 +137,7 @@ class _OpenTick:
     def _count_alike(self, shared: list[bytes], part: bytes, requests: list[list[bytes]]) -> None:
         """Requests that differ in their own fields only."""
         if len(shared) != 6:
-            self.unreadable += len(requests)
+            self._unreadable += len(requests)
             return
         service, reason, addresses, statuses, method, _ = shared
         if service != self._charge.service or reason != SPLIT.encode():
@@ -171,7 +165,13 @@ class _OpenTick:
         bad = Counter(colour for _, colour in self._first_bad.values())
         tallies = {colour: side.tally(bad[colour]) for colour, side in self._sides.items()}
         sampled = self._share / len(DIGITS)
-        return Tick(at=self._at, blue=tallies[Colour.BLUE], green=tallies[Colour.GREEN], sampled=sampled)
+        return Tick(
+            at=self._at,
+            blue=tallies[Colour.BLUE],
+            green=tallies[Colour.GREEN],
+            sampled=sampled,
+            unreadable=self._unreadable,
+        )
 
 
 def _alike(lines: Sequence[bytes]) -> dict[tuple[bytes, bytes], list[list[bytes]]]:

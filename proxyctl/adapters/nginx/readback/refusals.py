@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
@@ -28,14 +28,16 @@ from proxyctl.adapters.nginx.names import (
     upstream_name,
     upstream_tls_files,
     upstream_tls_files_before,
+    variables_prefix,
 )
 from proxyctl.adapters.nginx.readback.allowed import BLOCKS, DIRECTIVES, REFUSALS, Context, why_not
 from proxyctl.adapters.nginx.readback.lexer import Unlexable, line_of, statements, words
 from proxyctl.adapters.nginx.rendering.dealing import DEALT, dealt
+from proxyctl.adapters.nginx.rendering.log_formats import LogFormat, formats_of, log_formats, log_options
 from proxyctl.adapters.nginx.rendering.pools import speaks_apart
 from proxyctl.adapters.nginx.traffic.shares import NOBODY_SERVES, Shares
 from proxyctl.adapters.places import SPLIT_IN_FORCE, Places
-from proxyctl.domain.model import Colour, Cutover, Protocol, Topology
+from proxyctl.domain.model import Colour, Cutover, Logged, Protocol, Topology
 
 MOST_REFUSALS = 20
 NOWHERE = 0
@@ -59,6 +61,7 @@ class Refusal(NamedTuple):
 
 
 Words = tuple[str, ...]
+Logs = dict[Words, int]  # what access_log says in one block, and where
 Answer = tuple[tuple[Words, ...], Words]  # the blocks around a directive, and the directive
 
 
@@ -83,6 +86,16 @@ class _Block:
     addresses: list[str] = field(default_factory=list)  # of an upstream, those that are not down
     weights: dict[str, str] = field(default_factory=dict)  # of those that have one
     targets: set[str] = field(default_factory=set)  # upstreams that a server sends requests to
+    logs: Logs = field(default_factory=dict)
+    sent: list[_Sent] = field(default_factory=list)  # by it or by blocks in it
+
+
+class _Sent(NamedTuple):
+    """Requests that go to an upstream. They are logged as the innermost block says that says anything of logs."""
+
+    pool: str
+    at: int
+    logs: Logs
 
 
 class _Reading:
@@ -99,6 +112,10 @@ class _Reading:
         self._values = _values(topology, places)
         self._listens = frozenset(topology.listens)
         self._pools = dict(_pools(topology, shares))
+        self._log = str(places.access_log)
+        self._formats = {format.name: "\t".join(format.fields) for format in _formats(topology)}
+        self._logs = {name: (self._log, name, *log_options(topology).split()) for name in self._formats}
+        self._logged = dict(_logged(topology))
         self._weights = dict(_weights(topology, shares))
         encrypted = tuple(route for route in topology.routes if any(map(route.tls_of, Colour)))
         self._encrypted = dict(_pools(topology.replace(routes=encrypted), shares))
@@ -163,11 +180,13 @@ class _Reading:
             self._judge_server(block, at)
         elif block.context is Context.UPSTREAM:
             self._judge_upstream(block)
+        self._stack[-1].sent += _logged_by(block)
         return self._stack[-1].context
 
     def _judge_server(self, server: _Block, end: int) -> None:
         if self._control.listen in server.listens:
             self._judge_control(server, end)
+            server.sent = []
         else:
             self._reached |= server.targets
         if not server.listens:
@@ -230,11 +249,25 @@ class _Reading:
 
     def _take_value(self, name: str, said: Words, at: int) -> bool:
         allowed = self._values[name]
-        value = " ".join(said[1:2] if name == "access_log" else said[1:])
+        value = " ".join(said[1:])
         if value not in allowed:
             ours = f"write {min(allowed)}" if allowed else "remove it, or set it in proxyctl.yml"
             self._refuse(at, name, f"{value} is not what proxyctl relies on; {ours}")
         return value in allowed
+
+    def _take_format(self, said: Words, at: int) -> None:
+        """Others may be called as they like."""
+        name, written = "".join(said[1:2]), "".join(said[2:])
+        if written != self._formats.get(name, written):
+            self._refuse(at, "log_format", f"proxyctl reads what {name} writes; leave it as names.conf.j2 has it")
+
+    def _take_log(self, said: Words, at: int) -> None:
+        """Where proxyctl reads the log, whoever else writes into it speaks in its words, and as soon."""
+        log = said[1:]
+        self._stack[-1].logs[log] = at
+        ours = self._logs.get("".join(log[1:2])) or min(self._logs.values(), default=("off",))
+        if log not in (("off",), ours) and (self._logs or log[:1] != (self._log,)):
+            self._refuse(at, "access_log", f"{' '.join(log)} is not what proxyctl relies on; write {' '.join(ours)}")
 
     def _take_listen(self, said: Words, at: int) -> None:
         address, options = "".join(said[1:2]), said[2:]
@@ -271,6 +304,7 @@ class _Reading:
         else:
             self._targets.setdefault(match[2], at)
             self._server().targets.add(match[2])
+            self._stack[-1].sent.append(_Sent(match[2], at, {}))
 
     # --- the whole -------------------------------------------------------------------------------------------------
 
@@ -281,6 +315,9 @@ class _Reading:
         for name, at in self._targets.items():
             if name not in self._declared:
                 self._refuse(at, "proxy_pass", f"{name} is not an upstream of this configuration")
+        for at, pool in self._unlogged().items():
+            ours = " ".join(self._logs[self._logged[pool][0]])
+            self._refuse(at, "access_log", f"candidates are judged by the requests to {pool}; write {ours}")
         reachable = self._declared & (self._reached | self._unasked)
         for name in self._pools:
             if name not in reachable:
@@ -288,9 +325,24 @@ class _Reading:
         if not self._controls:
             self._miss("server", "the control server is missing; control.conf.j2 makes it")
 
+    def _unlogged(self) -> dict[int, str]:
+        """Where it is said, a pool whose requests do not reach the log in a format of their service."""
+        found: dict[int, str] = {}
+        for sent in _logged_by(self._stack[0]):
+            ours = {self._logs[name] for name in self._logged.get(sent.pool, ())}
+            if ours and (("off",) in sent.logs or not ours & sent.logs.keys()):
+                found.setdefault(next(iter(sent.logs.values()), sent.at), sent.pool)
+        return found
+
+
+def _logged_by(block: _Block) -> list[_Sent]:
+    return [sent if sent.logs else sent._replace(logs=block.logs) for sent in block.sent]
+
 
 _Counted = Callable[[_Reading, Words, int], None]
 _COUNTED: dict[str, _Counted] = {
+    "access_log": _Reading._take_log,
+    "log_format": _Reading._take_format,
     "listen": _Reading._take_listen,
     "server_name": _Reading._take_names,
     "server": _Reading._take_member,
@@ -320,7 +372,6 @@ def _values(topology: Topology, places: Places) -> dict[str, frozenset[str]]:
         "pid": frozenset({str(places.pid_file)}),
         "error_log": frozenset({log, *(f"{log} {level}" for level in LOG_LEVELS)}),
         "working_directory": frozenset({str(places.splits)}),
-        "access_log": frozenset({"off", str(places.access_log)}),
         "open_file_cache": frozenset({"off"}),  # else workers remember flags
         "disable_symlinks": frozenset({"off"}),
         "ssl_certificate": frozenset(f"{beside}{chain}" for chain, _ in files),
@@ -348,6 +399,18 @@ def _pools(topology: Topology, shares: Shares) -> Iterator[tuple[str, set[str]]]
                 yield own(covered), {*route.slots(colour), *(route.slots(colour.other) if route.backed else ())}
         elif pool := dealt(route, shares.get(route.service)):
             yield own(DEALT), {*(address for address, _ in pool.members), *pool.backups}
+
+
+def _formats(topology: Topology) -> Iterable[LogFormat]:
+    return () if topology.settings.access_log is Logged.OFF else log_formats(topology)
+
+
+def _logged(topology: Topology) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Of every pool, the formats of which one writes what it was asked: its service's."""
+    for route in topology.routes if topology.settings.access_log is not Logged.OFF else ():
+        formats = tuple(format.name for format in formats_of(route, variables_prefix(topology)))
+        for pool in (*PLAIN, *COVERED, DEALT):
+            yield upstream_name(topology.project, route.service, pool), formats
 
 
 def _weights(topology: Topology, shares: Shares) -> Iterator[tuple[str, dict[str, str]]]:

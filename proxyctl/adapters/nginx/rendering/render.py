@@ -28,9 +28,9 @@ from proxyctl.adapters.nginx.names import (
 )
 from proxyctl.adapters.nginx.process.binary import Directive
 from proxyctl.adapters.nginx.rendering.buckets import buckets_of, percents
+from proxyctl.adapters.nginx.rendering.log_formats import log_formats, log_options
 from proxyctl.adapters.nginx.rendering.servers import redirects, refusing_listens, servers
 from proxyctl.adapters.nginx.rendering.service_view import (
-    LogFormat,
     Question,
     found,
     nginx_time,
@@ -90,12 +90,13 @@ def render(
         "forwarded": _forwarded(settings, px),
         "cookie": cookie_name(topology.project) if _uses(topology, Sticky.COOKIE) else None,
         "access_log": settings.access_log is not Logged.OFF,
-        "logged_if": Trusted(f" if=${px}_logged" if settings.access_log is Logged.ROLLOUTS else ""),
+        "logged_if": settings.access_log is Logged.ROLLOUTS,
         "request_id": Trusted(f"${px}_request_id" if settings.access_log is Logged.ROLLOUTS else "$request_id"),
         "waits": Directive.KEEPALIVE_MIN_TIMEOUT in known,
         "closing": f"{seen_from(settings, places)}{flags.CLOSING}",
         "last_round": "." * (flags.ROUNDS - 1),
-        "log_formats": [LogFormat(px), *(each for view in services.values() for each in view.log_formats)],
+        "log_formats": list(log_formats(topology)),
+        "log_options": log_options(topology),
         "by_split": SPLIT,
         "by_match": MATCH,
         "stood_in": any(view.stand_ins for view in services.values()),

@@ -11,8 +11,6 @@ from markupsafe import Markup as Trusted
 from proxyctl.adapters.nginx import flags
 from proxyctl.adapters.nginx.flags import COVERED, PLAIN
 from proxyctl.adapters.nginx.names import (
-    MIRROR,
-    SPLIT,
     error_page,
     files_from,
     log_format,
@@ -92,12 +90,6 @@ class Auth(NamedTuple):
     file: str
 
 
-class LogFormat(NamedTuple):
-    name: str
-    service: str = "-"
-    reason: str | Trusted = SPLIT  # why a request went where it went
-
-
 class MirrorView(NamedTuple):
     mirrored: Trusted
     sampled: Trusted
@@ -129,7 +121,6 @@ class ServiceView(NamedTuple):
     body_limit: int
     sets_cookie: bool
     log_format: str
-    log_formats: list[LogFormat]
     logged: str
     conditions: list[Condition]
     matched: Trusted | None
@@ -166,7 +157,6 @@ def service_view(route: Route, told: Flags | None, topology: Topology, places: P
         body_limit=route.body_limit,
         sets_cookie=route.sticky is Sticky.COOKIE,
         log_format=log_format(px, route.service),
-        log_formats=list(_log_formats(route, px)),
         conditions=conditions(route, px),
         matched=matched(route, px),
         mirror=_mirror(route, px, pools, beside),
@@ -216,13 +206,6 @@ def _headers(route: Route, settings: ProxySettings) -> Iterator[Header]:
         yield Header("Alt-Svc", quoted(f'h3=":{parse(settings.https[0]).port}"; ma={ALT_SVC_AGE}'))
     for name, value in route.response_headers:
         yield Header(name, quoted(value))
-
-
-def _log_formats(route: Route, px: str) -> Iterator[LogFormat]:
-    by_rule = Trusted(f"${px}_reason") if route.matches else SPLIT
-    yield LogFormat(log_format(px, route.service), route.service, by_rule)
-    if route.mirror:
-        yield LogFormat(mirror_format(px, route.service), route.service, MIRROR)
 
 
 def _mirror(route: Route, px: str, pools: str, beside: Trusted) -> MirrorView | None:
