@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -162,6 +163,16 @@ def test_in_the_combined_format_latency_is_neither_judged_nor_given(desk: Desk) 
     assert "the log has no latency, so that is not judged" in desk.type().output
     assert {minute["metric"] for minute in desk.told()["minutes"]} == {"errors"}
     assert "--latency shows nowhere" in desk.refusal("--latency", "x2")
+
+
+def test_in_the_combined_format_a_request_is_called_by_its_line(desk: Desk) -> None:
+    """It has no id there that anybody could look for."""
+    desk.write(combined)
+    told = desk.told("--error-rate", "20%")
+    named = [int(number) for number in re.findall(r"line-(\d+)", told["sentence"])]
+    before = int(told["log"]["learned_from"] * PER_SECOND)
+    assert len(named) == 3
+    assert all(before < number <= before + told["seconds"] * PER_SECOND for number in named)
 
 
 def test_the_same_seed_tells_the_same_story_and_another_deals_anew(desk: Desk) -> None:
