@@ -29,7 +29,7 @@ POWER: Final = 0.8  # the chance to catch what is said to be caught
 
 
 class StepForecast(Record):
-    number: int  # from 1
+    number: int  # in its plan, from 1
     share: int  # of the candidate, hundredths of a percent
     per_second: float  # requests of the candidate
     margin: float  # what its rate of errors must be proven to be below
@@ -81,9 +81,10 @@ def forecast_of(plan: Plan, settings: Criteria, today: Traffic) -> tuple[StepFor
     """Of every step of a plan in which both releases have traffic."""
     shared = [stage for stage in stages(plan) if 0 < stage.share < WHOLE]
     steps = forecast(settings, tuple(stage.share for stage in shared), today.per_second, today.usual)
+    numbered = [step.replace(number=stage.number) for stage, step in zip(shared, steps, strict=True)]
     return tuple(
         step if stage.analysed else _by_the_clock(settings, step, stage.window, len(steps), today.usual)
-        for stage, step in zip(shared, steps, strict=True)
+        for stage, step in zip(shared, numbered, strict=True)
     )
 
 
@@ -93,7 +94,7 @@ def _by_the_clock(settings: Criteria, step: StepForecast, window: Seconds, plann
 
 
 def forecast(settings: Criteria, shares: tuple[int, ...], per_second: float, usual: float) -> tuple[StepForecast, ...]:
-    """For a service with so many requests per second, of which this rate is bad already."""
+    """Of a plan that has nothing else, for a service with so many requests per second, of which this rate is bad."""
     following = (*shares[1:], None)
     steps = [Step(share=share, next_share=after) for share, after in zip(shares, following, strict=True)]
     return tuple(_step(settings, step, number, len(steps), per_second, usual) for number, step in enumerate(steps, 1))

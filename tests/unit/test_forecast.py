@@ -24,7 +24,7 @@ from proxyctl.domain.forecast import (
 from proxyctl.domain.model import Colour
 from proxyctl.domain.sequential import passes, requests_to_pass
 from proxyctl.domain.source import SUCCESS, HostCommand, Source
-from proxyctl.domain.steps import Analysis, Bake, Pause, Weight
+from proxyctl.domain.steps import Analysis, Approval, Bake, Pause, Weight
 from proxyctl.domain.tally import Tally, Tick
 
 PLAN = (500, 2500, 5000, 9800)
@@ -155,7 +155,16 @@ def test_a_step_that_ends_by_the_clock_is_never_inconclusive_and_catches_what_it
     assert "lasts 2 min, whatever is proven" in str(timed)
     assert timed.catches == catches(ERRORS_ONLY, 120, 0.05, 2, USUAL)
     assert (judged.share, judged.deadline, judged.timed) == (2500, ERRORS_ONLY.deadline, False)
-    assert judged == forecast(ERRORS_ONLY, (500, 2500), 20.0, USUAL)[1]
+    assert judged == forecast(ERRORS_ONLY, (500, 2500), 20.0, USUAL)[1].replace(number=3)
+
+
+def test_steps_are_counted_in_their_plan() -> None:
+    plan = (Weight(share=500, dwell=60.0), Approval(), Weight(share=2500, dwell=None), Weight(share=10_000))
+    known = Today(per_second=20.0, usual=USUAL, seconds=1800.0)
+    assert [str(step).partition(" (")[0] for step in forecast_of(plan, ERRORS_ONLY, known)] == [
+        "step 1 at 5 %",
+        "step 3 at 25 %",
+    ]
 
 
 # --- sources ------------------------------------------------------------------------------------------------------

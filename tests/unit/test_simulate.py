@@ -126,7 +126,7 @@ def test_a_candidate_without_a_defect_is_promoted(desk: Desk, written: Written) 
     desk.write(written)
     told = desk.told()
     assert told["outcome"] == "promoted", told["sentence"]
-    assert [minute["step"] for minute in told["minutes"] if minute["passed"]] == [1, 2, 3, 4]
+    assert [minute["step"] for minute in told["minutes"] if minute["passed"]] == [1, 2, 3, 5], "4 is all traffic"
     usual = told["candidate_bad"] / told["candidate_requests"]
     assert usual == pytest.approx(USUAL, rel=0.5), "what it had of the log's own"
 
@@ -148,6 +148,14 @@ def test_a_defect_from_a_later_step_on_is_met_there(desk: Desk) -> None:
     told = desk.told("--error-rate", "10%", "--from-step", "2", "--weights", "10,50")
     assert (told["outcome"], told["step"]) == ("rolled-back", 2)
     assert "at 50 %" in told["sentence"]
+
+
+def test_steps_are_counted_as_the_file_and_status_count_them(desk: Desk) -> None:
+    desk.strategy("{canary: {steps: [{weight: 5, for: 1m}, {gate: approve}, {weight: 50, for: 1m}]}}")
+    desk.write()
+    assert "  steps: 1 at 5 % for 1m, 3 at 50 % for 1m, 5 at 100 % for 1m" in desk.type().output.splitlines()
+    told = desk.told("--error-rate", "20%", "--from-step", "3")
+    assert (told["outcome"], told["step"], told["minutes"][-1]["share"]) == ("rolled-back", 3, 0.5)
 
 
 def test_slow_answers_are_caught_where_the_log_has_times(desk: Desk) -> None:
@@ -277,7 +285,7 @@ def test_it_says_in_words_what_it_was_asked_wrongly(desk: Desk) -> None:
     desk.write(asked=requests(2))
     assert "has no service 'webb'" in desk.refusal(service="webb")
     assert "quiet is judged by no log: analysis is off" in desk.refusal(service="quiet")
-    assert "the plan has 4 steps with traffic; --from-step 1 to 4" in desk.refusal("--from-step", "5")
+    assert "no step after step 5 has traffic; --from-step 1 to 5" in desk.refusal("--from-step", "6")
     assert "write x2 or x1.5" in desk.refusal("--latency", "slow")
     assert "between 0 and 100" in desk.refusal("--error-rate", "120%")
     assert "does not grow" in desk.refusal("--weights", "50,25")
