@@ -149,6 +149,9 @@ def report(error: ProxyctlError, as_json: bool) -> None:
 
 def report_usage(error: click.ClickException) -> None:
     """In click's form; what was typed is repeated only as far as a terminal can show it."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)
     said = printable(error.format_message())

@@ -67,9 +67,9 @@ async def _read_to_the_end(
             return story
         if leaving.presses > 1:
             raise Interrupted(
-                "left; the rollout goes on by itself",
+                "left; the driver takes the rollout back",
                 serving=orders.serving(shop.store.load(service)),
-                next_step=f"proxyctl status {service} --watch, or proxyctl abort {service}",
+                next_step=f"proxyctl status {service} --watch",
             )
         quiet = shop.clock.now() - driven
         if quiet > LOST_AFTER / 2 and shop.locks.holder(service) is not None:  # one look could fall into a hand-over
@@ -142,7 +142,7 @@ class _Interrupts:
     def pressed(self) -> None:
         self.presses += 1
         if self.presses == 1:
-            self._shown.note("aborting: traffic goes to the safe side (Ctrl-C again leaves; the driver goes on)")
+            self._shown.note("aborting: traffic goes to the safe side (Ctrl-C again leaves that to the driver)")
             self._asking = asyncio.ensure_future(self._abort())
 
     async def _abort(self) -> None:

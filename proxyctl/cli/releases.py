@@ -72,7 +72,7 @@ def deploy(
     """Start a release beside the live one, gate it, move traffic, bake, keep the old one warm.
 
     Without SERVICE all services of the file are deployed, one after the other, in its order. Ctrl-C goes back to the
-    safe side; a second Ctrl-C leaves, and the rollout goes on.
+    safe side; a second Ctrl-C leaves that to the driver.
 
     \b
     Example:

@@ -117,13 +117,13 @@ def _trial(service: Service, weights: Plan | None, defect: Defect) -> Trial:
         )
     named = service if weights is None else service.replace(steps=weights)
     trial = Trial(plan=plans.of(named, live=named), criteria=service.analysis, defect=defect)
-    steps = len(with_traffic(trial.plan))
-    if not steps:
+    seen = with_traffic(trial.plan)
+    if not seen:
         raise UsageError(
             f"{service.name} stays at no share of traffic", next_step="--weights 5,25,50, or bake in the file"
         )
-    if defect.from_step > steps:
-        raise UsageError(f"the plan has {steps} steps with traffic", next_step=f"--from-step 1 to {steps}")
+    if defect.from_step > (last := seen[-1].number):
+        raise UsageError(f"no step after step {last} has traffic", next_step=f"--from-step 1 to {last}")
     return trial
 
 
@@ -210,16 +210,16 @@ def _opening(service: Service, past: Recording, trial: Trial, log: Path) -> Iter
     if not past.timed:
         yield "  a status of 500 or above is bad; the log has no latency, so that is not judged"
     yield f"  the first {learning} say what is usual, then the rollout begins"
-    yield f"  steps: {', '.join(_step(number, stage) for number, stage in enumerate(with_traffic(trial.plan), 1))}"
+    yield f"  steps: {', '.join(map(_step, with_traffic(trial.plan)))}"
     if any(isinstance(step, Approval | Hook) or step == Pause() for step in trial.plan):
         yield "  a person and a hook are taken to say yes at once"
     yield f"  the candidate: {_words(trial.defect)}"
 
 
-def _step(number: int, stage: Stage) -> str:
+def _step(stage: Stage) -> str:
     by_clock = f" for {lasting(stage.window)}" if stage.window else ""
     proven = f"{' and then' if stage.window else ''} until the analysis passes" if stage.analysed else ""
-    return f"{number} at {stage.share / 100:g} %{by_clock}{proven}"
+    return f"{stage.number} at {stage.share / 100:g} %{by_clock}{proven}"
 
 
 def _words(defect: Defect) -> str:

@@ -262,7 +262,7 @@ def steer(
         before = shop.store.last_seq()
         known = await shop.steering.steer(name, lambda known: order(known, signed), verb)
         _raise_if_degraded([known])
-        _raise_if_it_failed(shop, known, before, verb)
+        raise_if_it_failed(shop, known, before, verb)
         _say_if_unseen(shop, known, before, output)
         return known
 
@@ -342,7 +342,7 @@ def _looked_at(project: ProjectOptions, service: str) -> ServiceState:
     return _with_workshop(project, look)
 
 
-def _raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: str) -> None:
+def raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: str) -> None:
     """An order that ended on the safe side instead of where it should is a failure, with its reason."""
     opened = ""
     for entry in shop.store.entries(known.service, after=before):
@@ -362,7 +362,12 @@ def _raise_if_it_failed(shop: Workshop, known: ServiceState, before: int, verb: 
                     next_step=f"proxyctl logs {known.service}, or deploy another release",
                 )
             case ev.StepFailed(reason=reason, detail=detail):
-                raise RolloutFailed(f"{verb} did not come true: {reason}", serving=orders.serving(known), detail=detail)
+                raise RolloutFailed(
+                    f"{verb} did not come true: {reason}",
+                    serving=orders.serving(known),
+                    detail=detail,
+                    next_step=f"proxyctl status {known.service} --watch, until it is taken back",
+                )
 
 
 def _say_if_unseen(shop: Workshop, known: ServiceState, before: int, output: Output) -> None:

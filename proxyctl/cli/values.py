@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from proxyctl.config.places import NAME, RESERVED, as_path
+from proxyctl.config.places import NAME, RESERVED, as_path, existing
 from proxyctl.config.problems import shown
 from proxyctl.domain.split import hundredths
 
@@ -76,13 +76,7 @@ def _reason(text: str) -> str:
 
 
 def _source(text: str) -> Path:
-    path = Path(text)
-    try:
-        if path.is_file():
-            return path
-        raise ValueError("this is a folder; name a file" if path.is_dir() else "there is no such file")
-    except OSError as error:
-        raise ValueError((error.strerror or "it cannot be opened").lower()) from None
+    return existing(Path(text))
 
 
 def whole(least: int, most: int) -> Spoken:

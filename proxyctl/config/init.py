@@ -41,14 +41,15 @@ class _Found(NamedTuple):
 
 def commented_file(project: str, compose: Path | None = None) -> str:
     """A file that loads without a problem; its services are those of the Compose file that clients reach by a port.
-    Raises ConfigRejected for a project that cannot be called so and a Compose file that cannot be read."""
+    Raises ConfigRejected for a project that cannot be called so and a Compose file that has nothing to take."""
     _refuse_name(project)
-    found = _found(compose) if compose is not None else []
     head = _HEAD.format(project=project)
-    if compose is not None:
-        head += f"compose: {json.dumps(str(compose))}  # services inherit their container definition by name\n"
+    if compose is None:
+        return head + _PROXY + _EXAMPLE
+    found = _found(compose)
+    head += f"compose: {json.dumps(str(compose))}  # services inherit their container definition by name\n"
     services = "".join(_service(project, each, alone=len(found) == 1) for each in found)
-    return head + _PROXY + (services or _EXAMPLE) + (_left(compose, found) if compose is not None else "")
+    return head + _PROXY + services + "".join(f"# {line}\n" for line in _left(compose, found))
 
 
 def file_of(project: str, services: str) -> str:
@@ -67,11 +68,18 @@ def _refuse_name(project: str) -> None:
 def _found(compose: Path) -> list[_Found]:
     services = _services(compose)
     routed = ((name, service, _port(service)) for name, service in services.items() if isinstance(service, dict))
-    return [
+    found = [
         _Found(name, port, "image" in service, "healthcheck" in service, tuple(_allow(service)), _on_the_host(service))
         for name, service, port in routed
         if port is not None and _may_run(name, service) and not (port == HTTP and _on_the_host(service))
     ]
+    if not found:
+        raise ConfigRejected(
+            f"{compose} has no service that clients reach by a port" if services else f"{compose} has no services",
+            tuple(_left(compose, found)),
+            next_step="name a Compose file in which one has ports or expose, or proxyctl init for an example",
+        )
+    return found
 
 
 def _services(compose: Path) -> Mapping[str, Value]:
@@ -132,10 +140,10 @@ def _service(project: str, found: _Found, alone: bool) -> str:
     return f"  {found.name}:\n{image}{allow}    port: {found.port}  # where a replica listens\n{hosts}{check}{more}"
 
 
-def _left(compose: Path, found: list[_Found]) -> str:
+def _left(compose: Path, found: list[_Found]) -> Iterator[str]:
     taken = {each.name for each in found}
     left = {name: service for name, service in _services(compose).items() if name not in taken}
-    return "".join(f"# {json.dumps(name)} stays with Compose{_instead(service)}\n" for name, service in left.items())
+    return (f"{json.dumps(name)} stays with Compose{_instead(service)}" for name, service in left.items())
 
 
 def _instead(service: Value) -> str:

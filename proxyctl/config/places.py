@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from proxyctl.config.problems import shown
@@ -29,7 +28,7 @@ _PROJECT = re.compile(rb"project:[ ]+(['\"]?)(?P<name>[a-z][a-z0-9-]{0,38}[a-z0-
 def find_file(explicit: str | None, environment: Mapping[str, str], here: Path) -> Path:
     """`-f`, else $PROXYCTL_FILE, else proxyctl.yml here or in a parent folder. Raises UsageError."""
     if named := explicit or _stated(environment, "PROXYCTL_FILE"):
-        return _existing(Path(os.path.normpath(here / named)))
+        return _named(Path(os.path.normpath(here / named)))
     for folder in (here, *here.parents):
         if (folder / FILE).is_file():
             return folder / FILE
@@ -52,11 +51,25 @@ def as_path(text: str) -> str:
     return text
 
 
-def _existing(path: Path) -> Path:
-    with suppress(OSError):  # its name is too long
+def _named(path: Path) -> Path:
+    try:
+        return existing(path)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}", next_step="proxyctl init, or name another with -f FILE") from None
+
+
+def existing(path: Path) -> Path:
+    """A file that is there, and can be read more than once. Raises ValueError."""
+    try:
         if path.is_file():
             return path
-    raise UsageError(f"there is no file {path}", next_step="proxyctl init, or name another with -f FILE")
+        if path.is_dir():
+            raise ValueError("this is a folder; name a file")
+        if path.exists():
+            raise ValueError("this is not a plain file; write what it has into one, and name that")
+        raise ValueError("there is no such file")
+    except OSError as error:
+        raise ValueError((error.strerror or "it cannot be opened").lower()) from None
 
 
 def project_name(path: Path) -> str:

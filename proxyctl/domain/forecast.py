@@ -29,7 +29,7 @@ POWER: Final = 0.8  # the chance to catch what is said to be caught
 
 
 class StepForecast(Record):
-    number: int  # from 1
+    number: int  # in its plan, from 1
     share: int  # of the candidate, hundredths of a percent
     per_second: float  # requests of the candidate
     margin: float | None  # what its rate of errors must be proven to be below; None: nothing is to be proven
@@ -81,8 +81,7 @@ def forecast_of(plan: Plan, settings: Criteria, today: Traffic) -> tuple[StepFor
     """Of every step of a plan in which both releases have traffic."""
     shared = [stage for stage in stages(plan) if 0 < stage.share < WHOLE]
     return tuple(
-        _step(settings, end_of(stage), number, 1 if stage.bakes else tested(plan), today)
-        for number, stage in enumerate(shared, 1)
+        _step(settings, end_of(stage), stage.number, 1 if stage.bakes else tested(plan), today) for stage in shared
     )
 
 

@@ -99,6 +99,7 @@ def next_share(plan: Plan, cursor: int) -> int | None:
 class Stage(Record):
     """One stay at a share: from a move of traffic to the next."""
 
+    number: int  # of the step that it begins with, from 1, as `status` counts
     share: int  # of the candidate, hundredths of a percent
     next_share: int | None
     window: Seconds  # at least, by the clock
@@ -109,15 +110,16 @@ class Stage(Record):
 def stages(plan: Plan) -> Iterator[Stage]:
     """Every stay that lasts. A person, and a hook, are taken to answer at once."""
     share = 0
-    for number, step in enumerate(plan):
+    for number, step in enumerate(plan, 1):
         match step:
             case Weight(share=share):
-                waits = _waits(plan[number:])
+                waits = _waits(plan[number - 1 :])
                 window, analysed = sum(wait or 0.0 for wait in waits), None in waits
+                after = next_share(plan, number - 1)
                 if window or analysed:
-                    yield Stage(share=share, next_share=next_share(plan, number), window=window, analysed=analysed)
+                    yield Stage(number=number, share=share, next_share=after, window=window, analysed=analysed)
             case Bake(window=window):
-                yield Stage(share=share, next_share=None, window=window, bakes=True)
+                yield Stage(number=number, share=share, next_share=None, window=window, bakes=True)
 
 
 def _waits(plan: Plan) -> list[Seconds | None]:

@@ -61,7 +61,7 @@ class Moment(Record):
     """One look of the judge."""
 
     elapsed: Seconds  # since the rollout began
-    step: int  # from 1
+    step: int  # in its plan, from 1
     share: int  # of the candidate, hundredths of a percent
     answers: Sides  # in this tick, with every bad answer: what users saw
     verdict: Verdict
@@ -91,7 +91,7 @@ def shortest(trial: Trial) -> Seconds:
 
 
 def with_traffic(plan: Plan) -> list[Stage]:
-    """The steps of a simulation, the first of which is number 1."""
+    """What a simulation goes through."""
     return [stage for stage in stages(plan) if stage.share]
 
 
@@ -112,7 +112,7 @@ class _Rollout:
     def __init__(self, trial: Trial, baseline: Baseline, began: float) -> None:
         self._trial = trial
         self._stages = with_traffic(trial.plan)
-        self._number = 0
+        self._at = 0
         self._began = began
         self._arrived = began
         self._evidence = gathered.begin(tested(trial.plan), began, baseline)
@@ -121,25 +121,25 @@ class _Rollout:
 
     @property
     def _stage(self) -> Stage:
-        return self._stages[self._number]
+        return self._stages[self._at]
 
     def look(self, at: float, stretch: Stretch | None) -> Moment:
         """At the end of this tick; moves on if that is what it says."""
-        now, stage, number = at + TICK, self._stage, self._number + 1
-        tick = stretch.dealt(self._dealing(stage, number)) if stretch else None
+        now, stage = at + TICK, self._stage
+        tick = stretch.dealt(self._dealing(stage)) if stretch else None
         if tick is not None:
             self._evidence = gathered.observe(self._evidence, tick, CANDIDATE)
         step = _step(stage, now - self._arrived)
         verdict = judge(self._evidence, self._trial.criteria, step, now)
         passed = verdict.decision is Decision.ADVANCE and (step.until is Until.PROOF or not stage.analysed)
         ending = _stopped(verdict)
-        if passed and number == len(self._stages):
+        if passed and stage is self._stages[-1]:
             ending = Ending.PROMOTED
         elif passed:
             self._move_on(now)
         return Moment(
             elapsed=now - self._began,
-            step=number,
+            step=stage.number,
             share=stage.share,
             answers=_answers(tick),
             verdict=verdict,
@@ -147,14 +147,14 @@ class _Rollout:
             ending=ending,
         )
 
-    def _dealing(self, stage: Stage, number: int) -> Dealing:
+    def _dealing(self, stage: Stage) -> Dealing:
         defect = self._trial.defect
-        if number < defect.from_step:
+        if stage.number < defect.from_step:
             return Dealing(share=stage.share)
         return Dealing(share=stage.share, errors=defect.errors, slower=defect.slower)
 
     def _move_on(self, now: float) -> None:
-        self._number, self._arrived = self._number + 1, now
+        self._at, self._arrived = self._at + 1, now
         enter = gathered.bake if self._stage.bakes else gathered.next_step
         self._evidence = enter(self._evidence, now)
 

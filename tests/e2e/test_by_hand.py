@@ -202,7 +202,7 @@ async def test_a_file_that_is_not_there_is_named_by_every_command(tmp_path: Path
     missing = tmp_path / "nope.yml"
     typing = [typed(*words.split(), "--file", missing, here=tmp_path) for words in ANY]
     for said in await asyncio.gather(*typing):
-        helps(said, 2, f"there is no file {missing}", "proxyctl init")
+        helps(said, 2, f"{missing}: there is no such file", "proxyctl init")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -201,6 +201,13 @@ def test_words_that_are_no_command_are_refused_as_plainly(
     assert everything(folder) == before
 
 
+@pytest.mark.parametrize(("words", "listed"), [((), "rollback"), (("proxy",), "upgrade")])
+def test_a_group_without_a_command_shows_its_help(words: tuple[str, ...], listed: str, typist: Typist) -> None:
+    typed = typist.type(*words)
+    assert typed == (2, typist.type(*words, "--help").shown)
+    assert f"\n  {listed} " in typed.shown
+
+
 @pytest.mark.parametrize("variable", ["PROXYCTL_FILE", "PROXYCTL_STATE"])
 @pytest.mark.parametrize("value", [value for value in PATHS if value])
 def test_a_bad_path_in_the_environment_is_named(variable: str, value: str, typist: Typist) -> None:

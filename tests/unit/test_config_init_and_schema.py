@@ -91,6 +91,22 @@ def test_a_compose_file_that_cannot_be_read_is_refused_in_words(tmp_path: Path) 
     assert "No such file" in refused.value.problems[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "stays"),
+    [
+        ("service: shop\nimage: shop/web\nservers: [192.0.2.1]\n", "has no services", ()),
+        ("services: {worker: {image: x}}", "has no service that clients", ('"worker" stays with Compose',)),
+    ],
+)
+def test_a_file_without_anything_to_take_is_refused_and_not_replaced_by_the_example(
+    tmp_path: Path, text: str, words: str, stays: tuple[str, ...]
+) -> None:
+    (tmp_path / "deploy.yml").write_text(text)
+    with pytest.raises(ConfigRejected, match=words) as refused:
+        commented_file("shop", tmp_path / "deploy.yml")
+    assert refused.value.problems == stays
+
+
 def test_a_project_that_cannot_be_called_so_is_refused_before_anything_is_written() -> None:
     with pytest.raises(ConfigRejected, match="not a name"):
         commented_file("1")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click import BadParameter
 
+from proxyctl.cli.values import SOURCE
 from proxyctl.config.places import find_file, project_name, state_dir
 from proxyctl.errors import ConfigRejected, UsageError
 
@@ -30,6 +33,15 @@ def test_a_file_that_is_not_there_is_a_usage_error_that_says_what_to_type(tmp_pa
         with pytest.raises(UsageError) as refused:
             find_file(explicit, environment, tmp_path)
         assert "proxyctl init" in refused.value.next_step
+
+
+def test_what_is_there_and_no_plain_file_is_not_said_to_be_absent(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, words in ((".", "this is a folder"), ("pipe", "this is not a plain file"), ("nowhere", "no such file")):
+        with pytest.raises(UsageError, match=words):
+            find_file(name, {}, tmp_path)
+        with pytest.raises(BadParameter, match=words):
+            SOURCE.convert(str(tmp_path / name), None, None)
 
 
 def test_the_state_folder_is_the_named_one_then_the_stated_one_then_the_systems(

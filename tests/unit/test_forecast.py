@@ -25,7 +25,7 @@ from proxyctl.domain.model import Colour
 from proxyctl.domain.plan import Plan
 from proxyctl.domain.sequential import passes, requests_to_pass
 from proxyctl.domain.source import SUCCESS, HostCommand, Source
-from proxyctl.domain.steps import Analysis, Bake, Pause, Weight
+from proxyctl.domain.steps import Analysis, Approval, Bake, Pause, Weight
 from proxyctl.domain.tally import Tally, Tick
 
 PLAN = tuple(Weight(share=share, dwell=None) for share in (500, 2500, 5000, 9800))
@@ -163,6 +163,14 @@ def test_a_step_that_ends_by_the_clock_is_never_inconclusive_and_catches_what_it
     assert timed.catches == catches(ERRORS_ONLY, ALPHA, 120, 0.05, 2, USUAL)
     assert (judged.share, judged.deadline, judged.timed) == (2500, ERRORS_ONLY.deadline, False)
     assert (judged.margin, judged.requests) == (0.025, requests_needed(USUAL, 0.025)), "of all that comes next"
+
+
+def test_steps_are_counted_in_their_plan() -> None:
+    plan = (Weight(share=500, dwell=60.0), Approval(), Weight(share=2500, dwell=None), Weight(share=10_000))
+    assert [str(step).partition(" (")[0] for step in forecast(ERRORS_ONLY, plan, 20.0, USUAL)] == [
+        "step 1 at 5 %",
+        "step 3 at 25 %",
+    ]
 
 
 # --- sources ------------------------------------------------------------------------------------------------------

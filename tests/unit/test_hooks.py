@@ -11,11 +11,13 @@ import pytest
 
 from proxyctl.adapters import hooks
 from proxyctl.adapters.hooks import HookFolder
+from proxyctl.cli.traffic import raise_if_it_failed
 from proxyctl.domain import events as ev
 from proxyctl.domain.state import Kind
 from proxyctl.domain.steps import Hook, Weight
-from proxyctl.errors import Unavailable
+from proxyctl.errors import RolloutFailed, Unavailable
 from tests.arena import Arena
+from tests.prove.ground import Ground
 
 
 @pytest.fixture
@@ -100,3 +102,16 @@ async def test_a_hook_step_is_told_what_serves_and_its_failure_takes_the_candida
     assert refused.live is not None and refused.live.release.image == "app:2"
     (ended,) = [e.event for e in arena.store.entries() if isinstance(e.event, ev.StepFailed)]
     assert ended.reason == "hook smoke ended with code 1"
+
+
+async def test_an_order_that_a_hook_said_no_to_tells_what_becomes_of_the_candidate(tmp_path: Path) -> None:
+    ground = Ground(tmp_path)
+    with ground.driven():
+        await ground.deploy("app:1")
+        before = ground.store.last_seq()
+        ground.hooks.failing.add("smoke")
+        await ground.deploy("app:2", Kind.DEPLOY, (Weight(share=500), Hook(name="smoke")))
+    with pytest.raises(RolloutFailed, match="promote did not come true: hook smoke ended with code 1") as refused:
+        raise_if_it_failed(ground.workshop, ground.state, before, "promote")
+    assert refused.value.next_step == "proxyctl status web --watch, until it is taken back"
+    ground.close()

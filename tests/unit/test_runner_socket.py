@@ -36,7 +36,7 @@ class Line:
         places = Places(root)
         places.create()
         self.path = places.driver_socket(SERVICE)
-        self.processes = DetachedProcesses(places, FileLocks(places.locks), ())
+        self.processes = DetachedProcesses(places, FileLocks(places), ())
         self.bus = Bus()
 
     def driver(self, woken: asyncio.Event | None = None) -> AbstractAsyncContextManager[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,7 +127,7 @@ def test_a_candidate_without_a_defect_is_promoted(desk: Desk, written: Written) 
     desk.write(written)
     told = desk.told()
     assert told["outcome"] == "promoted", told["sentence"]
-    assert [minute["step"] for minute in told["minutes"] if minute["passed"]] == [1, 2, 3, 4]
+    assert [minute["step"] for minute in told["minutes"] if minute["passed"]] == [1, 2, 3, 5], "4 is all traffic"
     usual = told["candidate_bad"] / told["candidate_requests"]
     assert usual == pytest.approx(USUAL, rel=0.5), "what it had of the log's own"
 
@@ -150,6 +151,14 @@ def test_a_defect_from_a_later_step_on_is_met_there(desk: Desk) -> None:
     assert "at 50 %" in told["sentence"]
 
 
+def test_steps_are_counted_as_the_file_and_status_count_them(desk: Desk) -> None:
+    desk.strategy("{canary: {steps: [{weight: 5, for: 1m}, {gate: approve}, {weight: 50, for: 1m}]}}")
+    desk.write()
+    assert "  steps: 1 at 5 % for 1m, 3 at 50 % for 1m, 5 at 100 % for 1m" in desk.type().output.splitlines()
+    told = desk.told("--error-rate", "20%", "--from-step", "3")
+    assert (told["outcome"], told["step"], told["minutes"][-1]["share"]) == ("rolled-back", 3, 0.5)
+
+
 def test_slow_answers_are_caught_where_the_log_has_times(desk: Desk) -> None:
     desk.write()
     told = desk.told("--latency", "x2")
@@ -163,6 +172,16 @@ def test_in_the_combined_format_latency_is_neither_judged_nor_given(desk: Desk) 
     assert "the log has no latency, so that is not judged" in desk.type().output
     assert {minute["metric"] for minute in desk.told()["minutes"]} == {"errors"}
     assert "--latency shows nowhere" in desk.refusal("--latency", "x2")
+
+
+def test_in_the_combined_format_a_request_is_called_by_its_line(desk: Desk) -> None:
+    """It has no id there that anybody could look for."""
+    desk.write(combined)
+    told = desk.told("--error-rate", "20%")
+    named = [int(number) for number in re.findall(r"line-(\d+)", told["sentence"])]
+    before = int(told["log"]["learned_from"] * PER_SECOND)
+    assert len(named) == 3
+    assert all(before < number <= before + told["seconds"] * PER_SECOND for number in named)
 
 
 def test_the_same_seed_tells_the_same_story_and_another_deals_anew(desk: Desk) -> None:
@@ -268,7 +287,7 @@ def test_it_says_in_words_what_it_was_asked_wrongly(desk: Desk) -> None:
     desk.write(asked=requests(2))
     assert "has no service 'webb'" in desk.refusal(service="webb")
     assert "quiet is judged by no log: analysis is off" in desk.refusal(service="quiet")
-    assert "the plan has 4 steps with traffic; --from-step 1 to 4" in desk.refusal("--from-step", "5")
+    assert "no step after step 5 has traffic; --from-step 1 to 5" in desk.refusal("--from-step", "6")
     assert "write x2 or x1.5" in desk.refusal("--latency", "slow")
     assert "between 0 and 100" in desk.refusal("--error-rate", "120%")
     assert "does not grow" in desk.refusal("--weights", "50,25")
