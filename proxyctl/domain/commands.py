@@ -24,10 +24,10 @@ class Moment(Record):
 
 
 class Publish(Record):
-    """nginx knows this route of the service, under these settings; None: it knows none."""
+    """nginx knows this route of the service; None: it knows none."""
 
     route: Route | None
-    settings: ProxySettings
+    settings: ProxySettings | None = None  # that it shall go by from now on; None: as it does, whoever brought those
 
 
 class Start(Record):

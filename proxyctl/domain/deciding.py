@@ -121,7 +121,7 @@ def _as_they_stand(state: ServiceState) -> do.Command | None:
 
 def _their_route(state: ServiceState) -> do.Publish | None:
     route = standing.route(state)
-    return None if _told(state, route) else do.Publish(route=route, settings=rollout_of(state).settings)
+    return None if _told(state, route) else do.Publish(route=route)
 
 
 def _told(state: ServiceState, route: Route | None) -> bool:
@@ -193,7 +193,7 @@ def _aborting(state: ServiceState) -> do.Command:
     if doomed is not None:
         return do.Retire(release=doomed.release.id, colour=doomed.colour)
     if not _told(state, rollout.before):
-        return do.Publish(route=rollout.before, settings=rollout.settings)
+        return do.Publish(route=rollout.before)
     return do.Close(outcome=rollout.outcome or Outcome.FAILED, reason=rollout.why)
 
 

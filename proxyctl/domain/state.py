@@ -114,7 +114,7 @@ class Rollout(Record):
     fresh: bool  # this rollout starts the containers, so its abort removes them
     route: Route | None  # what nginx must know while it runs
     before: Route | None  # what nginx knew before it
-    settings: ProxySettings
+    settings: ProxySettings  # that it brings; an abort takes none back, for they are of all services
     actor: str
     reason: str
     opened: float  # unix time

@@ -30,6 +30,16 @@ async def mend(project: str, store: Store, proxy: Proxy) -> int | None:
     return None
 
 
+def settings_in_force(store: Store, proxy: Proxy) -> ProxySettings | None:
+    """What nginx goes by, whichever service brought it; by the journal where somebody spoiled the generation. None
+    before the first."""
+    topology = None if proxy.damage() else proxy.topology()
+    if topology is not None:
+        return topology.settings
+    last = _last_told(store)
+    return last[0].settings if last else None
+
+
 def topology_of(project: str, settings: ProxySettings, routes: Mapping[ServiceName, Route | None]) -> Topology:
     known = tuple(route for _, route in sorted(routes.items()) if route is not None)
     return Topology(project=project, settings=settings, routes=known)
@@ -46,8 +56,14 @@ def _known_route(state: ServiceState) -> Route | None:
 
 def _last_published(project: str, store: Store) -> Published | None:
     """With the splits that were journaled: whoever had traffic has it."""
-    for entry in reversed(store.entries()):
-        if isinstance(entry.event, ev.RoutePublished):
-            splits = {service: flags_of(store.load(service)) for service in store.services()}
-            return Published(topology_of(project, entry.event.settings, routes_of(store)), splits, entry.fence)
-    return None
+    if (last := _last_told(store)) is None:
+        return None
+    told, fence = last
+    splits = {service: flags_of(store.load(service)) for service in store.services()}
+    return Published(topology_of(project, told.settings, routes_of(store)), splits, fence)
+
+
+def _last_told(store: Store) -> tuple[ev.RoutePublished, int] | None:
+    """And the fence of whoever did."""
+    found = ((entry.event, entry.fence) for entry in reversed(store.entries()))
+    return next(((event, fence) for event, fence in found if isinstance(event, ev.RoutePublished)), None)

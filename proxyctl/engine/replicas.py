@@ -15,7 +15,7 @@ from proxyctl.domain.ticks import Drained
 from proxyctl.engine.bus import Bus
 from proxyctl.engine.gate import Gate, NotPassed
 from proxyctl.engine.judging import Judging
-from proxyctl.engine.published import routes_of, topology_of
+from proxyctl.engine.published import routes_of, settings_in_force, topology_of
 from proxyctl.engine.runner import Facts, Hands
 from proxyctl.engine.traffic import placement, restarts, subject_of
 from proxyctl.engine.watch import Watch
@@ -74,10 +74,11 @@ class ReplicaHands:
     async def _publish(self, state: ServiceState, command: do.Publish) -> Facts:
         """One publisher per host at a time; nothing is reloaded when nginx knows all of it already."""
         async with self._locks.publishing():
+            settings = command.settings or settings_in_force(self._store, self._proxy) or rollout_of(state).settings
             routes = {**routes_of(self._store), state.service: command.route}
-            topology = topology_of(self._project, command.settings, routes)
+            topology = topology_of(self._project, settings, routes)
             generation = await self._proxy.publish(topology, self._fence, self._store.claim_generation)
-        return [ev.RoutePublished(generation=generation, route=command.route, settings=command.settings)]
+        return [ev.RoutePublished(generation=generation, route=command.route, settings=settings)]
 
     async def _start(self, state: ServiceState, command: do.Start) -> Facts:
         started = await self._started(state, placement(state, command.colour))

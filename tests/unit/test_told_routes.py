@@ -8,12 +8,15 @@ from collections.abc import Callable
 import pytest
 
 from proxyctl.domain import events as ev
+from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Colour, ProxySettings, Topology
 from proxyctl.domain.outcome import Outcome
+from proxyctl.domain.rolling import Rolling
 from proxyctl.domain.split import Split
-from proxyctl.domain.state import Phase
+from proxyctl.domain.state import Kind, Phase
+from proxyctl.engine.published import settings_in_force
 from proxyctl.errors import Degraded, OutcomeUnknown, ProxyctlError, PublishRefused
-from tests.arena import Arena
+from tests.arena import SIGNED, Arena
 
 OLD, NEW = ProxySettings(), ProxySettings(workers=3)
 
@@ -52,7 +55,7 @@ async def test_a_publish_that_left_nginx_without_any_configuration_is_not_called
     assert (arena.state.phase, arena.state.split) == (Phase.DEGRADED, Split.all_to(Colour.BLUE))
     assert "neither" in arena.state.trouble
     recovered = await arena.resume()
-    assert (recovered.phase, recovered.green) == (Phase.IDLE, None)
+    assert (recovered.phase, recovered.settings, recovered.green) == (Phase.IDLE, OLD, None)
     assert not arena.broken_promises()
 
 
@@ -70,3 +73,72 @@ async def test_a_publish_that_was_refused_left_nothing_to_take_back() -> None:
     arena = await settings_change(PublishRefused("nginx refuses generation 2"))
     assert (arena.state.phase, outcomes(arena)[-1], published(arena)) == (Phase.IDLE, Outcome.FAILED, 1)
     assert arena.state.settings == OLD
+
+
+# --- settings are the project's -----------------------------------------------------------------------------------
+
+
+async def another_service_brings(arena: Arena, settings: ProxySettings) -> None:
+    """It is deployed from a file that says so, and nginx goes by it."""
+    topology = arena.proxy.topology()
+    assert topology is not None
+    await arena.proxy.publish(topology.replace(settings=settings), 1, arena.store.claim_generation)
+
+
+def in_force(arena: Arena) -> ProxySettings:
+    topology = arena.proxy.topology()
+    assert topology is not None
+    return topology.settings
+
+
+async def test_the_batches_of_a_rolling_release_take_no_settings_back_that_came_meanwhile() -> None:
+    arena = Arena()
+    arena.edge = {"rolling": Rolling(monitor=1.0), "replicas": 3}
+    await arena.deploy("app:1")
+    half = plan.of(arena.service("app:2"), arena.service("app:1"))[:4]
+    await arena.deploy("app:2", steps=(*half, *plan.hold()))
+    await another_service_brings(arena, NEW)
+    before = len(arena.world.published)
+    await arena.order(lambda s: orders.abort(s, Outcome.ABORTED, SIGNED))
+    told = [topology for _, topology in arena.world.published[before:]]
+    assert len({topology.routes for topology in told}) > 1, "it was told of batches"
+    assert {topology.settings for topology in told} == {NEW}
+    assert arena.state.settings == NEW
+    assert not arena.broken_promises()
+
+
+async def test_an_abort_takes_back_its_route_and_no_settings_that_came_meanwhile() -> None:
+    arena = Arena()
+    await arena.deploy("app:1")
+    arena.edge = {"hosts": ("new.example.com",)}
+    await arena.deploy("app:2", Kind.STAGE, plan.hold())
+    await another_service_brings(arena, NEW)
+    state = await arena.order(lambda s: orders.abort(s, Outcome.ABORTED, SIGNED))
+    assert state.route is not None
+    assert (state.route.hosts, state.settings, in_force(arena)) == ((), NEW, NEW)
+
+
+async def test_settings_that_an_aborted_release_brought_stay_for_they_are_of_all_services() -> None:
+    """Another service may be deployed with them since."""
+    arena = Arena()
+    await arena.deploy("app:1")
+    arena.settings, arena.edge = NEW, {"hosts": ("new.example.com",)}
+    await arena.deploy("app:2", Kind.STAGE, plan.hold())
+    state = await arena.order(lambda s: orders.abort(s, Outcome.ABORTED, SIGNED))
+    assert state.route is not None
+    assert (state.route.hosts, state.settings, in_force(arena)) == ((), NEW, NEW)
+
+
+async def test_where_the_generation_is_spoiled_the_journal_says_which_settings_are_in_force() -> None:
+    arena = Arena()
+    await arena.deploy("app:1")
+    arena.settings = NEW
+    await arena.deploy("app:2")
+    arena.settings, arena.edge = OLD, {"hosts": ("new.example.com",)}
+    arena.proxy.damage = lambda: "somebody was in it"  # type: ignore[method-assign]
+    assert settings_in_force(arena.store, arena.proxy) == NEW
+
+
+async def test_before_the_first_generation_no_settings_are_in_force() -> None:
+    arena = Arena()
+    assert settings_in_force(arena.store, arena.proxy) is None
