@@ -313,8 +313,8 @@ class NginxProgram(Protocol):
         may."""
         ...
 
-    async def test(self, config: Path, sees: Path) -> Ended:
-        """What nginx says of this configuration, whose files are all in the folder `sees`."""
+    async def test(self, config: Path) -> Ended:
+        """What nginx says of this configuration. It is of a generation, or all its files are in its folder."""
         ...
 
     async def master(self) -> int | None:

@@ -145,7 +145,28 @@ async def test_the_program_of_a_container_is_not_run_on_the_host(ground: Ground)
 @pytest.mark.parametrize("listen", ["127.0.0.1", "[::1]"])
 async def test_a_configuration_is_tried_with_the_addresses_of_this_machine(ground: Ground, listen: str) -> None:
     config = ground.config(f"{listen}:{free_port()}")
-    assert (await ground.program().test(config, ground.places.root)).code == 0
+    assert (await ground.program().test(config)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("include {places.private}/secret;", "No such file or directory"),
+        ("error_log {places.generations}/error.log;", "Read-only file system"),
+        ("include {places.control_socket};", "No such file or directory"),
+    ],
+    ids=["secrets", "generations", "the socket in force"],
+)
+async def test_whoever_tries_a_configuration_sees_no_more_than_whoever_serves_it(
+    ground: Ground, line: str, why: str
+) -> None:
+    config = ground.config()
+    for hidden in (ground.places.private / "secret", ground.places.control_socket):
+        hidden.write_text("events {}")
+    config.write_text(line.format(places=ground.places) + config.read_text())
+    ended = await ground.program().test(config)
+    assert ended.code == 1
+    assert why in ended.said
 
 
 async def test_what_an_nginx_knows_is_tried_with_it(ground: Ground) -> None:

@@ -30,17 +30,18 @@ pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("container upgrade")] 
 
 # The steps of a hand-over, as the names of what is called just before each.
 STEPS = (
-    "upgrade.HandOver._start_beside",
-    "running.RunningNginx.newcomer",
-    "upgrade.HandOver._leave_only",
-    "running.RunningNginx.let_go",
-    "running._closed",
-    "proxy.NginxProxy.publish",
+    "generations.upgrade:HandOver._start_beside",
+    "generations.running:RunningNginx.newcomer",
+    "generations.upgrade:HandOver._leave_only",
+    "generations.running:RunningNginx.let_go",
+    "generations.running:_closed",
+    "proxy:NginxProxy.publish",
 )
 # A proxyctl that is killed just before it calls this.
 DIES_AT = """
 import os, sys, importlib
-module, *path, name = sys.argv.pop(1).split(".")
+module, _, what = sys.argv.pop(1).partition(":")
+*path, name = what.split(".")
 owner = importlib.import_module(f"proxyctl.adapters.nginx.{module}")
 for part in path:
     owner = getattr(owner, part)

@@ -301,4 +301,4 @@ async def objections(binary: str, text: str, folder: Path) -> tuple[str, ...]:
     shutil.copy(a_pair(folder / "upstream", "calls.before").cert, folder / "upstream" / "calls.before.ca")
     config = folder / "nginx.conf"
     config.write_text(text)
-    return (await NginxBinary(HostProgram(binary)).test(config, folder)).objections
+    return (await NginxBinary(HostProgram(binary)).test(config)).objections

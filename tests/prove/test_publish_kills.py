@@ -94,7 +94,7 @@ class Answered:
 async def standing(bed: Bed) -> list[str]:
     """What an nginx that is started at this very moment could not do; empty when it could do all."""
     Generations(bed.places).current()  # raises when it is not whole
-    ended = await on_host(bed.places, bed.settings).test(bed.places.current / CONFIG, bed.places.root)
+    ended = await on_host(bed.places, bed.settings).test(bed.places.current / CONFIG)
     return [] if ended.code == 0 else [f"3: nginx would not start: {ended.said}"]
 
 

@@ -62,12 +62,25 @@ class ContainerProgram:
         await self._image.fetch(progress)
 
     async def run(self, *arguments: str, sees: Path | None = None) -> Ended:
+        return await self._tried(*arguments, mounts=[mount(sees, "rw")] if sees else [])
+
+    async def test(self, config: Path) -> Ended:
+        """It sees what it will see when it serves, and makes its socket and its pid file for itself."""
+        words = ("-e", "stderr", "-t", "-c", str(config))
+        if not config.is_relative_to(self._places.public):
+            return await self.run(*words, sees=config.parent)
+        return await self._tried(*words, mounts=self._seen, scratch=self._places.nginx)
+
+    async def _tried(self, *arguments: str, mounts: Sequence[str], scratch: Path | None = None) -> Ended:
         if not (image := await self._image.asked(self._tried_with, f"looking at {self.name}")):
             await self._image.fetch(_to_nobody)
-        return await self._image.run(image or self._settings.image, *arguments, sees=sees)
+        return await self._image.run(image or self._settings.image, arguments, mounts, scratch)
 
-    async def test(self, config: Path, sees: Path) -> Ended:
-        return await self.run("-e", "stderr", "-t", "-c", str(config), sees=sees)
+    @property
+    def _seen(self) -> list[str]:
+        """What an nginx sees of the state, beside the room of its own."""
+        own = (mount(path, "rw") for path in (self._places.nginx_logs, self._places.temp))
+        return [mount(self._places.public, "ro"), *own]
 
     async def master(self) -> int | None:
         """A master of ours has our files."""
@@ -124,7 +137,6 @@ class ContainerProgram:
         with told_in_words(self._places.root):
             make_folder(folder, PRIVATE_MODE)
             folder.joinpath(self._places.control_socket.name).unlink(missing_ok=True)
-        own = (mount(path, "rw") for path in (self._places.nginx_logs, self._places.temp))
         container = client.containers.create(
             self._settings.image,
             list(words),
@@ -132,7 +144,7 @@ class ContainerProgram:
             entrypoint=["/bin/sh", "-c"],
             labels={LABEL: self._project, ROOM: room},
             network_mode="host",
-            volumes=[mount(self._places.public, "ro"), *own, mount(folder, "rw", at=self._places.nginx)],
+            volumes=[*self._seen, mount(folder, "rw", at=self._places.nginx)],
             stop_signal="SIGQUIT",
         )
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -51,10 +51,11 @@ class NginxImage:
         except Unavailable as error:
             raise _of_nginx(error) from error
 
-    async def run(self, image: str, *arguments: str, sees: Path | None = None) -> Ended:
-        """Out of this image, with the addresses that it would serve. It changes nothing, so a late one simply did not
-        end."""
-        mounts = [mount(sees, "rw")] if sees else []
+    async def run(
+        self, image: str, arguments: Sequence[str], mounts: Sequence[str], scratch: Path | None = None
+    ) -> Ended:
+        """Out of this image, with the addresses that it would serve; what it writes to `scratch` is gone with it. It
+        changes nothing, so a late one simply did not end."""
 
         def work(client: docker.DockerClient) -> Ended:
             self._clear_forgotten(client)
@@ -63,7 +64,8 @@ class NginxImage:
                 list(arguments),
                 entrypoint=[self._binary],
                 network_mode="host",
-                volumes=mounts,
+                volumes=list(mounts),
+                tmpfs={str(scratch): ""} if scratch else None,
                 labels={ERRAND: self._project, WAITING: this_life()},
             )
             try:

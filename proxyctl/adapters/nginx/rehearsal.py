@@ -55,7 +55,7 @@ class Rehearsal:
             folder.joinpath(name).parent.mkdir(exist_ok=True)
             folder.joinpath(name).write_text(text, "utf-8")
         fit_for_a_socket(self._places)
-        verdict = await NginxBinary(self._program(settings)).test(folder / CONFIG, folder)
+        verdict = await NginxBinary(self._program(settings)).test(folder / CONFIG)
         return [line.replace(str(elsewhere.root), str(self._places.root)) for line in verdict.objections]
 
     def taken(self, topology: Topology, ours: tuple[str, ...]) -> list[str]:

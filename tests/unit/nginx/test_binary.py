@@ -25,7 +25,7 @@ async def test_a_program_that_hangs_is_given_up(slow: HostProgram, tmp_path: Pat
     config = tmp_path / "nginx.conf"
     config.write_text("events {}")
     with pytest.raises(NginxUnavailable, match=r"did not end within 0.1 s and was killed"):
-        await slow.test(config, tmp_path)
+        await slow.test(config)
 
 
 async def test_a_file_that_is_no_program_is_named(tmp_path: Path) -> None:
@@ -39,5 +39,5 @@ async def test_a_file_that_is_no_program_is_named(tmp_path: Path) -> None:
 async def test_a_large_configuration_is_given_its_time(slow: HostProgram, tmp_path: Path) -> None:
     config = tmp_path / "nginx.conf"
     config.write_text("# 2 MiB of it" + " " * (2 << 20))
-    assert (await slow.test(config, tmp_path)).code == 0
+    assert (await slow.test(config)).code == 0
     assert (await slow.start(config, tmp_path / "error.log")).code == 0

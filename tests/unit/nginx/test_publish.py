@@ -320,6 +320,16 @@ async def test_a_log_that_is_small_goes_on_and_of_the_large_ones_five_are_kept(s
     assert kept == {f"error.log.{n}": str(8 - n) for n in range(1, 6)}
 
 
+async def test_a_rotation_that_died_after_its_rename_is_finished_by_the_next(serving: Bed) -> None:
+    log = serving.places.access_log
+    log.rename(log.with_name("access.log.1"))  # and there it died: nginx was not told
+    assert await serving.proxy.rotate_logs(1 << 20) == []
+    await serving.get("/after")
+    await serving.proxy.stop()
+    assert "/after" in log.read_text()
+    assert log.stat().st_mode & 0o007 == 0, "logs name clients"
+
+
 # --- reloads under load, and size --------------------------------------------------------------------------------
 
 

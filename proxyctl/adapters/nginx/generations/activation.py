@@ -67,13 +67,13 @@ class Activation:
         """A publisher that died as it let clients go may have sent its HUP. Until nginx is through with that, whoever
         stays loses a request; reading the configuration takes nginx as long as it takes a test of ours."""
         if letting_go(self._places) and current is not None and self._running.master() is not None:
-            await self._binary(current).test(current.config, self._places.root)
+            await self._binary(current).test(current.config)
             await asyncio.sleep(LEAD + HAND_OVER)
         stay_open(self._places)
 
     async def catch_up(self, current: Generation, master: Process) -> None:
         """A publisher died between its rename and its HUP, or the machine let the master start no workers."""
-        verdict = await self._binary(current).test(current.config, self._places.root)
+        verdict = await self._binary(current).test(current.config)
         refuse_the_blind(self._places, current.topology)
         try:
             await self._reload(current, current.number, master, verdict.took)
@@ -87,7 +87,7 @@ class Activation:
     async def _validate(self, candidate: Generation) -> Seconds:
         """How long nginx takes to read it. A refused candidate leaves nothing behind."""
         try:
-            verdict = await self._binary(candidate).test(candidate.config, self._places.root)
+            verdict = await self._binary(candidate).test(candidate.config)
         except NginxUnavailable:
             self._generations.discard(candidate)
             raise

@@ -19,7 +19,7 @@ from proxyctl.adapters.durable import told_in_words
 from proxyctl.adapters.nginx.control import Control, address_of
 from proxyctl.adapters.nginx.generations.disk import Generation
 from proxyctl.adapters.nginx.generations.passing_on import passed_on
-from proxyctl.adapters.nginx.log.rotation import Logs, written_by
+from proxyctl.adapters.nginx.log.rotation import Logs
 from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.nginx.process.listens import obstacles
 from proxyctl.adapters.nginx.process.master import (
@@ -228,24 +228,27 @@ class RunningNginx:
         return generations_of([worker for worker in workers_of(master) if worker.leaving]) if master else 0
 
     async def begin_logs_anew(self, limit: int) -> list[Path]:
-        """Those larger than the limit, in bytes; nobody writes into the old files any more. Raises NginxUnavailable."""
-        due = self._logs.larger_than(limit)
+        """Those larger than the limit, in bytes. Nobody writes into old files any more, also where their renaming was
+        broken off. Raises NginxUnavailable."""
         with told_in_words(self._places.root):
-            aside = [self._logs.set_aside(path) for path in due]
-        if (master := self.master()) is not None and due:
+            due = self._logs.set_aside(limit)
+        master = self.master()
+        if master is not None and (left := self._written_aside(master)):
             master.send(signal.SIGUSR1)
-            if not await _until(self._let_go(aside, master), OBSERVED_WITHIN):
+            if not await _until(self._let_go_of_logs(master), OBSERVED_WITHIN):
                 raise NginxUnavailable(
-                    f"nginx still writes into {', '.join(map(str, aside))} and was told to open its logs anew",
+                    f"nginx still writes into {', '.join(map(str, left))} and was told to open its logs anew",
                     serving="unchanged",
                     next_step="proxyctl proxy status",
                 )
         return due
 
-    def _let_go(self, aside: list[Path], master: Process) -> Condition:
+    def _written_aside(self, master: Process) -> list[Path]:
+        return self._logs.written_aside([master, *workers_of(master)])
+
+    def _let_go_of_logs(self, master: Process) -> Condition:
         async def let_go() -> bool:
-            writers = [master, *workers_of(master)]
-            return not any(written_by(old, writers) for old in aside)
+            return not self._written_aside(master)
 
         return let_go
 

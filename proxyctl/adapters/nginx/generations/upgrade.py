@@ -92,7 +92,7 @@ class HandOver:
 
     async def _refuse_one_that_cannot_read(self, program: NginxProgram, current: Generation) -> None:
         """What the new one only warns of is written anew for it afterwards."""
-        verdict = await program.test(current.config, self._places.root)
+        verdict = await program.test(current.config)
         if verdict.code != 0:
             raise NginxUnavailable(
                 "the new nginx does not take the configuration in force",

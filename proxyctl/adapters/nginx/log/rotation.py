@@ -20,21 +20,22 @@ class Logs:
     def __init__(self, places: Places) -> None:
         self._paths = (places.access_log, places.error_log)
 
-    def larger_than(self, limit: int) -> list[Path]:
-        return [path for path in self._paths if _size(path) > limit]
+    def set_aside(self, limit: int) -> list[Path]:
+        """Those larger than the limit, in bytes, have a number for a name from now on; the oldest goes."""
+        due = [path for path in self._paths if _size(path) > limit]
+        for path in due:
+            for number in range(KEPT, 0, -1):
+                with suppress(FileNotFoundError):
+                    _numbered(path, number - 1).rename(_numbered(path, number))
+        for path in self._paths:
+            if _numbered(path, 1).exists():  # whoever renamed it may have died before this
+                make_log(path)  # before nginx does; its master gives it to the workers
+        return due
 
-    def set_aside(self, path: Path) -> Path:
-        """access.log becomes access.log.1, and so on; the oldest goes."""
-        for number in range(KEPT, 0, -1):
-            with suppress(FileNotFoundError):
-                _numbered(path, number - 1).rename(_numbered(path, number))
-        make_log(path)  # before nginx does; its master gives it to the workers
-        return _numbered(path, 1)
-
-
-def written_by(old: Path, processes: Iterable[Process]) -> bool:
-    """Whether one of these still has the file open."""
-    return any(str(old) in open_files(process.pid) for process in processes)
+    def written_aside(self, processes: Iterable[Process]) -> list[Path]:
+        """What has a number by now, and one of these has open all the same."""
+        opened = {link for process in processes for link in open_files(process.pid)}
+        return [old for path in self._paths if str(old := _numbered(path, 1)) in opened]
 
 
 def _numbered(path: Path, number: int) -> Path:

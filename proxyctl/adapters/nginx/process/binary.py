@@ -89,10 +89,9 @@ class NginxBinary:
             ended = await self._program.run("-e", "stderr", "-t", "-c", str(config), sees=config.parent)
         return f'unknown directive "{directive}"' not in ended.said
 
-    async def test(self, config: Path, sees: Path) -> Verdict:
-        """Of a configuration whose files are all in the folder `sees`."""
+    async def test(self, config: Path) -> Verdict:
         begun = time.monotonic()
-        ended = await self._program.test(config, sees)
+        ended = await self._program.test(config)
         return Verdict(_objections(ended), time.monotonic() - begun)
 
 
@@ -102,7 +101,7 @@ class HostProgram:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    async def test(self, config: Path, sees: Path) -> Ended:
+    async def test(self, config: Path) -> Ended:
         words = (self.tried(), "-e", "stderr", "-t", "-c", str(config))
         return await self.execute(words, patience=patience_for(config))
 

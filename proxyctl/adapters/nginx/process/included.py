@@ -52,7 +52,7 @@ class IncludedProgram(ServingProgram):
         super().__init__(places, settings.binary)
         self._config = settings.config
 
-    async def test(self, config: Path, sees: Path) -> Ended:
+    async def test(self, config: Path) -> Ended:
         """Only what the user's own configuration does not say already without us."""
         if os.geteuid() != 0:
             raise NginxUnavailable(
