@@ -42,6 +42,7 @@ START_LIMIT: Seconds = 60.0
 PULL_LIMIT: Seconds = 1800.0
 HOOK_LIMIT: Seconds = 600.0  # for all hooks after a start
 LOG_LINES = 20
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # names that the engine takes for others
 LEAST_GRACE: Seconds = 1.0  # after the stop signal, when hooks took all of it
 
 
@@ -481,7 +482,11 @@ def _local_image(client: docker.DockerClient, definition: Container) -> str | No
 
 
 def _is_for(platform: str | None, attrs: dict[str, Any]) -> bool:
-    return platform is None or f"{attrs['Os']}/{attrs['Architecture']}/{attrs.get('Variant', '')}".startswith(platform)
+    """As the engine has it: a part that is not said, by either, equals any."""
+    os, architecture, variant = (*(platform or "").split("/"), "", "")[:3]
+    wanted = (os, ARCHITECTURES.get(architecture, architecture), variant)
+    own = (attrs["Os"], attrs["Architecture"], attrs.get("Variant"))
+    return all(not want or not has or want == has for want, has in zip(wanted, own, strict=True))
 
 
 def _put(container: Any, files: bytes) -> None:
