@@ -33,10 +33,11 @@ class Registry:
         self._name = uuid.uuid4().hex
         self.publish(b"hello\n")
 
-    def publish(self, content: bytes) -> None:
+    def publish(self, content: bytes, architecture: str = "amd64", **more: str) -> None:
         """From now on every tag names an image of this."""
         layer = _tar({"hello": content, "registry": self._name.encode()})
-        config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]}}
+        rootfs = {"type": "layers", "diff_ids": [_digest(layer)]}
+        config = {"architecture": architecture, "os": "linux", "rootfs": rootfs, **more}
         self._layer = gzip.compress(layer)
         self._config = json.dumps(config | {"config": {}, "history": []}).encode()
         self._manifest = json.dumps(

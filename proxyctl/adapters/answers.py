@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
-
 import aiohttp
+
+from proxyctl.adapters import unanswered
 
 
 async def body(answer: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -19,19 +19,9 @@ def why(error: BaseException) -> str:
     """A question that got no HTTP answer, in few words."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            return why(error.certificate_error)
+            return unanswered.why(error.certificate_error)
         case aiohttp.ClientConnectorError():
-            return why(error.os_error)
-        case ssl.SSLCertVerificationError():
-            return f"TLS: {error.verify_message}"
-        case ssl.SSLError():
-            return f"TLS: {error.reason or error}"
-        case ConnectionRefusedError():
-            return "connection refused"
+            return unanswered.why(error.os_error)
         case aiohttp.ServerDisconnectedError():
             return "closed without an answer"
-        case ConnectionResetError() | BrokenPipeError():
-            return "connection reset"
-        case OSError() if error.strerror:
-            return error.strerror.lower()
-    return "not an HTTP answer"
+    return unanswered.why(error)

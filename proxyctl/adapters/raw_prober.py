@@ -6,9 +6,9 @@ Keeps to the promises of AiohttpProber, and to the same contract suite, without 
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 
+from proxyctl.adapters import unanswered
 from proxyctl.adapters.trust import context, server_name
 from proxyctl.domain.model import HealthCheck, HealthKind
 from proxyctl.domain.probe import BODY_LIMIT, HEAD_LIMIT, accepts, unexpected
@@ -108,18 +108,8 @@ async def _up_to(reader: asyncio.StreamReader, limit: int) -> bytes:
 def _why(error: Exception) -> str:
     """A probe that got no HTTP answer, in few words."""
     match error:
-        case ConnectionRefusedError():
-            return "connection refused"
-        case ConnectionResetError() | BrokenPipeError():
-            return "connection reset"
         case asyncio.IncompleteReadError() if not error.partial:
             return "closed without an answer"
         case asyncio.LimitOverrunError():
             return f"headers over {HEAD_LIMIT // 1024} KiB"
-        case ssl.SSLCertVerificationError():
-            return f"TLS: {error.verify_message}"
-        case ssl.SSLError():
-            return f"TLS: {error.reason or error}"
-        case OSError() if error.strerror:
-            return error.strerror.lower()
-    return "not an HTTP answer"
+    return unanswered.why(error)

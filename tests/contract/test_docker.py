@@ -248,6 +248,30 @@ async def test_an_image_of_another_platform_is_not_the_one_that_is_meant(site: S
 
 
 @pytest.mark.parametrize(
+    ("made_for", "meant", "others"),
+    [
+        (("arm64", ""), ("linux/arm64", "linux/arm64/v8", "linux/aarch64", "linux"), ("linux/arm", "linux/arm/v7")),
+        (("arm64", "v8"), ("linux/arm64", "linux/arm64/v8"), ("linux/amd64",)),
+        (("arm", "v7"), ("linux/arm", "linux/arm/v7"), ("linux/arm/v6", "linux/arm64")),
+        (("amd64", ""), ("linux/amd64", "linux/x86_64"), ("linux/386", "windows/amd64")),
+    ],
+)
+async def test_a_platform_is_compared_by_its_parts(
+    site: Site, shelf: Registry, made_for: tuple[str, str], meant: tuple[str, ...], others: tuple[str, ...]
+) -> None:
+    architecture, variant = made_for
+    shelf.publish(b"for another machine\n", architecture, **({"variant": variant} if variant else {}))
+    image = shelf.image("tiny:1")
+    here = await site.runtime.resolve(Container(image=image), print)
+    for platform in meant:
+        never = Container(image=image, platform=platform, pull_policy=Pull.NEVER)
+        assert await site.runtime.resolve(never, print) == here, platform
+    for platform in others:
+        with pytest.raises(ImageUnavailable, match="not on this host"):
+            await site.runtime.resolve(Container(image=image, platform=platform, pull_policy=Pull.NEVER), print)
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [("none:1", "the registry has no such image"), ("locked:1", "the registry does not give it out")],
 )

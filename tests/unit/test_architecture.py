@@ -23,10 +23,8 @@ ARROWS = {
 }
 NGINX = "proxyctl.adapters.nginx."
 ROOMS = ("process", "traffic", "rendering", "readback", "generations")  # each may import from those before it
-SHARED = tuple(
-    f"proxyctl.adapters.{name}"
-    for name in ("places", "lives", "trust", "durable", "secrets", "answers", "last_words", "programs", "sockets")
-)
+LENT = "places lives trust durable secrets answers unanswered last_words programs sockets"
+SHARED = tuple(f"proxyctl.adapters.{name}" for name in LENT.split())
 
 
 def modules() -> Iterator[tuple[str, Path]]:

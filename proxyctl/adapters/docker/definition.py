@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Iterable
 from typing import Any
 
+from proxyctl.adapters.docker.address import SERVING
 from proxyctl.adapters.secrets import read_text, resolved
 from proxyctl.domain.container import (
     Access,
@@ -30,8 +31,6 @@ from proxyctl.domain.units import Pairs
 from proxyctl.errors import Unavailable
 
 NANO = 1_000_000_000
-
-_SERVING = "traffic stays as it is"
 
 Given = dict[str, Any]
 
@@ -169,9 +168,7 @@ def _security(option: str) -> str:
     try:
         return f"seccomp={json.dumps(json.loads(read_text(value, 'security_opt')))}"
     except ValueError as error:
-        raise Unavailable(
-            f"security_opt wants the file {value}, which is not JSON: {error}", serving=_SERVING
-        ) from None
+        raise Unavailable(f"security_opt wants the file {value}, which is not JSON: {error}", serving=SERVING) from None
 
 
 def _names(names: Names) -> Given:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,8 +11,8 @@ from typing import Any, Literal, TypeVar
 import docker
 from docker.errors import ImageNotFound, NotFound
 
-from proxyctl.adapters.docker.calls import SILENCE, EngineCalls, Work
-from proxyctl.adapters.docker.pull import PullProgress, layers
+from proxyctl.adapters.docker.calls import EngineCalls, Work
+from proxyctl.adapters.docker.pull import pull
 from proxyctl.adapters.docker.reach import is_here
 from proxyctl.adapters.docker.removal import remove
 from proxyctl.adapters.lives import is_over, this_life
@@ -25,7 +24,6 @@ T = TypeVar("T")
 
 ERRAND = "proxyctl.errand"  # its value is the project: a container that runs to its end and is removed at once
 WAITING = "proxyctl.errand.for"  # the process that waits for that
-PULL_LIMIT: Seconds = 1800.0
 RUN_LIMIT: Seconds = 20.0
 INSTEAD = "install nginx on this host and write mode: process under proxy"
 
@@ -44,10 +42,7 @@ class NginxImage:
         if await self.asked(self._is_here, f"looking for {self.reference}"):
             return
         try:
-            async with asyncio.timeout(PULL_LIMIT):
-                await self._pull(progress)
-        except TimeoutError as late:
-            raise NginxUnavailable(f"{self.reference} was not there after {PULL_LIMIT / 60:g} min") from late
+            await pull(self._engine, self.reference, None, progress)
         except Unavailable as error:
             raise _of_nginx(error) from error
 
@@ -96,13 +91,6 @@ class NginxImage:
         except ImageNotFound:
             return False
         return True
-
-    async def _pull(self, progress: Callable[[str], None]) -> None:
-        what, told = f"pulling {self.reference}", PullProgress(self.reference)
-        progress(what)
-        async for event in self._engine.stream(lambda client: layers(client, self.reference), what, SILENCE):
-            if line := told.after(event):
-                progress(line)
 
     def _clear_forgotten(self, client: docker.DockerClient) -> None:
         """Errands of a proxyctl that was killed: nobody waits for them."""

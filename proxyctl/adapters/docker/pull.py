@@ -1,8 +1,9 @@
-"""Pull an image and say how far it is; why it cannot be had, in words. Start at layers() and PullProgress."""
+"""Pull an image and say how far it is; why it cannot be had, in words. Start at pull()."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import docker
@@ -12,11 +13,13 @@ from docker.credentials.errors import StoreError
 from docker.errors import APIError, DockerException
 
 from proxyctl.adapters.docker.address import SERVING
-from proxyctl.adapters.docker.calls import no_space
+from proxyctl.adapters.docker.calls import SILENCE, EngineCalls, no_space
+from proxyctl.domain.model import Seconds
 from proxyctl.errors import ImageUnavailable, Unavailable
 
 Event = dict[str, Any]  # one line of the engine's answer
 
+PULL_LIMIT: Seconds = 1800.0
 DONE = ("Already exists", "Pull complete")
 MEGABYTE = 1_000_000
 GRAIN = 10 * MEGABYTE  # a line for so many more bytes
@@ -40,7 +43,20 @@ REASONS = (
 )
 
 
-def layers(client: docker.DockerClient, image: str, platform: str | None = None) -> Iterator[Event]:
+async def pull(engine: EngineCalls, image: str, platform: str | None, progress: Callable[[str], None]) -> None:
+    """`progress` is told on the way. Raises ImageUnavailable, NoSpace."""
+    what, told = f"pulling {image}", PullProgress(image)
+    progress(what)
+    try:
+        async with asyncio.timeout(PULL_LIMIT):
+            async for event in engine.stream(lambda client: layers(client, image, platform), what, SILENCE):
+                if line := told.after(event):
+                    progress(line)
+    except TimeoutError as late:
+        raise ImageUnavailable(f"{image} was not there after {PULL_LIMIT / 60:g} min", serving=SERVING) from late
+
+
+def layers(client: docker.DockerClient, image: str, platform: str | None) -> Iterator[Event]:
     """The engine's progress events. Raises ImageUnavailable, NoSpace."""
     try:
         for event in client.api.pull(image, stream=True, decode=True, platform=platform):

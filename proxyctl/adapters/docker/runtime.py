@@ -22,7 +22,6 @@ from proxyctl.adapters.docker.calls import (
     ACT_LIMIT,
     ENGINE_ERRORS,
     FOREVER,
-    SILENCE,
     EngineCalls,
     address_taken,
 )
@@ -30,7 +29,7 @@ from proxyctl.adapters.docker.definition import carried, copied, named_volumes, 
 from proxyctl.adapters.docker.execs import Execs, HookEnd
 from proxyctl.adapters.docker.inspected import replica_state
 from proxyctl.adapters.docker.networks import ProjectNetworks
-from proxyctl.adapters.docker.pull import PullProgress, layers
+from proxyctl.adapters.docker.pull import pull
 from proxyctl.adapters.docker.reach import await_answer, is_here, refuse_a_stranger, refuse_way
 from proxyctl.adapters.docker.removal import remove
 from proxyctl.domain.container import Container, Hook, Pull
@@ -39,9 +38,9 @@ from proxyctl.errors import AddressTaken, ImageUnavailable, NameTaken, OutcomeUn
 from proxyctl.ports import Image, Life, Network, ReplicaState, Traffic
 
 START_LIMIT: Seconds = 60.0
-PULL_LIMIT: Seconds = 1800.0
 HOOK_LIMIT: Seconds = 600.0  # for all hooks after a start
 LOG_LINES = 20
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # names that the engine takes for others
 LEAST_GRACE: Seconds = 1.0  # after the stop signal, when hooks took all of it
 
 
@@ -69,7 +68,7 @@ class DockerRuntime:
                 next_step=f"docker pull {image}, or build it",
             )
         if found is None:
-            await self._pull(definition, progress)
+            await pull(self._engine, image, definition.platform, progress)
             found = await self._local(definition)
         if found is None:
             wrong = f"is not for {definition.platform}" if definition.platform else "is gone again"
@@ -240,20 +239,6 @@ class DockerRuntime:
     async def _local(self, definition: Container) -> str | None:
         what = f"looking up {definition.image}"
         return await self._engine.look(lambda client: _local_image(client, definition), what)
-
-    async def _pull(self, definition: Container, progress: Callable[[str], None]) -> None:
-        image, told = definition.image, PullProgress(definition.image)
-        progress(f"pulling {image}")
-        try:
-            async with asyncio.timeout(PULL_LIMIT):
-                events = self._engine.stream(
-                    lambda client: layers(client, image, definition.platform), f"pulling {image}", SILENCE
-                )
-                async for event in events:
-                    if line := told.after(event):
-                        progress(line)
-        except TimeoutError as late:
-            raise ImageUnavailable(f"{image} was not there after {PULL_LIMIT / 60:g} min", serving=SERVING) from late
 
     # --- hooks ------------------------------------------------------------------------------------------------
 
@@ -510,7 +495,11 @@ def _local_image(client: docker.DockerClient, definition: Container) -> str | No
 
 
 def _is_for(platform: str | None, attrs: dict[str, Any]) -> bool:
-    return platform is None or f"{attrs['Os']}/{attrs['Architecture']}/{attrs.get('Variant', '')}".startswith(platform)
+    """As the engine has it: a part that is not said, by either, equals any."""
+    os, architecture, variant = (*(platform or "").split("/"), "", "")[:3]
+    wanted = (os, ARCHITECTURES.get(architecture, architecture), variant)
+    own = (attrs["Os"], attrs["Architecture"], attrs.get("Variant"))
+    return all(not want or not has or want == has for want, has in zip(wanted, own, strict=True))
 
 
 def _put(container: Any, files: bytes) -> None:

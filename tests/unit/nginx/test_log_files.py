@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -124,6 +126,72 @@ def test_a_rotation_between_two_readings_loses_nothing(nginx: Nginx, trail: Trai
     lines += read(trail)
     assert lines == nginx.written
     assert trail.gaps == 0
+
+
+def files_open() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def strangers(nginx: Nginx) -> None:
+    """What else may be called access.log and something, beside the logs."""
+    text = b"".join(line(NOON + number) + b"\n" for number in range(5000))
+    nginx.path.with_name("access.log.9.gz").write_bytes(gzip.compress(text))
+    nginx.path.with_name("access.log.sum").write_text("a" * 32 + "  access.log.9.gz\n")
+    nginx.path.with_name("access.log.d").mkdir()
+    os.mkfifo(nginx.path.with_name("access.log.pipe"))
+
+
+def test_what_is_only_called_like_a_log_is_none(nginx: Nginx, trail: Trail) -> None:
+    strangers(nginx)
+    nginx.write()
+    nginx.rotate()
+    nginx.write()
+    open_before = files_open()
+    assert spot_of(nginx.path, NOON - 60).begun == NOON
+    assert read(trail) == nginx.written
+    trail.close()
+    assert trail.gaps == 0
+    assert files_open() == open_before
+
+
+def test_a_log_that_was_compressed_unread_is_a_gap(nginx: Nginx) -> None:
+    nginx.write()
+    since = spot_of(nginx.path, inf)
+    nginx.write(5000)
+    nginx.rotate()
+    old = nginx.path.with_name("access.log.1")
+    old.with_name("access.log.1.gz").write_bytes(gzip.compress(old.read_bytes()))
+    old.unlink()
+    nginx.write(2)
+    trail = Trail(nginx.path, since, nginx.has_open)
+    assert read(trail) == nginx.written[-2:]
+    assert trail.gaps == 1
+    trail.close()
+
+
+def test_the_log_that_nginx_writes_is_read_whatever_it_begins_with(nginx: Nginx, trail: Trail) -> None:
+    """A line that a power cut tore, say."""
+    nginx.put(b"\0" * 100 + b"\n")
+    nginx.write()
+    assert read(trail)[1:] == nginx.written
+
+
+def test_a_log_that_cannot_be_read_leaves_no_file_open(nginx: Nginx, monkeypatch: pytest.MonkeyPatch) -> None:
+    nginx.write()
+    nginx.rotate()
+    nginx.write()
+    read_, reads, open_before = os.pread, count(1), files_open()
+
+    def failing(fd: int, size: int, offset: int) -> bytes:
+        if next(reads) % 2 == 0:
+            raise OSError(errno.EIO, "Input/output error")
+        return read_(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", failing)
+    for _ in range(5):
+        with pytest.raises(OSError, match="Input/output"):
+            spot_of(nginx.path, NOON)
+    assert files_open() == open_before
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "deletion and USR1"])

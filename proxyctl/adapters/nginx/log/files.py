@@ -170,18 +170,27 @@ class _File:
 
 def _all_of(path: Path) -> list[_File]:
     """The log and those that it was renamed or copied to."""
-    return [file for other in path.parent.glob(f"{path.name}*") for file in _opened(other)]
+    files: list[_File] = []
+    try:
+        for other in path.parent.glob(f"{path.name}*"):
+            files += _opened(other, path)
+    except OSError:
+        for file in files:
+            file.close()
+        raise
+    return files
 
 
-def _opened(path: Path) -> Iterator[_File]:
-    """Nothing where it has gone, or has no whole line yet."""
-    with suppress(FileNotFoundError):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        head, newline, _ = os.pread(fd, HEAD, 0).partition(b"\n")
-        if newline or len(head) == HEAD:
-            yield _File(fd, head + newline)
-        else:
-            os.close(fd)
+def _opened(path: Path, log: Path) -> Iterator[_File]:
+    """Nothing where it has gone, has no whole line yet, or is only called like the log: what is compressed begins with
+    no time. The log itself is taken whatever it begins with."""
+    if not path.is_file():
+        return
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        head, newline, _ = os.pread(file.fileno(), HEAD, 0).partition(b"\n")
+        is_whole = newline or len(head) == HEAD
+        if is_whole and (path == log or time_of(head[TIME]) is not None):
+            yield _File(os.dup(file.fileno()), head + newline)
 
 
 def spot_of(path: Path, at: float) -> Spot:

@@ -41,7 +41,7 @@ ROUTES_KNOWN = 1000  # in one tick; a scan of random paths shall not fill the me
 ROUTE_LENGTH = 80
 OTHER = "other"
 
-_ATTEMPTS = re.compile(rb", | : ")
+ATTEMPTS = re.compile(rb", | : ")  # what stands between them
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d")
 _UNTIMED = -1
 
@@ -107,6 +107,11 @@ class Ticks:
         return open_.tick()
 
 
+def counts_in(tick: float, time: float) -> bool:
+    """Whether a line of this time that comes while this tick is open does not end it."""
+    return tick - LATEST <= time < tick + TICK
+
+
 def tick_of(lines: Sequence[bytes], charge: Charge) -> Tick:
     """All these as one tick, at the time of the first."""
     tick = _OpenTick(time_of(lines[0][TIME]) or 0.0, len(DIGITS), charge)
@@ -124,7 +129,7 @@ class _OpenTick:
         self._first_bad: dict[str, tuple[bytes, Colour]] = {}  # of each client
 
     def __contains__(self, time: float) -> bool:
-        return self._at - LATEST <= time < self._at + TICK
+        return counts_in(self._at, time)
 
     def count(self, lines: Sequence[bytes]) -> None:
         self.seen += len(lines)
@@ -144,7 +149,7 @@ class _OpenTick:
             return
         route = b"%b /%b" % (method, part)
         times_of_attempts = chain(_by_attempt(requests), repeat(()))
-        attempts = zip(_ATTEMPTS.split(addresses), _ATTEMPTS.split(statuses), times_of_attempts, strict=False)
+        attempts = zip(ATTEMPTS.split(addresses), ATTEMPTS.split(statuses), times_of_attempts, strict=False)
         for address, status, times in attempts:
             if colour := self._charge.colours.get(address):
                 self._sides[colour].count(route, len(requests), times)
@@ -192,7 +197,7 @@ def _by_attempt(requests: list[list[bytes]]) -> Iterable[Sequence[bytes]]:
 
 
 def _waits(fields: list[bytes]) -> Iterator[bytes]:
-    return map(_waited, _ATTEMPTS.split(fields[ANSWERED]), _ATTEMPTS.split(fields[ENDED]))
+    return map(_waited, ATTEMPTS.split(fields[ANSWERED]), ATTEMPTS.split(fields[ENDED]))
 
 
 def _waited(answered: bytes, ended: bytes) -> bytes:

@@ -14,19 +14,18 @@ from pathlib import Path
 from typing import Final
 
 from proxyctl.adapters.nginx.log.combined import as_compact
-from proxyctl.adapters.nginx.log.lines import TIME, Charge, tick_of, time_of
+from proxyctl.adapters.nginx.log.lines import ANSWERED, ATTEMPTS, ENDED, ID, TIME, Charge, counts_in, tick_of, time_of
 from proxyctl.adapters.nginx.names import SPLIT
 from proxyctl.domain.model import ServiceName
 from proxyctl.domain.simulation import CANDIDATE, LIVE, Dealing, Stretch
 from proxyctl.domain.split import WHOLE
-from proxyctl.domain.tally import LATEST, TICK, Tick
+from proxyctl.domain.tally import TICK, Tick
 from proxyctl.errors import UsageError
 
 FIELDS: Final = 14
-ID, ANSWERED, ENDED, SERVICE, REASON, ADDRESSES, STATUSES = 1, 6, 7, 8, 9, 10, 11
+SERVICE, REASON, ADDRESSES, STATUSES = 8, 9, 10, 11
 NOBODY: Final = b"-"  # was asked: nginx answered by itself
 
-_ATTEMPTS = re.compile(rb", | : ")
 _SECONDS = re.compile(rb"\d+\.\d+")
 
 Fields = list[bytes]  # of a compact line
@@ -104,7 +103,7 @@ def _by_tick(lines: Iterable[Fields]) -> Iterator[tuple[float, list[Fields]]]:
     begun, tick = 0.0, list[Fields]()
     for fields in lines:
         at = time_of(fields[0]) or 0.0
-        if tick and not begun - LATEST <= at < begun + TICK:
+        if tick and not counts_in(begun, at):
             yield begun, tick
             tick = []
         if not tick:
@@ -131,9 +130,9 @@ class _Dealer:
         candidate = whose * WHOLE < dealing.share
         dealt = fields.copy()
         colour = (CANDIDATE if candidate else LIVE).encode()
-        dealt[ADDRESSES] = b", ".join([colour] * len(_ATTEMPTS.split(fields[ADDRESSES])))
+        dealt[ADDRESSES] = b", ".join([colour] * len(ATTEMPTS.split(fields[ADDRESSES])))
         if candidate and fate < dealing.errors:
-            dealt[STATUSES] = b", ".join([*_ATTEMPTS.split(fields[STATUSES])[:-1], b"500"])
+            dealt[STATUSES] = b", ".join([*ATTEMPTS.split(fields[STATUSES])[:-1], b"500"])
         if candidate and dealing.slower != 1:
             for times in (ANSWERED, ENDED):
                 dealt[times] = _SECONDS.sub(lambda found: b"%.3f" % (float(found[0]) * dealing.slower), fields[times])
