@@ -308,13 +308,23 @@ def known_service(shop: Workshop, service: str) -> ServiceName:
     if service in known:
         return ServiceName(service)
 
-    from difflib import get_close_matches  # only a mistake pays for it
-
-    near = get_close_matches(service, known, n=1)
     raise Conflict(
         f"{service!r} was never deployed in project {shop.name}; deployed: {', '.join(known) or 'none yet'}",
-        next_step=f"repeat it with {near[0]}" if near else f"proxyctl deploy {service}",
+        next_step=_instead_of(service, known, shop),
     )
+
+
+def _instead_of(service: str, known: list[ServiceName], shop: Workshop) -> str:
+    from difflib import get_close_matches  # this, and the file, only a mistake pays for
+
+    if near := get_close_matches(service, known, n=1):
+        return f"repeat it with {near[0]}"
+    with suppress(ProxyctlError):  # the file is not asked about itself
+        written = [one.name for one in shop.config.services]
+        if near := get_close_matches(service, written, n=1):
+            return f"proxyctl deploy {near[0]}"
+        return f"name one of {shop.file}: {', '.join(written)}"
+    return "proxyctl check"
 
 
 def _open_at(

@@ -208,6 +208,22 @@ def test_a_group_without_a_command_shows_its_help(words: tuple[str, ...], listed
     assert f"\n  {listed} " in typed.shown
 
 
+def test_what_is_said_to_be_typed_next_is_of_the_project_that_was_named(typist: Typist, folder: Path) -> None:
+    options = (f"--file={folder}/proxyctl.yml", f"--state={folder}/state")
+    typed = typist.type("resume", "web", *options)
+    assert f"next:    proxyctl deploy --file {folder}/proxyctl.yml --state {folder}/state web\n" in typed.shown, typed
+    assert "next:    proxyctl deploy web\n" in typist.type("resume", "web").shown
+
+
+def test_to_deploy_a_service_is_said_of_one_that_the_file_has(typist: Typist, tmp_path: Path) -> None:
+    file = tmp_path / "other.yml"
+    file.write_text("project: ground\nservices: {api: {container: {image: app}, health: none}}\n")
+    assert f"next:    proxyctl deploy --file {file} api\n" in typist.type("status", "api", f"--file={file}").shown
+    assert f"next:    name one of {file}: api\n" in typist.type("status", "nope", f"--file={file}").shown
+    file.write_text("project: ground\nservices: nothing\n")
+    assert f"next:    proxyctl check --file {file}\n" in typist.type("status", "nope", f"--file={file}").shown
+
+
 @pytest.mark.parametrize("variable", ["PROXYCTL_FILE", "PROXYCTL_STATE"])
 @pytest.mark.parametrize("value", [value for value in PATHS if value])
 def test_a_bad_path_in_the_environment_is_named(variable: str, value: str, typist: Typist) -> None:
