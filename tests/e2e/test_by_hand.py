@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,33 @@ async def test_a_compose_file_becomes_a_proxyctl_file(tmp_path: Path) -> None:
     (tmp_path / "docker-compose.yml").write_text("services: {web: {image: shop/web, ports: ['80:8000']}}\n")
     assert (await typed("init", "--compose", "docker-compose.yml", here=tmp_path)).code == 0
     assert 'compose: "docker-compose.yml"' in (tmp_path / "proxyctl.yml").read_text()
+
+
+async def test_every_order_tells_programs_the_same_of_its_service(shop: Shop) -> None:
+    async def told(*words: str) -> Any:
+        said = await shop.type(*words, "--json", "-q")
+        assert said.code == 0, said.err
+        return json.loads(said.out)
+
+    (first,) = await told("deploy", "web")
+    assert first == {
+        "service": "web",
+        "phase": "idle",
+        "serving": "web: web-1 (blue) 100 %",
+        "split": {"blue": 100.0, "green": 0.0},
+        "live": "web-1",
+        "candidate": None,
+        "rollout": None,
+    }
+    staged = await told("stage", "web", "--image", TWO)
+    assert staged == first | {"phase": "paused", "candidate": "web-2", "rollout": "web-r2"}
+    weighed = await told("weight", "web", "5")
+    assert weighed["split"] == {"blue": 95.0, "green": 5.0}
+    aborted = await told("abort", "web")
+    assert (aborted["serving"], aborted.keys()) == (first["serving"], first.keys())
+    await shop.at_rest()
+    assert await told("setup", "--no-boot") == await told("recover") == [first]
+    assert await told("abort", "web") == first
 
 
 async def test_a_plan_says_what_a_deploy_does_before_the_first_and_after(shop: Shop) -> None:
