@@ -383,9 +383,11 @@ def completion(shell: str) -> None:
     Example:
       source <(proxyctl completion bash)
     """
+    from proxyctl.cli.operate import proxy
+
     words = " ".join(COMMANDS)
     if shell == "bash":
-        click.echo(_BASH.replace("@WORDS@", words))
+        click.echo(_BASH.replace("@WORDS@", words).replace("@PROXY@", " ".join(proxy.commands)))
     else:
         click.echo(f"#compdef proxyctl\n_arguments '1: :({words})' '*: :_files'")
     sys.stdout.flush()
@@ -395,9 +397,12 @@ _BASH = """_proxyctl() {
     local word=${COMP_WORDS[COMP_CWORD]}
     if [ "$COMP_CWORD" = 1 ]; then
         COMPREPLY=($(compgen -W "@WORDS@" -- "$word"))
-    else  # service names stand two spaces deep in the file
-        local names
-        names=$(sed -n '/^services:/,/^[^ ]/s/^  \\([a-z][a-z0-9-]*\\):.*/\\1/p' proxyctl.yml 2>/dev/null)
+    elif [ "${COMP_WORDS[1]}" = proxy ]; then
+        COMPREPLY=($(compgen -W "@PROXY@" -- "$word"))
+    else  # the file is here or in a parent folder, and service names stand two spaces deep in it
+        local folder=$PWD names
+        until [ -z "$folder" ] || [ -f "$folder/proxyctl.yml" ]; do folder=${folder%/*}; done
+        names=$(sed -n '/^services:/,/^[^ ]/s/^  \\([a-z][a-z0-9-]*\\):.*/\\1/p' "$folder/proxyctl.yml" 2>/dev/null)
         COMPREPLY=($(compgen -W "$names" -- "$word"))
     fi
 }
