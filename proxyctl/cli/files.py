@@ -41,6 +41,7 @@ from proxyctl.wiring import Workshop, showroom
 STAND_IN = Network(
     name="", gateway="", slots=tuple(f"198.18.{high}.{low}" for high in range(16) for low in range(1, 255))
 )
+FIRST = re.compile(r"^@@ -0,0 \+1,(\d+) @@$", re.MULTILINE)  # all is new, in a diff
 NOT_YET = "such addresses stand in: Docker picks a free subnet when the first deploy makes the project's network"
 
 
@@ -353,6 +354,8 @@ def _plan_lines(one: dict[str, object]) -> list[object]:
         text += (f"  {line}" for line in one["told"])
     elif not one["nginx"]:
         text.append("  nginx: no reload, it knows all of it already")
+    elif first := FIRST.search(str(one["nginx"])):
+        text.append(f"  nginx: one new generation, the first; --json has its {first[1]} lines")
     else:
         text += ["  nginx: one new generation", *(f"    {line}" for line in str(one["nginx"]).splitlines())]
     return [*text, *_delay_lines(one), *_forecast_lines(one)]

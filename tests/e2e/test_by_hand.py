@@ -105,12 +105,16 @@ async def test_a_plan_says_what_a_deploy_does_before_the_first_and_after(shop: S
     first = await shop.type("plan", "web")
     assert first.code == 0, first.err
     assert "over nothing" in first.out
-    assert "nginx: one new generation" in first.out
+    (whole,) = json.loads((await shop.type("plan", "web", "--json")).out)
+    lines = sum(line.startswith("+") for line in whole["nginx"].splitlines()[2:])
+    assert f"nginx: one new generation, the first; --json has its {lines} lines" in first.out
     assert (await shop.type("check")).code == 0
     assert (await shop.type("deploy", "web")).code == 0
     (second,) = json.loads((await shop.type("plan", "web", "--image", TWO, "--json")).out)
     assert (second["release"], second["replaces"], second["colour"], second["nginx"]) == ("web-2", "web-1", "green", "")
     assert len(second["replicas"]) == 2
+    shop.write("health:", "hosts: [shop.example.com]\n    health:")
+    assert "nginx: one new generation\n    --- " in (await shop.type("plan", "web")).out
     assert second["digest"].startswith("sha256:")
     helps(await shop.type("plan", "wbe"), 2, "no service 'wbe'", "repeat it with web")
 
