@@ -42,6 +42,7 @@ from proxyctl.wiring import Workshop, showroom
 STAND_IN = Network(
     name="", gateway="", slots=tuple(f"198.18.{high}.{low}" for high in range(16) for low in range(1, 255))
 )
+FIRST = re.compile(r"^@@ -0,0 \+1,(\d+) @@$", re.MULTILINE)  # all is new, in a diff
 NOT_YET = "such addresses stand in: Docker picks a free subnet when the first deploy makes the project's network"
 
 
@@ -354,6 +355,8 @@ def _plan_lines(one: dict[str, object]) -> list[object]:
         text += (f"  {line}" for line in one["told"])
     elif not one["nginx"]:
         text.append("  nginx: no reload, it knows all of it already")
+    elif first := FIRST.search(str(one["nginx"])):
+        text.append(f"  nginx: one new generation, the first; --json has its {first[1]} lines")
     else:
         text += ["  nginx: one new generation", *(f"    {line}" for line in str(one["nginx"]).splitlines())]
     return [*text, *_delay_lines(one), *_forecast_lines(one)]
@@ -384,9 +387,11 @@ def completion(shell: str) -> None:
     Example:
       source <(proxyctl completion bash)
     """
+    from proxyctl.cli.operate import proxy
+
     words = " ".join(COMMANDS)
     if shell == "bash":
-        click.echo(_BASH.replace("@WORDS@", words))
+        click.echo(_BASH.replace("@WORDS@", words).replace("@PROXY@", " ".join(proxy.commands)))
     else:
         click.echo(f"#compdef proxyctl\n_arguments '1: :({words})' '*: :_files'")
     sys.stdout.flush()
@@ -396,9 +401,12 @@ _BASH = """_proxyctl() {
     local word=${COMP_WORDS[COMP_CWORD]}
     if [ "$COMP_CWORD" = 1 ]; then
         COMPREPLY=($(compgen -W "@WORDS@" -- "$word"))
-    else  # service names stand two spaces deep in the file
-        local names
-        names=$(sed -n '/^services:/,/^[^ ]/s/^  \\([a-z][a-z0-9-]*\\):.*/\\1/p' proxyctl.yml 2>/dev/null)
+    elif [ "${COMP_WORDS[1]}" = proxy ]; then
+        COMPREPLY=($(compgen -W "@PROXY@" -- "$word"))
+    else  # the file is here or in a parent folder, and service names stand two spaces deep in it
+        local folder=$PWD names
+        until [ -z "$folder" ] || [ -f "$folder/proxyctl.yml" ]; do folder=${folder%/*}; done
+        names=$(sed -n '/^services:/,/^[^ ]/s/^  \\([a-z][a-z0-9-]*\\):.*/\\1/p' "$folder/proxyctl.yml" 2>/dev/null)
         COMPREPLY=($(compgen -W "$names" -- "$word"))
     fi
 }

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from proxyctl.cli.values import PATH, REASON
-from proxyctl.errors import Interrupted
+from proxyctl.errors import Interrupted, ProxyctlError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,6 +24,18 @@ class ProjectOptions(NamedTuple):
 
     file: str | None
     state: str | None
+
+    def kept_in(self, hint: str) -> str:
+        """With these in every command that it says to type: without them it would be of another project."""
+        import re  # only a mistake pays for it
+        import shlex
+
+        from proxyctl.cli.main import COMMANDS
+
+        given = (("--file", self.file), ("--state", self.state))  # -f is --follow in some
+        typed = "".join(f" {option} {shlex.quote(value)}" for option, value in given if value)
+        verbs = "|".join(name for name in COMMANDS if name != "init")
+        return re.sub(rf"\bproxyctl (?:proxy [a-z]+|{verbs})\b", lambda found: found[0] + typed, hint)
 
 
 class Output(NamedTuple):
@@ -49,7 +61,12 @@ def _project_options(command: Command, *file_flags: str) -> Command:
     @click.option("--state", type=PATH, metavar="DIR", help="State folder. [env: PROXYCTL_STATE]")
     @wraps(command)
     def packed(*arguments: Any, file: str | None, state: str | None, **options: Any) -> None:
-        command(*arguments, project=ProjectOptions(file, state), **options)
+        project = ProjectOptions(file, state)
+        try:
+            command(*arguments, project=project, **options)
+        except ProxyctlError as error:
+            error.next_step = project.kept_in(error.next_step)
+            raise
 
     return packed
 

@@ -22,7 +22,7 @@ from proxyctl.cli.options import (
     say,
 )
 from proxyctl.cli.progress import follow
-from proxyctl.cli.traffic import known_service, recovered, refuse_while_frozen, those_astray
+from proxyctl.cli.traffic import known_service, recovered, refuse_while_frozen, result, those_astray
 from proxyctl.cli.values import IMAGE, SERVICE
 from proxyctl.config.load import config_digest
 from proxyctl.domain import orders, plan
@@ -80,7 +80,9 @@ def deploy(
       proxyctl deploy web --image shop/web:1.5
     """
     asked = Asked(Kind.DEPLOY, by_strategy, reason, output, outside_windows)
-    asyncio.run(_roll_out(project, asked, services, image, supersede))
+    done = asyncio.run(_roll_out(project, asked, services, image, supersede))
+    if output.as_json:
+        print_json([result(known) for known in done])
 
 
 @click.command()
@@ -107,7 +109,9 @@ def stage(
       proxyctl switch web
     """
     asked = Asked(Kind.STAGE, _beside, reason, output, outside_windows)
-    asyncio.run(_roll_out(project, asked, [service], image, supersede=False))
+    (staged,) = asyncio.run(_roll_out(project, asked, [service], image, supersede=False))
+    if output.as_json:
+        print_json(result(staged))
 
 
 @click.command()
@@ -133,7 +137,7 @@ def retry(service: str, outside_windows: bool, reason: str, project: ProjectOpti
             await _proxy_runs(shop)
             done = await _open_and_follow(shop, asked, orders.retry(known), known)
             if output.as_json:
-                print_json(_result(done))
+                print_json(result(done))
 
     asyncio.run(work())
 
@@ -154,7 +158,7 @@ def _beside(service: Service, known: ServiceState) -> Plan:
 
 async def _roll_out(
     project: ProjectOptions, asked: Asked, names: Sequence[str], image: str | None, supersede: bool
-) -> None:
+) -> list[ServiceState]:
     async with workshop(*project) as shop:
         chosen = chosen_services(shop, names, image)
         refuse_while_none_starts(shop, asked)
@@ -162,9 +166,7 @@ async def _roll_out(
             chosen = [service for service in chosen if not await _is_rolled_out_already(shop, asked, service)]
             for service in chosen:
                 await _supersede(shop, service.name, asked.reason)
-        done = await deploy_each(shop, asked, chosen)
-        if asked.output.as_json:
-            print_json([_result(known) for known in done])
+        return await deploy_each(shop, asked, chosen)
 
 
 def refuse_while_none_starts(shop: Workshop, asked: Asked) -> None:
@@ -354,7 +356,7 @@ def start_retained(project: ProjectOptions, service: str, to: str, steps: Plan, 
             asked = Asked(Kind.ROLLBACK, lambda service, known: _back(service, known, steps), reason, output)
             done = await _open_and_follow(shop, asked, target, known)
             if output.as_json:
-                print_json(_result(done))
+                print_json(result(done))
 
     asyncio.run(work())
 
@@ -363,13 +365,3 @@ def _back(service: Service, known: ServiceState, steps: Plan) -> Plan:
     """What may not run twice goes back as it came."""
     rolling = orders.rolling_of(service, known)
     return by_strategy(service.replace(rolling=rolling), known) if rolling and known.live else steps
-
-
-def _result(known: ServiceState) -> dict[str, object]:
-    placed = known.candidate or known.live
-    return {
-        "service": known.service,
-        "release": placed.release.id if placed else None,
-        "phase": known.phase.value,
-        "serving": orders.serving(known),
-    }

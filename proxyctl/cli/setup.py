@@ -15,7 +15,7 @@ from proxyctl.cli.releases import (
     outside_windows_option,
     refuse_while_none_starts,
 )
-from proxyctl.cli.traffic import recovered
+from proxyctl.cli.traffic import recovered, result
 from proxyctl.domain import orders
 from proxyctl.domain.model import Mode
 from proxyctl.domain.state import Kind
@@ -63,6 +63,6 @@ def setup(no_boot: bool, outside_windows: bool, reason: str, project: ProjectOpt
                 refuse_while_none_starts(shop, asked)
             await deploy_each(shop, asked, missing)
             if output.as_json:
-                print_json({name: orders.serving(shop.store.load(name)) for name in known})
+                print_json([result(shop.store.load(name)) for name in known])
 
     asyncio.run(work())

@@ -39,7 +39,7 @@ ENDED = {Ending.ROLLED_BACK: "traffic would have gone back", Ending.HELD: "it wo
 
 def _rate(text: str) -> float:
     """Of `5%`."""
-    return hundredths(text.removesuffix("%").strip()) / WHOLE
+    return hundredths(text) / WHOLE
 
 
 def _times(text: str) -> float:
@@ -52,7 +52,7 @@ def _times(text: str) -> float:
 
 def _ladder(text: str) -> Plan:
     """Of `5,25,50`: as long as the analysis takes at each, then all traffic."""
-    shares = [hundredths(word.strip().removesuffix("%")) for word in text.split(",")]
+    shares = [hundredths(word.strip()) for word in text.split(",")]
     if shares != sorted(set(shares)) or not shares[0] or shares[-1] >= WHOLE:
         raise ValueError("it does not grow from above 0 to below 100; write 5,25,50")
     return tuple(Weight(share=share, dwell=None) for share in shares)

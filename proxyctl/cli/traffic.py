@@ -192,7 +192,7 @@ def recover(service: str | None, project: ProjectOptions, output: Output) -> Non
         if isinstance(decide(known), do.Vet):
             say(f"gated again, for the engine restarted it: proxyctl status {known.service}", output.quiet)
     if output.as_json:
-        print_json([_result(known) for known in states])
+        print_json([result(known) for known in states])
     _raise_if_degraded(states)
 
 
@@ -271,7 +271,7 @@ def steer(
 
 def _tell(known: ServiceState, output: Output) -> None:
     if output.as_json:
-        print_json(_result(known))
+        print_json(result(known))
     else:
         say(f"live: {orders.serving(known)}", output.quiet)
         if known.rollout is not None:
@@ -308,13 +308,23 @@ def known_service(shop: Workshop, service: str) -> ServiceName:
     if service in known:
         return ServiceName(service)
 
-    from difflib import get_close_matches  # only a mistake pays for it
-
-    near = get_close_matches(service, known, n=1)
     raise Conflict(
         f"{service!r} was never deployed in project {shop.name}; deployed: {', '.join(known) or 'none yet'}",
-        next_step=f"repeat it with {near[0]}" if near else f"proxyctl deploy {service}",
+        next_step=_instead_of(service, known, shop),
     )
+
+
+def _instead_of(service: str, known: list[ServiceName], shop: Workshop) -> str:
+    from difflib import get_close_matches  # this, and the file, only a mistake pays for
+
+    if near := get_close_matches(service, known, n=1):
+        return f"repeat it with {near[0]}"
+    with suppress(ProxyctlError):  # the file is not asked about itself
+        written = [one.name for one in shop.config.services]
+        if near := get_close_matches(service, written, n=1):
+            return f"proxyctl deploy {near[0]}"
+        return f"name one of {shop.file}: {', '.join(written)}"
+    return "proxyctl check"
 
 
 def _open_at(
@@ -392,11 +402,14 @@ def _names(placed: Placement | None, wanted: str) -> bool:
     return placed is not None and wanted in (placed.release.id, placed.colour)
 
 
-def _result(known: ServiceState) -> dict[str, Any]:
+def result(known: ServiceState) -> dict[str, Any]:
+    """What every command that steers or rolls out prints with --json."""
     return {
         "service": known.service,
         "phase": known.phase.value,
+        "serving": orders.serving(known),
         "split": {c.value: known.split.percent(c) if known.split else 0.0 for c in Colour},
         "live": known.live.release.id if known.live else None,
+        "candidate": known.candidate.release.id if known.candidate else None,
         "rollout": known.rollout.id if known.rollout else None,
     }

@@ -113,7 +113,7 @@ def share(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError("write a percentage from 0 to 100, such as 5 or 12.5")
     try:
-        return hundredths(value.removesuffix("%").strip() if isinstance(value, str) else value)
+        return hundredths(value)
     except ValueError as error:
         raise ValueError(f"{error}; write a percentage from 0 to 100, such as 5 or 12.5") from None
 

@@ -7,7 +7,7 @@ import re
 from proxyctl.domain.model import Colour
 from proxyctl.domain.record import Record
 
-_DECIMAL = r"-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?"  # what Decimal takes is more: 1_0, 1e1
+_DECIMAL = r"(-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?)"  # what Decimal takes is more: 1_0, 1e1
 
 WHOLE = 10_000  # hundredths of a percent in all traffic: the grain is 0.01 %
 
@@ -69,11 +69,14 @@ class Split(Record):
 
 
 def hundredths(percent: float | str) -> int:
-    """Hundredths of a percent, exactly; raises ValueError in words."""
+    """Hundredths of a percent, exactly, of 5, 12.5 or "5 %"; raises ValueError in words."""
     from decimal import Decimal  # a rollback has no percentage to read
 
-    if isinstance(percent, str) and not re.fullmatch(_DECIMAL, percent, re.ASCII):
-        raise ValueError("not a number")
+    if isinstance(percent, str):
+        found = re.fullmatch(_DECIMAL + r"( ?%)?", percent, re.ASCII)
+        if found is None:
+            raise ValueError("not a number")
+        percent = found[1]
     exact = Decimal(str(percent)) * 100
     if not exact.is_finite() or not 0 <= exact <= WHOLE:
         raise ValueError("not between 0 and 100")

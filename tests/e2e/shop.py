@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -66,7 +67,8 @@ class Shop:
     async def start(self, *words: str) -> asyncio.subprocess.Process:
         """A command that runs on; its progress is read from `stderr`."""
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "proxyctl", *words, *self.scene.options),
+            *(sys.executable, "-m", "proxyctl", *words),
+            env=os.environ | {"PROXYCTL_FILE": str(self.file), "PROXYCTL_STATE": str(self.scene.folder / "state")},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

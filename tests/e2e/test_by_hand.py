@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,16 +74,47 @@ async def test_a_compose_file_becomes_a_proxyctl_file(tmp_path: Path) -> None:
     assert 'compose: "docker-compose.yml"' in (tmp_path / "proxyctl.yml").read_text()
 
 
+async def test_every_order_tells_programs_the_same_of_its_service(shop: Shop) -> None:
+    async def told(*words: str) -> Any:
+        said = await shop.type(*words, "--json", "-q")
+        assert said.code == 0, said.err
+        return json.loads(said.out)
+
+    (first,) = await told("deploy", "web")
+    assert first == {
+        "service": "web",
+        "phase": "idle",
+        "serving": "web: web-1 (blue) 100 %",
+        "split": {"blue": 100.0, "green": 0.0},
+        "live": "web-1",
+        "candidate": None,
+        "rollout": None,
+    }
+    staged = await told("stage", "web", "--image", TWO)
+    assert staged == first | {"phase": "paused", "candidate": "web-2", "rollout": "web-r2"}
+    weighed = await told("weight", "web", "5")
+    assert weighed["split"] == {"blue": 95.0, "green": 5.0}
+    aborted = await told("abort", "web")
+    assert (aborted["serving"], aborted.keys()) == (first["serving"], first.keys())
+    await shop.at_rest()
+    assert await told("setup", "--no-boot") == await told("recover") == [first]
+    assert await told("abort", "web") == first
+
+
 async def test_a_plan_says_what_a_deploy_does_before_the_first_and_after(shop: Shop) -> None:
     first = await shop.type("plan", "web")
     assert first.code == 0, first.err
     assert "over nothing" in first.out
-    assert "nginx: one new generation" in first.out
+    (whole,) = json.loads((await shop.type("plan", "web", "--json")).out)
+    lines = sum(line.startswith("+") for line in whole["nginx"].splitlines()[2:])
+    assert f"nginx: one new generation, the first; --json has its {lines} lines" in first.out
     assert (await shop.type("check")).code == 0
     assert (await shop.type("deploy", "web")).code == 0
     (second,) = json.loads((await shop.type("plan", "web", "--image", TWO, "--json")).out)
     assert (second["release"], second["replaces"], second["colour"], second["nginx"]) == ("web-2", "web-1", "green", "")
     assert len(second["replicas"]) == 2
+    shop.write("health:", "hosts: [shop.example.com]\n    health:")
+    assert "nginx: one new generation\n    --- " in (await shop.type("plan", "web")).out
     assert second["digest"].startswith("sha256:")
     helps(await shop.type("plan", "wbe"), 2, "no service 'wbe'", "repeat it with web")
 

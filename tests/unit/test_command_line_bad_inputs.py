@@ -25,10 +25,10 @@ LONG = "x" * 10_000
 UNPRINTABLE = ("\x1b[2J", "web\n", "web\r\nnext: all is well", "web\u202e", "web\u200b", "\udcff\udcfe", "web\x7f")
 WORDS = (LONG, *UNPRINTABLE)
 NUMBERS = (
-    *("", " ", " 5", "5 ", "+5", "05", "--5", "1_0", "0x10", "1e1", "1e309", "1,5", "5.", ".5", "5%", "٣", "５"),
+    *("", " ", " 5", "5 ", "+5", "05", "--5", "1_0", "0x10", "1e1", "1e309", "1,5", "5.", ".5", "٣", "５"),
     *("nan", "-nan", "inf", "-inf", "five", "true", "None", "$(id)"),
 )
-WHOLE_NUMBERS = (*NUMBERS, "-1", "1.5", "-0", "9" * 11, "9" * 5_000, *UNPRINTABLE)
+WHOLE_NUMBERS = (*NUMBERS, "-1", "5%", "1.5", "-0", "9" * 11, "9" * 5_000, *UNPRINTABLE)
 PATHS = ("", *WORDS)
 FILES = (*PATHS, "nowhere.yml", "../../../../nowhere.yml", "x" * 300, ".", "/", "/dev/null", "/dev/null/x", "-rf", "~")
 
@@ -39,7 +39,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "image": tuple(value for value, _ in IMAGES if "\0" not in value),
     "to": ("", " ", "web 1", "web-1;", "WEB-1", "../web-1", "wеb-1", "web_1", "$(id)", *WORDS),
     "reason": (LONG, "because\nof that", "a\tb", *UNPRINTABLE),
-    "percent": (*NUMBERS, "-1", "-0.01", "100.01", "101", "12.345", "9" * 5_000, *UNPRINTABLE),
+    "percent": (*NUMBERS, "-1", "-0.01", "%", "5%%", "101%", "100.01", "101", "12.345", "9" * 5_000, *UNPRINTABLE),
     "tail": (*WHOLE_NUMBERS, "100001"),
     "seed": WHOLE_NUMBERS,
     "from_step": (*WHOLE_NUMBERS, "0"),
@@ -206,6 +206,28 @@ def test_a_group_without_a_command_shows_its_help(words: tuple[str, ...], listed
     typed = typist.type(*words)
     assert typed == (2, typist.type(*words, "--help").shown)
     assert f"\n  {listed} " in typed.shown
+
+
+@pytest.mark.parametrize("percent", ["5", "5%", "5 %"])
+def test_a_share_is_a_percentage_with_its_sign_and_without(percent: str, typist: Typist) -> None:
+    """It is read: what is refused is that nobody knows the service."""
+    assert "'nope' was never deployed" in typist.type("weight", "nope", percent).shown
+
+
+def test_what_is_said_to_be_typed_next_is_of_the_project_that_was_named(typist: Typist, folder: Path) -> None:
+    options = (f"--file={folder}/proxyctl.yml", f"--state={folder}/state")
+    typed = typist.type("resume", "web", *options)
+    assert f"next:    proxyctl deploy --file {folder}/proxyctl.yml --state {folder}/state web\n" in typed.shown, typed
+    assert "next:    proxyctl deploy web\n" in typist.type("resume", "web").shown
+
+
+def test_to_deploy_a_service_is_said_of_one_that_the_file_has(typist: Typist, tmp_path: Path) -> None:
+    file = tmp_path / "other.yml"
+    file.write_text("project: ground\nservices: {api: {container: {image: app}, health: none}}\n")
+    assert f"next:    proxyctl deploy --file {file} api\n" in typist.type("status", "api", f"--file={file}").shown
+    assert f"next:    name one of {file}: api\n" in typist.type("status", "nope", f"--file={file}").shown
+    file.write_text("project: ground\nservices: nothing\n")
+    assert f"next:    proxyctl check --file {file}\n" in typist.type("status", "nope", f"--file={file}").shown
 
 
 @pytest.mark.parametrize("variable", ["PROXYCTL_FILE", "PROXYCTL_STATE"])

@@ -14,6 +14,7 @@ from proxyctl.adapters.nginx.generations.running import ProgramOf
 from proxyctl.adapters.nginx.names import CONFIG, include_line
 from proxyctl.adapters.nginx.process.binary import NginxBinary
 from proxyctl.adapters.nginx.process.listens import Obstacle, obstacles
+from proxyctl.adapters.nginx.process.master import state_of
 from proxyctl.adapters.nginx.readback.difference import difference
 from proxyctl.adapters.nginx.traffic.cutover import shares_in_force
 from proxyctl.adapters.places import Places
@@ -65,7 +66,11 @@ class Rehearsal:
         return [*map(self._told, obstacles(tuple(claim for claim in topology.claims if claim not in ours)))]
 
     def _told(self, obstacle: Obstacle) -> str:
-        return f"{obstacle}; {self._to_share}" if obstacle.holder == SHARED else str(obstacle)
+        if obstacle.holder is None or obstacle.holder.program != SHARED:
+            return str(obstacle)
+        if project := state_of(obstacle.holder.pid):
+            return f"{obstacle}, which serves the project with its state in {project}; write another port under proxy"
+        return f"{obstacle}; {self._to_share}"
 
     @property
     def _to_share(self) -> str:

@@ -27,7 +27,20 @@ from proxyctl.adapters.places import Places
 from proxyctl.domain.model import Logged
 from proxyctl.errors import NginxUnavailable, PublishRefused, StateUnusable
 from proxyctl.ports import ProxyState
-from tests.nginx_bed import BLUE, DEBIAN, GREEN, MAINLINE, PROJECT, WEB, Bed, a_bed, all_to, free_port, share
+from tests.nginx_bed import (
+    BLUE,
+    DEBIAN,
+    GREEN,
+    MAINLINE,
+    PROJECT,
+    SOMEBODY_ELSES,
+    WEB,
+    Bed,
+    a_bed,
+    all_to,
+    free_port,
+    share,
+)
 
 pytestmark = pytest.mark.nginx
 
@@ -135,12 +148,22 @@ async def test_a_check_names_what_nginx_and_the_machine_say_against_a_topology(b
 
 
 async def test_of_a_port_that_another_nginx_holds_a_check_says_how_to_share_it(bed: Bed) -> None:
-    async with a_bed() as distributions:
-        await distributions.publish()
-        (objection,) = await bed.proxy.check(bed.topology(http=distributions.settings.http))
-        pid = distributions.master.pid
-    assert f"is taken by pid {pid} (nginx)" in objection
+    async with a_bed(SOMEBODY_ELSES) as distributions:
+        (objection,) = await bed.proxy.check(bed.topology(http=(f"127.0.0.1:{distributions.own_site}",)))
+        master = distributions.users_master()
+    assert master is not None
+    assert f"is taken by pid {master.pid} (nginx)" in objection
     assert f"write mode: include under proxy, and `include {bed.places.current}/*.conf;`" in objection
+
+
+async def test_of_a_port_that_another_project_holds_a_check_names_that_project(bed: Bed) -> None:
+    """What its nginx.conf says is written by us: nothing is to be added there by hand."""
+    async with a_bed() as other:
+        await other.publish()
+        (objection,) = await bed.proxy.check(bed.topology(http=other.settings.http))
+        pid = other.master.pid
+    serves = f"which serves the project with its state in {other.places.root}; write another port under proxy"
+    assert objection.endswith(f"is taken by pid {pid} (nginx), {serves}")
 
 
 async def test_a_missing_nginx_is_said_so(bed: Bed) -> None:

@@ -6,7 +6,7 @@ import errno
 import socket
 from typing import NamedTuple
 
-from proxyctl.adapters.sockets import holder_of
+from proxyctl.adapters.sockets import Holder, holder_of
 
 UDP = "/udp"  # ends what is said of UDP, as Docker does
 
@@ -31,7 +31,7 @@ class Obstacle(NamedTuple):
     """Why an address cannot be listened on."""
 
     why: str
-    holder: str = ""  # the program that holds it, where one does that can be seen
+    holder: Holder | None = None  # where somebody has it who can be seen
 
     def __str__(self) -> str:
         return self.why
@@ -66,7 +66,7 @@ def _taken(text: str, listen: Listen) -> Obstacle:
     holder = holder_of(listen.port, listen.kind)
     if holder is None:
         return Obstacle(f"{text} is taken by a process that cannot be seen from here")
-    return Obstacle(f"{text} is taken by {holder}", holder.program)
+    return Obstacle(f"{text} is taken by {holder}", holder)
 
 
 MEANINGS = {

@@ -16,6 +16,7 @@ from pathlib import Path
 from stat import S_IWUSR
 from typing import NamedTuple
 
+from proxyctl.adapters.nginx.names import CONFIG
 from proxyctl.adapters.places import Places
 from proxyctl.adapters.sockets import PROC, all_pids
 
@@ -154,6 +155,17 @@ def find_orphans(places: Places) -> list[Process]:
         and not title_of(_parent_of(pid)).startswith(MASTER)
         and _writes_below(pid, places.nginx_logs)
     ]
+
+
+def state_of(pid: int) -> Path | None:
+    """The state folder of the project whose own nginx this is, master or worker; None for an nginx of somebody else,
+    also where it includes us."""
+    for title in map(title_of, (pid, _parent_of(pid))):
+        config = Path("/", title.rpartition(" -c ")[2])
+        for root in config.parents:
+            if Places(root).current / CONFIG == config:
+                return root
+    return None
 
 
 def error_log_of(master: Process) -> Path | None:
