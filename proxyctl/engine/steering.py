@@ -71,7 +71,8 @@ class Steering:
             try:
                 event = self._event(runner, order)
                 await self._refuse_without_nginx(runner.state, event)
-                runner.note(event)
+                if not orders.under_way(runner.state, event):
+                    runner.note(event)
             finally:  # what a crash left is mended even when the order is refused
                 state = await runner.run()
                 self._leave_rest(state, lock)
@@ -86,7 +87,10 @@ class Steering:
             return await self.act(service, order, purpose)
         except Locked:
             asked = self._asked(service, order)  # refused in words before anybody is disturbed
-        await self._refuse_without_nginx(self._store.load(service), asked.order)
+        known = self._store.load(service)
+        if orders.under_way(known, asked.order) and self._carried_out(asked):
+            return known  # whoever drains what leaves is not disturbed
+        await self._refuse_without_nginx(known, asked.order)
         if not isinstance(asked.order, ev.RolloutOpened):
             await self._ask_driver(asked)
             if self._carried_out(asked):

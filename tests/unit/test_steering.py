@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 import pytest
@@ -13,6 +13,7 @@ from proxyctl.adapters.memory import ManualClock, MemoryInspector, MemoryLocks, 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
+from proxyctl.domain.container import Hook
 from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour, Seconds, ServiceName
 from proxyctl.domain.outcome import Outcome
@@ -23,7 +24,7 @@ from proxyctl.engine.runner import Hand, Hands
 from proxyctl.engine.steering import Order, Steering
 from proxyctl.engine.supervisor import Supervisor
 from proxyctl.engine.traffic import TrafficHands
-from proxyctl.errors import Conflict, Fenced, Locked, NginxUnavailable, RolloutFailed, StateUnusable
+from proxyctl.errors import Conflict, Degraded, Fenced, Locked, NginxUnavailable, RolloutFailed, StateUnusable
 from proxyctl.ports import Flags, Lock
 from tests.arena import SIGNED, WEB, Arena
 
@@ -400,6 +401,51 @@ async def test_without_nginx_a_driver_is_asked_to_take_back_and_for_nothing_else
     assert (canary.everything(), canary.untaken(), driver.done()) == (before, [], False)
     canary.tasks.append(asyncio.create_task(canary.steering.steer(WEB, abort, "abort")))
     assert (await canary.end_of(driver)).phase is Phase.DEGRADED
+
+
+class Slow(MemoryRuntime):
+    """Its containers end when they may."""
+
+    def __init__(self, world: MemoryWorld) -> None:
+        super().__init__(world)
+        self.may_end = asyncio.Event()
+
+    async def stop(self, name: str, grace: Seconds, pre_stop: Sequence[Hook] = ()) -> str:
+        await self.may_end.wait()
+        return await super().stop(name, grace, pre_stop)
+
+
+async def test_whoever_drains_what_is_taken_back_is_not_disturbed_by_a_second_abort(canary: Town) -> None:
+    slow = canary.arena.runtime = Slow(canary.arena.world)
+    driver = canary.a_driver()
+    await canary.steering.steer(WEB, abort, "abort")
+    await canary.until(lambda state: isinstance(state.intent, do.Retire))
+    before = canary.everything()
+    began = canary.arena.world.time
+    assert (await canary.steering.steer(WEB, abort, "abort")).phase is Phase.ABORTING
+    assert (canary.everything(), driver.done()) == (before, False)
+    assert canary.arena.world.time == began
+    slow.may_end.set()
+    assert (await canary.end_of(driver)).phase is Phase.IDLE
+    assert canary.journaled(ev.AbortRequested) == 1
+
+
+async def test_what_nobody_takes_back_any_more_is_taken_back_by_a_second_abort(canary: Town) -> None:
+    for _ in range(2):  # whoever was left to drive it died
+        assert (await canary.steering.steer(WEB, abort, "abort")).phase is Phase.ABORTING
+    assert canary.left_to_drivers == ["abort", "abort"]
+    assert canary.journaled(ev.AbortRequested) == 1
+
+
+async def test_a_degraded_service_takes_no_order_but_the_way_back(pair: Town) -> None:
+    pair.arena.splits = Stopping(pair.arena.world)
+    await pair.steering.steer(WEB, rollback, "rollback")
+    pair.arena.splits, pair.arena.world.nginx_down = MemorySplits(pair.arena.world), False
+    with pytest.raises(Degraded) as refusal:
+        await pair.steering.steer(WEB, switch, "switch")
+    assert refusal.value.next_step == "proxyctl proxy start, then proxyctl recover"
+    assert (await pair.steering.steer(WEB, abort, "abort")).phase is Phase.IDLE
+    assert pair.traffic == Split.all_to(GREEN)
 
 
 async def test_a_refused_order_disturbs_no_driver(town: Town) -> None:
