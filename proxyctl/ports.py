@@ -441,6 +441,10 @@ class Splits(Protocol):
         does not answer. One question: what a move asks is more. Raises StateUnusable."""
         ...
 
+    async def reach(self) -> None:
+        """nginx answers, so that a move would be seen. One question. Raises NginxUnavailable."""
+        ...
+
     def logged(self, service: ServiceName) -> AbstractContextManager[None]:
         """While it lasts, requests of the service are logged where only those of rollouts are. Never raises: a disk
         that takes no flag hinders no rollout."""

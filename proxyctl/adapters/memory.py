@@ -317,11 +317,14 @@ class MemorySplits:
         if flags is not None:
             self._world.flags[service] = flags
         self._world.moves.append((service, flags))
-        if self._world.nginx_down:
-            raise NginxUnavailable("nginx does not answer", next_step="proxyctl proxy start")
+        await self.reach()
 
     async def doubt(self, service: ServiceName) -> str:
         return ""  # this nginx never fails to see
+
+    async def reach(self) -> None:
+        if self._world.nginx_down:
+            raise NginxUnavailable("nginx does not answer", next_step="proxyctl proxy status")
 
     @contextmanager
     def logged(self, service: ServiceName) -> Iterator[None]:

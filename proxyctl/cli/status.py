@@ -13,11 +13,12 @@ from proxyctl.cli.traffic import known_service
 from proxyctl.cli.values import SERVICE
 from proxyctl.domain import orders, plan
 from proxyctl.domain.model import Colour
+from proxyctl.domain.rollout import ABORTABLE
 from proxyctl.domain.state import Phase
 from proxyctl.engine import status as shape
 from proxyctl.engine.status import ProjectView, ServiceView, project_view
 from proxyctl.engine.traffic import moment
-from proxyctl.ports import ProxyStatus
+from proxyctl.ports import Clock, ProxyStatus
 from proxyctl.wiring import Workshop, showroom
 
 WATCH_EVERY = 0.5
@@ -52,7 +53,7 @@ async def _show(project: ProjectOptions, service: str | None, watch: bool, as_js
             if as_json:
                 print_json(shape.as_json(view))
             else:
-                _draw(lines(view, shop), over=watch and sys.stdout.isatty())
+                _draw(lines(view, shop.clock), over=watch and sys.stdout.isatty())
             if not watch:
                 return
             await shop.clock.sleep(WATCH_EVERY)
@@ -73,19 +74,19 @@ async def look(shop: Workshop, service: str = "") -> ProjectView:
     return await project_view(shop.name, shop.store, shop.splits, shop.inspector, shop.locks, proxy, frozen, service)
 
 
-def lines(view: ProjectView, shop: Workshop) -> list[str]:
+def lines(view: ProjectView, clock: Clock) -> list[str]:
     proxy = view.proxy
     draining = f", {proxy.draining} old workers draining" if proxy.draining else ""
     generation = "no generation yet" if proxy.generation is None else f"generation {proxy.generation}"
     seen = "" if proxy.observed == proxy.generation else f" (answers: {proxy.observed or 'nothing'})"
     text = [f"project {view.project}   nginx {proxy.version} {proxy.state}, {generation}{seen}{draining}"]
-    text += proxy_lines(proxy, shop.clock.wall())
+    text += proxy_lines(proxy, clock.wall())
     if frozen := view.frozen:
         text.append(f"  FROZEN {in_words(frozen)}; proxyctl thaw ends it")
     if not view.services:
         text += ["", "no service was deployed yet: proxyctl deploy"]
     for service in view.services:
-        text += ["", *_service_lines(service, shop)]
+        text += ["", *_service_lines(service, clock)]
     return text
 
 
@@ -102,10 +103,10 @@ def _left(days: float) -> str:
     return f"{days:.0f} days left" + ("; renew it, then proxyctl proxy reload" if days < SOON else "")
 
 
-def _service_lines(view: ServiceView, shop: Workshop) -> list[str]:
+def _service_lines(view: ServiceView, clock: Clock) -> list[str]:
     state = view.state
-    text = [f"{state.service}   {state.phase}{_about_rollout(view)}{_about_standby(view, shop)}"]
-    text += _step_lines(view, shop)
+    text = [f"{state.service}   {state.phase}{_about_rollout(view)}{_about_standby(view, clock)}"]
+    text += _step_lines(view, clock)
     for release in view.releases:
         placed = release.placed
         share = f"{view.split.percent(placed.colour) if view.split else 0.0:6.2f} %"
@@ -125,12 +126,14 @@ def _service_lines(view: ServiceView, shop: Workshop) -> list[str]:
     return text
 
 
-def _step_lines(view: ServiceView, shop: Workshop) -> list[str]:
+def _step_lines(view: ServiceView, clock: Clock) -> list[str]:
     """Where the rollout is in its plan, what is said of it, and what a person may say."""
     rollout = view.state.rollout
     if rollout is None or rollout.step is None:
         return []
-    waited = rollout.spent + (rollout.since.elapsed(moment(shop.clock)) if rollout.since else 0.0)
+    if view.state.phase not in ABORTABLE:  # its plan is over
+        return [f"  taken back: {rollout.why}"] if rollout.why else []
+    waited = rollout.spent + (rollout.since.elapsed(moment(clock)) if rollout.since else 0.0)
     since = f", {waited:.0f} s of it" if waited else ""
     text = [f"  step {rollout.cursor + 1} of {len(rollout.plan)}: {plan.words(rollout.step)}{since}"]
     text += [f"  held: {rollout.why}"] if rollout.why and view.state.phase is Phase.HELD else []
@@ -147,14 +150,14 @@ def _about_rollout(view: ServiceView) -> str:
     return f"   rollout {rollout.id} of {rollout.release}, by {rollout.actor}"
 
 
-def _about_standby(view: ServiceView, shop: Workshop) -> str:
+def _about_standby(view: ServiceView, clock: Clock) -> str:
     state = view.state
     rolled = state.live is not None and state.live.release.service.rolling is not None
     if rolled and state.standby is None and state.rollout is None and (older := orders.retained(state)):
         return f"   no warm rollback; rollback --to {older[-1]} starts it again"
     if state.standby is None or state.standby_since is None or state.rollout is not None:
         return ""
-    left = state.standby.release.service.standby - state.standby_since.elapsed(moment(shop.clock))
+    left = state.standby.release.service.standby - state.standby_since.elapsed(moment(clock))
     if state.standby.colour not in Colour or left <= 0:
         return ""
     return f"   rollback is warm for {left:.0f} s more"

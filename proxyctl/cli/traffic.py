@@ -30,7 +30,7 @@ from proxyctl.domain.outcome import Outcome
 from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
 from proxyctl.engine.history import sentence
 from proxyctl.engine.traffic import astray, moment
-from proxyctl.errors import Conflict, Degraded, DockerUnavailable, GateFailed, Locked, ProxyctlError, RolloutFailed
+from proxyctl.errors import Conflict, DockerUnavailable, GateFailed, Locked, ProxyctlError, RolloutFailed
 from proxyctl.ports import Life
 from proxyctl.wiring import Workshop, workshop
 
@@ -391,11 +391,7 @@ def _say_if_unseen(shop: Workshop, known: ServiceState, before: int, output: Out
 def _raise_if_degraded(states: list[ServiceState]) -> None:
     for known in states:
         if known.phase is Phase.DEGRADED:
-            raise Degraded(
-                f"{known.service} is degraded: {known.trouble}",
-                serving="not known: nginx did not answer as told",
-                next_step="proxyctl proxy start, then proxyctl recover",
-            )
+            raise orders.degraded(known)
 
 
 def _names(placed: Placement | None, wanted: str) -> bool:

@@ -28,7 +28,7 @@ from proxyctl.domain.rollout import ABORTABLE, GATED, reached
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Kind, Phase, Placement, Rollout, ServiceState, candidate_of
 from proxyctl.domain.steps import Analysis, Approval, Bake, Grow, Lookout, Pause, Weight
-from proxyctl.errors import Conflict, RolloutFailed, UsageError
+from proxyctl.errors import Conflict, Degraded, RolloutFailed, UsageError
 
 
 class Signed(Record):
@@ -122,7 +122,7 @@ def _rollout(
 
 
 def refuse_while_running(state: ServiceState, instead: str = "") -> None:
-    """`instead` is what else may be done here. Raises Conflict."""
+    """`instead` is what else may be done here. Raises Conflict; Degraded, where nothing may but to recover."""
     if state.phase is Phase.DRAINING:
         raise Conflict(
             f"{state.service} is draining its standby",
@@ -131,12 +131,24 @@ def refuse_while_running(state: ServiceState, instead: str = "") -> None:
         )
     if state.rollout is None:
         return
+    if state.phase is Phase.DEGRADED:
+        raise degraded(state)
     rollout = state.rollout
-    going_on = f"proxyctl abort {state.service}, or wait: proxyctl status {state.service} --watch"
+    wait = f"wait: proxyctl status {state.service} --watch"
+    going_on = f"proxyctl abort {state.service}, or {wait}" if state.phase in ABORTABLE else wait
     raise Conflict(
         f"rollout {rollout.id} of {rollout.release} is {state.phase}, started by {rollout.actor}",
         serving=serving(state),
         next_step=(asked_of_you(state) or going_on) + (f"; or {instead}" if instead else ""),
+    )
+
+
+def degraded(state: ServiceState) -> Degraded:
+    """The same words in every command."""
+    return Degraded(
+        f"{state.service} is degraded: {state.trouble}",
+        serving="not known: nginx did not answer as told",
+        next_step="proxyctl proxy start, then proxyctl recover",
     )
 
 
@@ -157,14 +169,19 @@ def refuse_overtaken(state: ServiceState, seen: ServiceState) -> None:
 
 
 def abort(state: ServiceState, outcome: Outcome, signed: Signed) -> ev.AbortRequested:
-    """Stop the rollout and go to the safe side."""
-    if state.phase not in ABORTABLE:
+    """Stop the rollout and go to the safe side; one that is on its way there goes on."""
+    if state.phase not in (*ABORTABLE, Phase.ABORTING):
         raise Conflict(
             f"{state.service} has no rollout to abort: it is {state.phase}",
             serving=serving(state),
             next_step=f"proxyctl rollback {state.service}",
         )
     return ev.AbortRequested(actor=signed.actor, reason=signed.reason, outcome=outcome)
+
+
+def under_way(state: ServiceState, order: ev.Event) -> bool:
+    """It was ordered before, or is done by itself: there is nothing to note, and it goes on."""
+    return state.phase is Phase.ABORTING and isinstance(order, ev.AbortRequested)
 
 
 def change_plan(state: ServiceState, plan: Plan, signed: Signed) -> ev.PlanChanged:

@@ -204,9 +204,9 @@ def _apply(state: ServiceState, event: ev.Event) -> ServiceState:
             return _rolled(state, plan=event.plan, cursor=0, since=None, spent=0.0, paused=False, why="")
         case ev.GateFailed():
             return _failed(state, Outcome.FAILED, event.reason)
-        case ev.StepFailed():
-            return _failed(_as_if_done(state) if event.in_doubt else state, Outcome.FAILED, event.reason)
-        case ev.Interrupted():  # the candidate is not to blame: one that stood warm goes on to
+        case ev.StepFailed(in_doubt=False):
+            return _rolled(state, outcome=Outcome.FAILED, why=event.reason)
+        case ev.StepFailed() | ev.Interrupted():  # the candidate is not to blame: one that stood warm goes on to
             return _rolled(_as_if_done(state), outcome=Outcome.FAILED, why=event.reason)
         case ev.CandidateFailed():
             return _failed(state, _way_back(state), event.reason)

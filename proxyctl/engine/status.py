@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from proxyctl.domain import commands as do
 from proxyctl.domain import orders, plan
 from proxyctl.domain.deciding import same_traffic
 from proxyctl.domain.model import Colour, Replica, ServiceName
@@ -154,7 +155,7 @@ def _drift(
     for release in releases:
         if sick := release.placed.sick:
             found.append(f"{release.placed.release.id} did not pass its gate after a restart and serves on: {sick}")
-        for replica in release.replicas:
+        for replica in () if _leaves(state, release.placed) else release.replicas:
             if replica.health in ("exited", "absent", "restarted, not gated"):
                 found.append(f"{replica.name} is {replica.health}")
             if replica.health == "misplaced":
@@ -163,6 +164,11 @@ def _drift(
     if driver is None and state.rollout is not None and state.phase is not Phase.DEGRADED:
         found.append(f"rollout {state.rollout.id} is {state.phase} and nobody drives it")
     return found
+
+
+def _leaves(state: ServiceState, placed: Placement) -> bool:
+    """Its containers are being stopped, as told."""
+    return isinstance(state.intent, do.Retire) and state.intent.colour is placed.colour
 
 
 # --- the contract's shape ---------------------------------------------------------------------------------------

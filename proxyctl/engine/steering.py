@@ -69,7 +69,10 @@ class Steering:
         try:
             runner = self._runner(service)
             try:
-                runner.note(self._event(runner, order))
+                event = self._event(runner, order)
+                await self._refuse_without_nginx(runner.state, event)
+                if not orders.under_way(runner.state, event):
+                    runner.note(event)
             finally:  # what a crash left is mended even when the order is refused
                 state = await runner.run()
                 self._leave_rest(state, lock)
@@ -84,6 +87,10 @@ class Steering:
             return await self.act(service, order, purpose)
         except Locked:
             asked = self._asked(service, order)  # refused in words before anybody is disturbed
+        known = self._store.load(service)
+        if orders.under_way(known, asked.order) and self._carried_out(asked):
+            return known  # whoever drains what leaves is not disturbed
+        await self._refuse_without_nginx(known, asked.order)
         if not isinstance(asked.order, ev.RolloutOpened):
             await self._ask_driver(asked)
             if self._carried_out(asked):
@@ -198,6 +205,19 @@ class Steering:
         except Conflict:
             self._mend(runner)
             return order(runner.state)
+
+    async def _refuse_without_nginx(self, state: ServiceState, event: ev.Event) -> None:
+        """What moves traffic is not begun where nobody would see it; what takes it back is. Raises NginxUnavailable."""
+        if state.route is None or isinstance(event, (ev.AbortRequested, ev.PauseRequested)):
+            return
+        try:
+            await self._splits.reach()
+        except NginxUnavailable as error:
+            raise NginxUnavailable(
+                f"{state.service} was left as it is: {error}",
+                serving="not known: nginx does not answer",
+                next_step="proxyctl proxy start",
+            ) from error
 
     def _mend(self, runner: Runner) -> None:
         if (event := orders.after_crash(runner.state, self._candidate_has_traffic(runner.state))) is not None:

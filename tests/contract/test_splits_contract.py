@@ -75,6 +75,15 @@ async def test_an_nginx_that_does_not_answer_is_not_doubted(splits_without_nginx
     assert await splits_without_nginx.doubt(WEB) == ""
 
 
+async def test_an_nginx_that_answers_is_reached_before_its_first_move_too(splits: Splits) -> None:
+    await splits.reach()
+
+
+async def test_an_nginx_that_does_not_answer_is_not_reached(splits_without_nginx: Splits) -> None:
+    with pytest.raises(NginxUnavailable):
+        await splits_without_nginx.reach()
+
+
 async def test_the_last_move_wins(splits: Splits) -> None:
     for flags in (*EVERY_KIND, *reversed(EVERY_KIND)):
         await splits.move(WEB, flags)

@@ -227,6 +227,19 @@ async def test_workers_that_die_in_a_rollout_fail_no_rollout_and_lose_only_what_
     assert [chapter["outcome"] for chapter in told][-3:] == ["promoted", "promoted", "aborted"]
 
 
+async def test_while_nginx_is_stopped_no_order_changes_anything_and_the_standby_stays_warm(shop: Shop) -> None:
+    before = await shop.web()
+    await answers(shop, SOON, 0, "proxy stop --yes")
+    async with unchanged(shop.scene):
+        for command in ("rollback web", "weight web 50", "switch web"):
+            assert "next:    proxyctl proxy start" in (await answers(shop, SOON, 6, command)).err
+    await answers(shop, SOON, 0, "proxy start")
+    assert await shop.web() == before
+    for _ in range(2):
+        await answers(shop, SOON, 0, "rollback web")
+    assert (await shop.web())["split"] == before["split"]
+
+
 async def test_with_a_frozen_nginx_every_command_answers_and_afterwards_all_is_as_it_was(shop: Shop) -> None:
     before = (await shop.web())["split"]
     processes = nginx(shop)

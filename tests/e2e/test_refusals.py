@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
@@ -215,6 +216,23 @@ async def test_what_does_not_fit_a_canary_that_waits_changes_nothing_of_it(shop:
     await refused(shop, 4, "live already", "switch web --to green")
     assert (await shop.type("abort", "web")).code == 0
     await shop.at_rest()
+
+
+async def test_while_a_canary_drains_it_is_taken_back_already_and_nothing_else_is_proposed(shop: Shop) -> None:
+    with file_says(shop, "drain: 500ms", "drain: 15s"):
+        assert (await shop.type("stage", "web", "--image", TWO)).code == 0
+    assert (await shop.type("weight", "web", "50")).code == 0
+    slow = [asyncio.create_task(shop.get("/slow?ms=6000")) for _ in range(8)]
+    await asyncio.sleep(0.5)
+    for command in ("abort web", "abort web", "rollback web"):
+        said = await shop.type(*command.split())
+        assert (said.code, "is taken back in the background" in said.err) == (0, True), said
+    said = await refused(shop, 4, "is aborting", "promote web")
+    assert "next:    wait: proxyctl status web --watch" in said.err
+    web = await shop.web()
+    assert (web["phase"], web["drift"]) == ("aborting", [])
+    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in await asyncio.gather(*slow))
+    assert (await shop.at_rest())["drift"] == []
 
 
 # --- what is none of ours -------------------------------------------------------------------------------------------

@@ -16,13 +16,13 @@ from proxyctl.domain.rollout import ABORTABLE, GATED, MOVES, advance
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Kind, Phase, ServiceState
 from proxyctl.domain.steps import Approval, Weight
-from proxyctl.errors import Conflict, UsageError
+from proxyctl.errors import Conflict, Degraded, UsageError
 from tests.arena import WEB, Arena
 
 ANN = Signed(actor="ann", reason="too slow", wall=2.0)
 UNSEEN = ServiceState(service=WEB)
-IN_A_ROLLOUT = [phase for phase in MOVES if phase not in (Phase.IDLE, Phase.DRAINING)]
-NOT_ABORTABLE = [phase for phase in MOVES if phase not in ABORTABLE]
+IN_A_ROLLOUT = [phase for phase in MOVES if phase not in (Phase.IDLE, Phase.DRAINING, Phase.DEGRADED)]
+NOT_ABORTABLE = [phase for phase in MOVES if phase not in (*ABORTABLE, Phase.ABORTING)]
 
 switch = partial(orders.change_plan, plan=plan.blue_green(1.0), signed=ANN)
 abort = partial(orders.abort, outcome=Outcome.ABORTED, signed=ANN)
@@ -89,6 +89,21 @@ async def test_the_abort_that_the_refusal_proposes_is_allowed(phase: Phase) -> N
         orders.refuse_while_running(state)
     assert "proxyctl abort web" in refusal.value.next_step
     assert isinstance(abort(state), ev.AbortRequested)
+
+
+@pytest.mark.parametrize("phase", [Phase.PROMOTING, Phase.ABORTING])
+async def test_of_what_is_about_to_end_nothing_is_proposed_but_to_wait(phase: Phase) -> None:
+    with pytest.raises(Conflict) as refusal:
+        orders.refuse_while_running(await in_phase(phase))
+    assert refusal.value.next_step == "wait: proxyctl status web --watch"
+
+
+async def test_a_degraded_service_is_refused_as_degraded_with_what_mends_it() -> None:
+    state = await in_phase(Phase.DEGRADED)
+    for order in (orders.refuse_while_running, to_a_quarter, switch):
+        with pytest.raises(Degraded, match="web is degraded: nginx does not answer") as refusal:
+            order(state)
+        assert refusal.value.next_step == "proxyctl proxy start, then proxyctl recover"
 
 
 @pytest.mark.parametrize(
@@ -219,6 +234,13 @@ async def test_where_there_is_nothing_to_stop_abort_is_refused(phase: Phase) -> 
         abort(state)
     assert str(refusal.value) == f"web has no rollout to abort: it is {phase}"
     assert refusal.value.serving == orders.serving(state)
+
+
+async def test_what_is_taken_back_already_may_be_told_so_again() -> None:
+    state = await in_phase(Phase.ABORTING)
+    assert orders.under_way(state, abort(state))
+    running = await in_phase(Phase.BAKING)
+    assert not orders.under_way(running, abort(running))
 
 
 async def test_after_a_promotion_abort_points_to_the_rollback() -> None:

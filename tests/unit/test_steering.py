@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 import pytest
@@ -13,6 +13,7 @@ from proxyctl.adapters.memory import ManualClock, MemoryInspector, MemoryLocks, 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
 from proxyctl.domain import orders, plan
+from proxyctl.domain.container import Hook
 from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour, Seconds, ServiceName
 from proxyctl.domain.outcome import Outcome
@@ -23,7 +24,7 @@ from proxyctl.engine.runner import Hand, Hands
 from proxyctl.engine.steering import Order, Steering
 from proxyctl.engine.supervisor import Supervisor
 from proxyctl.engine.traffic import TrafficHands
-from proxyctl.errors import Conflict, Fenced, Locked, RolloutFailed, StateUnusable
+from proxyctl.errors import Conflict, Degraded, Fenced, Locked, NginxUnavailable, RolloutFailed, StateUnusable
 from proxyctl.ports import Flags, Lock
 from tests.arena import SIGNED, WEB, Arena
 
@@ -36,6 +37,10 @@ to_a_half = partial(orders.change_plan, plan=plan.at(5000, plan.at_once()), sign
 
 def rollback(state: ServiceState) -> ev.Event:
     return orders.open_warm(state, Kind.ROLLBACK, plan.at_once(), orders.warm(state), SIGNED)
+
+
+def to_a_half_again(state: ServiceState) -> ev.Event:
+    return orders.open_warm(state, Kind.WEIGHT, plan.at(5000, plan.at_once()), orders.warm(state), SIGNED)
 
 
 def reopen(state: ServiceState) -> ev.Event:
@@ -252,11 +257,40 @@ async def test_acting_is_refused_while_somebody_drives_and_nobody_is_disturbed(c
     assert not driver.done()
 
 
+class Stopping(MemorySplits):
+    """An nginx that is stopped as soon as traffic is to move."""
+
+    async def move(self, service: ServiceName, flags: Flags | None) -> None:
+        self._world.nginx_down = True
+        await super().move(service, flags)
+
+
 async def test_an_order_that_nginx_does_not_confirm_leaves_the_service_degraded_and_free(pair: Town) -> None:
-    pair.arena.world.nginx_down = True
+    pair.arena.splits = Stopping(pair.arena.world)
     state = await pair.steering.steer(WEB, rollback, "rollback")
     assert state.phase is Phase.DEGRADED
     assert (pair.left_to_drivers, pair.driven_by) == ([], "nobody")
+
+
+@pytest.mark.parametrize("order", [rollback, to_a_half_again], ids=["rollback", "weight"])
+async def test_without_nginx_nothing_is_begun_and_nothing_changed(pair: Town, order: Order) -> None:
+    pair.arena.world.nginx_down = True
+    before = pair.everything()
+    with pytest.raises(NginxUnavailable) as refusal:
+        await pair.steering.steer(WEB, order, "test")
+    assert refusal.value.next_step == "proxyctl proxy start"
+    assert pair.everything() == before
+    assert pair.driven_by == "nobody"
+
+
+async def test_a_service_that_nginx_does_not_serve_needs_none() -> None:
+    town = Town()
+    town.arena.edge = {"port": None, "hosts": ()}
+    await town.arena.deploy("app:1")
+    await town.arena.deploy("app:2", Kind.STAGE, plan.hold(plan.at_once()))
+    town.arena.world.nginx_down = True
+    state = await town.steering.steer(WEB, switch, "switch")
+    assert state.split == Split.all_to(GREEN)
 
 
 # --- opening for a driver ----------------------------------------------------------------------------------------
@@ -356,6 +390,62 @@ async def test_what_was_asked_of_a_rollout_that_has_ended_is_asked_of_no_other(p
     assert live is not None
     assert live.release.id == "web-3"
     assert (pair.journaled(ev.AbortRequested), pair.arena.store.taken(asked)) == (0, True)
+
+
+async def test_without_nginx_a_driver_is_asked_to_take_back_and_for_nothing_else(canary: Town) -> None:
+    driver = canary.a_driver()
+    canary.arena.world.nginx_down = True
+    before = canary.everything()
+    with pytest.raises(NginxUnavailable):
+        await canary.steering.steer(WEB, to_a_half, "weight")
+    assert (canary.everything(), canary.untaken(), driver.done()) == (before, [], False)
+    canary.tasks.append(asyncio.create_task(canary.steering.steer(WEB, abort, "abort")))
+    assert (await canary.end_of(driver)).phase is Phase.DEGRADED
+
+
+class Slow(MemoryRuntime):
+    """Its containers end when they may."""
+
+    def __init__(self, world: MemoryWorld) -> None:
+        super().__init__(world)
+        self.may_end = asyncio.Event()
+
+    async def stop(self, name: str, grace: Seconds, pre_stop: Sequence[Hook] = ()) -> str:
+        await self.may_end.wait()
+        return await super().stop(name, grace, pre_stop)
+
+
+async def test_whoever_drains_what_is_taken_back_is_not_disturbed_by_a_second_abort(canary: Town) -> None:
+    slow = canary.arena.runtime = Slow(canary.arena.world)
+    driver = canary.a_driver()
+    await canary.steering.steer(WEB, abort, "abort")
+    await canary.until(lambda state: isinstance(state.intent, do.Retire))
+    before = canary.everything()
+    began = canary.arena.world.time
+    assert (await canary.steering.steer(WEB, abort, "abort")).phase is Phase.ABORTING
+    assert (canary.everything(), driver.done()) == (before, False)
+    assert canary.arena.world.time == began
+    slow.may_end.set()
+    assert (await canary.end_of(driver)).phase is Phase.IDLE
+    assert canary.journaled(ev.AbortRequested) == 1
+
+
+async def test_what_nobody_takes_back_any_more_is_taken_back_by_a_second_abort(canary: Town) -> None:
+    for _ in range(2):  # whoever was left to drive it died
+        assert (await canary.steering.steer(WEB, abort, "abort")).phase is Phase.ABORTING
+    assert canary.left_to_drivers == ["abort", "abort"]
+    assert canary.journaled(ev.AbortRequested) == 1
+
+
+async def test_a_degraded_service_takes_no_order_but_the_way_back(pair: Town) -> None:
+    pair.arena.splits = Stopping(pair.arena.world)
+    await pair.steering.steer(WEB, rollback, "rollback")
+    pair.arena.splits, pair.arena.world.nginx_down = MemorySplits(pair.arena.world), False
+    with pytest.raises(Degraded) as refusal:
+        await pair.steering.steer(WEB, switch, "switch")
+    assert refusal.value.next_step == "proxyctl proxy start, then proxyctl recover"
+    assert (await pair.steering.steer(WEB, abort, "abort")).phase is Phase.IDLE
+    assert pair.traffic == Split.all_to(GREEN)
 
 
 async def test_a_refused_order_disturbs_no_driver(town: Town) -> None:
@@ -668,12 +758,26 @@ async def test_an_order_that_a_crash_does_not_hinder_is_carried_out(town: Town) 
 
 
 async def test_a_degraded_service_recovers_once_nginx_answers(pair: Town) -> None:
-    pair.arena.world.nginx_down = True
+    pair.arena.splits = Stopping(pair.arena.world)
     await pair.steering.steer(WEB, rollback, "rollback")
+    pair.arena.splits = MemorySplits(pair.arena.world)
     assert (await pair.steering.recover(WEB)).phase is Phase.DEGRADED
     pair.arena.world.nginx_down = False
     state = await pair.steering.recover(WEB)
     assert (state.phase, pair.traffic) == (Phase.IDLE, Split.all_to(GREEN))
+    assert not pair.arena.broken_promises()
+
+
+async def test_a_warm_release_is_not_to_blame_for_an_nginx_that_stops_and_stays_the_standby(pair: Town) -> None:
+    before = pair.arena.state
+    pair.arena.splits = Stopping(pair.arena.world)
+    await pair.steering.steer(WEB, rollback, "rollback")
+    pair.arena.splits, pair.arena.world.nginx_down = MemorySplits(pair.arena.world), False
+    state = await pair.steering.recover(WEB)
+    assert (state.live, state.standby, state.cover) == (before.live, before.standby, before.cover)
+    assert isinstance(task := decide(state), do.Stand)
+    assert task.window > 0
+    assert (await pair.steering.steer(WEB, rollback, "rollback")).split == Split.all_to(BLUE)
     assert not pair.arena.broken_promises()
 
 

@@ -33,6 +33,9 @@ class SplitsInForce:
     async def doubt(self, service: ServiceName) -> str:
         return await self._way().doubt(service)
 
+    async def reach(self) -> None:
+        await self._way().reach()
+
     def logged(self, service: ServiceName) -> AbstractContextManager[None]:
         return self._way().logged(service)
 

@@ -60,6 +60,9 @@ class ReloadedSplits:
                 return f"{service}: nginx was told {expected} and says {seen}"
         return ""
 
+    async def reach(self) -> None:
+        await self._control.speaker()
+
     def logged(self, service: ServiceName) -> AbstractContextManager[None]:
         return logged(self._places, service)
 

@@ -74,6 +74,9 @@ class NginxSplits:
             return flags is not None and flags.preview is not None
         return False
 
+    async def reach(self) -> None:
+        await self._control.speaker()
+
     def logged(self, service: ServiceName) -> AbstractContextManager[None]:
         return logged(self._places, service)
 
