@@ -96,7 +96,7 @@ async def test_the_batches_of_a_rolling_release_take_no_settings_back_that_came_
     arena.edge = {"rolling": Rolling(monitor=1.0), "replicas": 3}
     await arena.deploy("app:1")
     half = plan.of(arena.service("app:2"), arena.service("app:1"))[:4]
-    await arena.deploy("app:2", steps=(*half, *plan.hold()))
+    await arena.deploy("app:2", steps=(*half, *plan.hold(plan.at_once())))
     await another_service_brings(arena, NEW)
     before = len(arena.world.published)
     await arena.order(lambda s: orders.abort(s, Outcome.ABORTED, SIGNED))
@@ -111,7 +111,7 @@ async def test_an_abort_takes_back_its_route_and_no_settings_that_came_meanwhile
     arena = Arena()
     await arena.deploy("app:1")
     arena.edge = {"hosts": ("new.example.com",)}
-    await arena.deploy("app:2", Kind.STAGE, plan.hold())
+    await arena.deploy("app:2", Kind.STAGE, plan.hold(plan.at_once()))
     await another_service_brings(arena, NEW)
     state = await arena.order(lambda s: orders.abort(s, Outcome.ABORTED, SIGNED))
     assert state.route is not None
@@ -123,7 +123,7 @@ async def test_settings_that_an_aborted_release_brought_stay_for_they_are_of_all
     arena = Arena()
     await arena.deploy("app:1")
     arena.settings, arena.edge = NEW, {"hosts": ("new.example.com",)}
-    await arena.deploy("app:2", Kind.STAGE, plan.hold())
+    await arena.deploy("app:2", Kind.STAGE, plan.hold(plan.at_once()))
     state = await arena.order(lambda s: orders.abort(s, Outcome.ABORTED, SIGNED))
     assert state.route is not None
     assert (state.route.hosts, state.settings, in_force(arena)) == ((), NEW, NEW)
