@@ -12,13 +12,12 @@ from proxyctl.cli.options import ProjectOptions, json_option, leaving_quietly, p
 from proxyctl.cli.traffic import known_service
 from proxyctl.cli.values import SERVICE
 from proxyctl.domain import orders, plan
-from proxyctl.domain.model import Colour
 from proxyctl.domain.rollout import ABORTABLE
 from proxyctl.domain.state import Phase
 from proxyctl.engine import status as shape
 from proxyctl.engine.status import ProjectView, ServiceView, project_view
 from proxyctl.engine.traffic import moment
-from proxyctl.ports import Clock, ProxyStatus
+from proxyctl.ports import Clock, ProxyState, ProxyStatus
 from proxyctl.wiring import Workshop, showroom
 
 WATCH_EVERY = 0.5
@@ -81,6 +80,8 @@ def lines(view: ProjectView, clock: Clock) -> list[str]:
     seen = "" if proxy.observed == proxy.generation else f" (answers: {proxy.observed or 'nothing'})"
     text = [f"project {view.project}   nginx {proxy.version} {proxy.state}, {generation}{seen}{draining}"]
     text += proxy_lines(proxy, clock.wall())
+    if proxy.generation is not None and proxy.state is not ProxyState.RUNNING:
+        text.append("  next: proxyctl proxy start")
     if frozen := view.frozen:
         text.append(f"  FROZEN {in_words(frozen)}; proxyctl thaw ends it")
     if not view.services:
@@ -121,7 +122,7 @@ def _service_lines(view: ServiceView, clock: Clock) -> list[str]:
     if view.unseen:
         text.append(f"  health unknown: {view.unseen}")
     text += [f"  drift: {drift}" for drift in view.drift]
-    if any("nobody drives" in drift for drift in view.drift):
+    if view.drift and view.driver is None and not state.trouble:
         text.append(f"  next: proxyctl recover {state.service}")
     return text
 
@@ -155,9 +156,8 @@ def _about_standby(view: ServiceView, clock: Clock) -> str:
     rolled = state.live is not None and state.live.release.service.rolling is not None
     if rolled and state.standby is None and state.rollout is None and (older := orders.retained(state)):
         return f"   no warm rollback; rollback --to {older[-1]} starts it again"
-    if state.standby is None or state.standby_since is None or state.rollout is not None:
+    standby = shape.warm(view)
+    if standby is None or state.standby_since is None:
         return ""
-    left = state.standby.release.service.standby - state.standby_since.elapsed(moment(clock))
-    if state.standby.colour not in Colour or left <= 0:
-        return ""
-    return f"   rollback is warm for {left:.0f} s more"
+    left = standby.release.service.standby - state.standby_since.elapsed(moment(clock))
+    return f"   rollback is warm for {left:.0f} s more" if left > 0 else ""

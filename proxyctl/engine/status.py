@@ -11,13 +11,15 @@ from typing import Any
 from proxyctl.domain import commands as do
 from proxyctl.domain import orders, plan
 from proxyctl.domain.deciding import same_traffic
-from proxyctl.domain.model import Colour, Replica, ServiceName
+from proxyctl.domain.model import Colour, Replica, Role, ServiceName
 from proxyctl.domain.record import Record
 from proxyctl.domain.split import Split
 from proxyctl.domain.state import Phase, Placement, ServiceState
 from proxyctl.engine.traffic import changed, misplaced
 from proxyctl.errors import DockerUnavailable, StateUnusable
 from proxyctl.ports import Flags, Frozen, Holder, Inspector, Life, Locks, ProxyStatus, ReplicaState, Splits, Store
+
+HEALTHY = "healthy"
 
 
 class ReplicaView(Record):
@@ -143,7 +145,7 @@ def _health(placed: Placement, replica: Replica, seen: ReplicaState) -> str:
         return "failed its gate"
     if placed.in_doubt and replica.incarnation not in placed.gated:
         return "restarted, not gated"
-    return "healthy" if placed.gated else "starting"
+    return HEALTHY if placed.gated else "starting"
 
 
 def _drift(
@@ -169,6 +171,15 @@ def _drift(
 def _leaves(state: ServiceState, placed: Placement) -> bool:
     """Its containers are being stopped, as told."""
     return isinstance(state.intent, do.Retire) and state.intent.colour is placed.colour
+
+
+def warm(view: ServiceView) -> Placement | None:
+    """What a rollback goes to at once: at rest, and seen to run as it passed its gate."""
+    for release in view.releases:
+        stands = release.placed.role is Role.STANDBY and view.state.phase is Phase.IDLE
+        if stands and all(replica.health == HEALTHY for replica in release.replicas):
+            return release.placed
+    return None
 
 
 # --- the contract's shape ---------------------------------------------------------------------------------------
@@ -207,6 +218,7 @@ def _service_json(view: ServiceView) -> dict[str, Any]:
         "cover": state.cover,
         "preview": state.preview.value if state.preview else None,
         "releases": [_release_json(release) for release in view.releases],
+        "warm": standby.release.id if (standby := warm(view)) else None,
         "rollout": _rollout_json(state, view.said),
         "trouble": state.trouble,
         "drift": list(view.drift),

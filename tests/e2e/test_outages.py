@@ -231,6 +231,7 @@ async def test_while_nginx_is_stopped_no_order_changes_anything_and_the_standby_
     before = await shop.web()
     await answers(shop, SOON, 0, "proxy stop --yes")
     async with unchanged(shop.scene):
+        assert "next: proxyctl proxy start" in (await answers(shop, SOON, 0, "status")).out
         for command in ("rollback web", "weight web 50", "switch web"):
             assert "next:    proxyctl proxy start" in (await answers(shop, SOON, 6, command)).err
     await answers(shop, SOON, 0, "proxy start")
