@@ -110,9 +110,9 @@ def failure(story: list[Entry], known: ServiceState) -> ProxyctlError | None:
 
 
 def held(known: ServiceState) -> Held | None:
-    """Whether the rollout waits for a person; a staged release does so as asked."""
+    """Whether the rollout waits for a person; one that was staged, or got its share, does so as asked."""
     rollout, asked = known.rollout, orders.asked_of_you(known)
-    if rollout is None or not asked or rollout.kind is Kind.STAGE:
+    if rollout is None or not asked or rollout.kind in (Kind.STAGE, Kind.WEIGHT):
         return None
     return Held(
         f"{rollout.id} waits for you at step {rollout.cursor + 1} of {len(rollout.plan)}: {_asks(known)}",

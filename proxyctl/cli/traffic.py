@@ -27,7 +27,7 @@ from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour, Release, Seconds, ServiceName
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
-from proxyctl.domain.state import Kind, Phase, Placement, ServiceState
+from proxyctl.domain.state import Kind, Phase, Placement, ServiceState, rollout_of
 from proxyctl.engine.history import sentence
 from proxyctl.engine.traffic import astray, moment
 from proxyctl.errors import Conflict, DockerUnavailable, GateFailed, Locked, ProxyctlError, RolloutFailed
@@ -264,9 +264,21 @@ def steer(
         _raise_if_degraded([known])
         raise_if_it_failed(shop, known, before, verb)
         _say_if_unseen(shop, known, before, output)
+        if known.phase in (Phase.STARTING, Phase.GATING):
+            return await _started_first(shop, known, before, output)
         return known
 
     _tell(_with_workshop(project, work), output)
+
+
+async def _started_first(shop: Workshop, known: ServiceState, after: int, output: Output) -> ServiceState:
+    """What stood warm does not any more, and a driver starts and gates it: the order is carried out once that is done.
+    Raises what it failed of."""
+    from proxyctl.cli.progress import follow  # a warm release needs none of it
+
+    rollout = rollout_of(known)
+    say(f"{rollout.release} is started and gated first; until then no traffic moves", output.quiet)
+    return await follow(shop, known.service, rollout.id, after, output.quiet)
 
 
 def _tell(known: ServiceState, output: Output) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
+import docker
 import pytest
 
 from tests.e2e.invariants import spoke_plainly
@@ -113,6 +115,50 @@ async def test_a_rollback_waits_for_no_verdict_on_what_it_leaves(shop: Shop) -> 
     assert time.monotonic() - began < 2
     web = await shop.web()
     assert (web["split"]["blue"], web["cover"]) == (100.0, False)
+
+
+async def remove(shop: Shop, release: str) -> None:
+    """As a person does it who tidies up."""
+    for container in shop.containers(f"release={release}"):
+        await asyncio.to_thread(container.remove, force=True)
+
+
+STARTED_FIRST = "web-1 is started and gated first; until then no traffic moves"
+
+
+async def test_a_rollback_to_what_was_removed_is_done_when_the_command_returns(shop: Shop) -> None:
+    await remove(shop, "web-1")
+    async with shop.load() as load:
+        said = await shop.type("rollback", "web")
+    spoke_plainly(said)
+    assert (said.code, STARTED_FIRST in said.err, "is absent" in said.err) == (0, True, True), said
+    web = await shop.web()
+    assert (web["phase"], web["split"]["blue"], web["warm"]) == ("idle", 100.0, "web-2")
+    assert load.failed() == []
+
+
+async def test_a_share_for_what_was_removed_is_there_when_the_command_returns(shop: Shop) -> None:
+    await remove(shop, "web-1")
+    said = await shop.type("weight", "web", "20")
+    assert (said.code, STARTED_FIRST in said.err) == (0, True), said
+    web = await shop.web()
+    assert (web["phase"], web["split"]["blue"]) == ("paused", 20.0)
+    assert (await shop.type("abort", "web")).code == 0
+
+
+async def test_a_rollback_to_what_cannot_be_started_any_more_fails_with_its_reason(shop: Shop) -> None:
+    with closing(docker.from_env()) as engine:
+        first, _ = shop.containers("release=web-1")
+        name = str(first.name)
+        await remove(shop, "web-1")
+        stranger = await asyncio.to_thread(engine.containers.create, "proxyctl-demo:1", name=name)
+        try:
+            said = await shop.type("rollback", "web")
+        finally:
+            await asyncio.to_thread(stranger.remove, force=True)
+    spoke_plainly(said)
+    assert (said.code, name in said.err, STARTED_FIRST in said.err) == (5, True, True), said
+    assert (await shop.at_rest())["split"]["green"] == 100.0
 
 
 async def test_a_standby_that_docker_restarted_covers_again_once_it_passed(patient: Shop) -> None:
