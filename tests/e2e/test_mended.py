@@ -106,13 +106,16 @@ async def test_without_its_journal_a_project_is_not_deployed_over_what_serves(sh
     assert "proxyctl.db is gone" in said.err
 
 
-async def test_a_rollback_that_nginx_did_not_answer_is_not_called_safe(shop: Shop) -> None:
+async def test_a_way_back_that_nginx_did_not_answer_is_not_called_safe_and_costs_no_warm_release(shop: Shop) -> None:
+    before = await shop.web()
+    assert (await shop.type("weight", "web", "50")).code == 0
     processes = nginx(shop)
     send(signal.SIGSTOP, processes)
     said = await shop.type("rollback", "web")
     send(signal.SIGCONT, processes)
     assert said.code == 7, said
     assert (await shop.type("recover")).code == 0
+    assert await shop.web() == before
 
 
 async def test_recover_says_who_drives_what_it_could_not_mend(shop: Shop) -> None:
