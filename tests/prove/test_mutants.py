@@ -77,7 +77,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reload is believed because nginx was told to",
-        "proxyctl/adapters/nginx/running.py",
+        "proxyctl/adapters/nginx/generations/running.py",
         "        return new and all(worker.leaving for worker in before.workers)\n",
         "        return True\n",
         "tests/unit/nginx/test_publish.py::test_a_publish_that_died_before_its_reload_is_finished_by_the_next",
