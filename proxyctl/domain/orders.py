@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from proxyctl.domain import events as ev
 from proxyctl.domain.commands import Moment
-from proxyctl.domain.deciding import safe_split, same_traffic
 from proxyctl.domain.model import (
     Colour,
     ProxySettings,
@@ -25,10 +24,9 @@ from proxyctl.domain.plan import Plan, at, at_once, blue_green, to_come, words
 from proxyctl.domain.record import Record
 from proxyctl.domain.rolling import Rolling, without_waits
 from proxyctl.domain.rollout import ABORTABLE, GATED, reached
-from proxyctl.domain.split import Split
 from proxyctl.domain.state import Kind, Phase, Placement, Rollout, ServiceState, candidate_of
 from proxyctl.domain.steps import Analysis, Approval, Bake, Grow, Lookout, Pause, Weight
-from proxyctl.errors import Conflict, Degraded, RolloutFailed, UsageError
+from proxyctl.errors import Conflict, Degraded, UsageError
 
 
 class Signed(Record):
@@ -177,11 +175,6 @@ def abort(state: ServiceState, outcome: Outcome, signed: Signed) -> ev.AbortRequ
             next_step=f"proxyctl rollback {state.service}",
         )
     return ev.AbortRequested(actor=signed.actor, reason=signed.reason, outcome=outcome)
-
-
-def under_way(state: ServiceState, order: ev.Event) -> bool:
-    """It was ordered before, or is done by itself: there is nothing to note, and it goes on."""
-    return state.phase is Phase.ABORTING and isinstance(order, ev.AbortRequested)
 
 
 def change_plan(state: ServiceState, plan: Plan, signed: Signed) -> ev.PlanChanged:
@@ -342,84 +335,8 @@ def choices(state: ServiceState) -> tuple[str, ...]:
 
 def asked_of_you(state: ServiceState) -> str:
     """The commands of which a person is to type one; empty while the rollout goes on by itself."""
-    words = {"weight": f"weight {state.service} PERCENT"}
-    return " or ".join(f"proxyctl {words.get(choice, f'{choice} {state.service}')}" for choice in choices(state))
-
-
-def carried_out(state: ServiceState, order: ev.Event, ended: ev.RolloutEnded | None = None) -> bool:
-    """Whether traffic is where this order to a rollout wants it, as the state shows; or as the rollout `ended`, if it
-    did. Raises RolloutFailed once traffic is back on the safe side instead, Conflict once it is past the order."""
-    if ended is not None:
-        return _came_true(state, order, ended)
-    rollout, back = state.rollout, _is_back(state)
-    if rollout is not None and back and not isinstance(order, ev.AbortRequested):
-        raise _went_back(state, rollout.outcome or Outcome.FAILED, rollout.why)
-    match order:
-        case ev.AbortRequested():
-            return back
-        case ev.PlanChanged(plan=(Weight(share=share), Pause(), *_)) if state.candidate is not None:
-            return state.phase is Phase.PAUSED and Split(state.candidate.colour, share).same_traffic(state.split)
-        case ev.PlanChanged(plan=plan) if rollout is not None and rollout.rolling is not None:
-            return rollout.plan == plan
-        case ev.PlanChanged():
-            return state.phase in (Phase.BAKING, Phase.PROMOTING)
-        case ev.StepSkipped(step=step) | ev.Approved(step=step):
-            return rollout is not None and rollout.cursor > step
-        case ev.PauseRequested():
-            return rollout is not None and rollout.paused
-        case ev.ResumeRequested():
-            return rollout is not None and not (rollout.paused or _without_a_verdict(state, rollout))
-        case _:
-            return False
-
-
-def _is_back(state: ServiceState) -> bool:
-    """On its way out, and traffic has arrived."""
-    known = state.preview is None and not state.unsure
-    return state.phase is Phase.ABORTING and known and same_traffic(state.split, safe_split(state))
-
-
-def _came_true(state: ServiceState, order: ev.Event, ended: ev.RolloutEnded) -> bool:
-    """What the end of its rollout made of an order: a promotion is what all want but those that stop, or wait."""
-    promoted = ended.outcome is Outcome.PROMOTED
-    match order:
-        case ev.AbortRequested():
-            return not promoted
-        case _ if not promoted:
-            raise _went_back(state, ended.outcome, ended.reason)
-        case ev.PauseRequested() | ev.PlanChanged(plan=(Weight(), Pause(), *_)):
-            raise Conflict(
-                f"too late: the rollout of {state.service} is over, promoted",
-                serving=serving(state),
-                next_step=f"proxyctl rollback {state.service}, if it shall not stay",
-            )
-        case _:
-            return True
-
-
-def _went_back(state: ServiceState, outcome: Outcome, reason: str) -> RolloutFailed:
-    return RolloutFailed(
-        f"too late: the rollout of {state.service} is over, {outcome}{': ' + reason if reason else ''}",
-        serving=serving(state),
-        next_step=f"proxyctl history {state.service}",
-    )
-
-
-def refuse_another(state: ServiceState, rollout: str, order: ev.Event) -> None:
-    """Whoever gave this order to a rollout means no other; once it is over, only the way back is still meant. Raises
-    Conflict."""
-    now = state.rollout.id if state.rollout is not None else ""
-    if now not in ("", rollout):
-        refuse_while_running(state)
-    if rollout and not now and not isinstance(order, ev.AbortRequested):
-        raise Conflict(
-            f"rollout {rollout} is over", serving=serving(state), next_step=f"proxyctl status {state.service}"
-        )
-
-
-def _without_a_verdict(state: ServiceState, rollout: Rollout) -> bool:
-    """Held by an analysis, not by a plan that asks to be approved."""
-    return state.phase is Phase.HELD and not isinstance(rollout.step, Approval)
+    typed = {"weight": f"weight {state.service} PERCENT"}
+    return " or ".join(f"proxyctl {typed.get(choice, f'{choice} {state.service}')}" for choice in choices(state))
 
 
 # --- which release is meant -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain import orders
+from proxyctl.domain import obeyed, orders
 from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Replica, Seconds, ServiceName
 from proxyctl.domain.state import Phase, ServiceState
@@ -71,7 +71,7 @@ class Steering:
             try:
                 event = self._event(runner, order)
                 await self._refuse_without_nginx(runner.state, event)
-                if not orders.under_way(runner.state, event):
+                if not obeyed.under_way(runner.state, event):
                     runner.note(event)
             finally:  # what a crash left is mended even when the order is refused
                 state = await runner.run()
@@ -88,7 +88,7 @@ class Steering:
         except Locked:
             asked = self._asked(service, order)  # refused in words before anybody is disturbed
         known = self._store.load(service)
-        if orders.under_way(known, asked.order) and self._carried_out(asked):
+        if obeyed.under_way(known, asked.order) and self._carried_out(asked):
             return known  # whoever drains what leaves is not disturbed
         await self._refuse_without_nginx(known, asked.order)
         if not isinstance(asked.order, ev.RolloutOpened):
@@ -98,7 +98,7 @@ class Steering:
         if await self._becomes(lambda: self._free(service), FREED_WITHIN):  # it ended before it heard of the request
             self._store.take(service, asked.rollout)
             return await self._act_after(asked, order, purpose)
-        orders.refuse_another(self._store.load(service), asked.rollout, asked.order)
+        obeyed.refuse_another(self._store.load(service), asked.rollout, asked.order)
         raise Locked(
             f"the driver of {service} has not carried this out yet",
             serving=orders.serving(self._store.load(service)),
@@ -114,7 +114,7 @@ class Steering:
         """A driver that died may have taken the order: whoever acts next has finished it, and it is not given twice."""
 
         def again(state: ServiceState) -> ev.Event:
-            orders.refuse_another(state, asked.rollout, asked.order)
+            obeyed.refuse_another(state, asked.rollout, asked.order)
             return order(state)
 
         try:
@@ -140,7 +140,7 @@ class Steering:
 
     def _carried_out(self, asked: Asked) -> bool:
         state = self._store.load(asked.service)
-        return orders.carried_out(state, asked.order, self._ended(asked, state))
+        return obeyed.carried_out(state, asked.order, self._ended(asked, state))
 
     def _ended(self, asked: Asked, state: ServiceState) -> ev.RolloutEnded | None:
         """How the rollout that was meant did, once it is over."""

@@ -8,7 +8,7 @@ from itertools import accumulate
 import pytest
 
 from proxyctl.domain import events as ev
-from proxyctl.domain import orders, plan
+from proxyctl.domain import obeyed, orders, plan
 from proxyctl.domain.model import Colour, ProxySettings
 from proxyctl.domain.orders import Signed
 from proxyctl.domain.outcome import Outcome
@@ -238,9 +238,9 @@ async def test_where_there_is_nothing_to_stop_abort_is_refused(phase: Phase) -> 
 
 async def test_what_is_taken_back_already_may_be_told_so_again() -> None:
     state = await in_phase(Phase.ABORTING)
-    assert orders.under_way(state, abort(state))
+    assert obeyed.under_way(state, abort(state))
     running = await in_phase(Phase.BAKING)
-    assert not orders.under_way(running, abort(running))
+    assert not obeyed.under_way(running, abort(running))
 
 
 async def test_after_a_promotion_abort_points_to_the_rollback() -> None:
@@ -280,26 +280,26 @@ async def test_without_a_rollout_there_is_no_plan_to_change() -> None:
 async def test_an_abort_is_carried_out_when_traffic_is_back_although_the_candidate_still_leaves() -> None:
     paused = await in_phase(Phase.PAUSED)
     asked = abort(paused)
-    assert not orders.carried_out(paused, asked)
+    assert not obeyed.carried_out(paused, asked)
     aborting = advance(paused, asked)
-    assert not orders.carried_out(aborting, asked), "a quarter of it is still with the candidate"
+    assert not obeyed.carried_out(aborting, asked), "a quarter of it is still with the candidate"
     back = advance(aborting, ev.SplitMoved(split=Split.all_to(Colour.BLUE), cover=False))
     assert back.candidate is not None
-    assert orders.carried_out(back, asked)
+    assert obeyed.carried_out(back, asked)
 
 
 async def test_an_abort_is_not_carried_out_while_nobody_knows_where_traffic_is() -> None:
     gating = await in_phase(Phase.GATING)
     aborting = advance(gating, abort(gating))
-    assert orders.carried_out(aborting, abort(gating))
-    assert not orders.carried_out(aborting.replace(unsure=True), abort(gating))
+    assert obeyed.carried_out(aborting, abort(gating))
+    assert not obeyed.carried_out(aborting.replace(unsure=True), abort(gating))
 
 
 async def test_a_weight_is_carried_out_when_the_rollout_waits_at_it() -> None:
     waiting = await in_phase(Phase.PAUSED)
-    assert orders.carried_out(waiting, to_a_quarter(waiting))
-    assert not orders.carried_out(waiting, orders.change_plan(waiting, plan.at(5000, plan.at_once()), ANN))
-    assert not orders.carried_out(advance(waiting, to_a_quarter(waiting)), to_a_quarter(waiting)), "it moves yet"
+    assert obeyed.carried_out(waiting, to_a_quarter(waiting))
+    assert not obeyed.carried_out(waiting, orders.change_plan(waiting, plan.at(5000, plan.at_once()), ANN))
+    assert not obeyed.carried_out(advance(waiting, to_a_quarter(waiting)), to_a_quarter(waiting)), "it moves yet"
 
 
 @pytest.mark.parametrize(
@@ -314,11 +314,11 @@ async def test_a_weight_is_carried_out_when_the_rollout_waits_at_it() -> None:
 )
 async def test_a_switch_is_carried_out_once_the_candidate_has_all_traffic(phase: Phase, arrived: bool) -> None:
     asked = ev.PlanChanged(plan=plan.blue_green(1.0), actor="ann", reason="")
-    assert orders.carried_out(await in_phase(phase), asked) is arrived
+    assert obeyed.carried_out(await in_phase(phase), asked) is arrived
 
 
 async def test_what_steers_no_rollout_is_never_called_carried_out() -> None:
-    assert not orders.carried_out(await in_phase(Phase.IDLE), ev.StandbyEnded(reason=""))
+    assert not obeyed.carried_out(await in_phase(Phase.IDLE), ev.StandbyEnded(reason=""))
 
 
 # --- which release is meant --------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain import orders, plan
+from proxyctl.domain import obeyed, orders, plan
 from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour, Match, Mirror
 from proxyctl.domain.outcome import Outcome
@@ -90,7 +90,7 @@ async def test_an_abort_takes_the_preview_back_with_the_traffic_and_before_the_c
     arena = await a_live_release(**BY_HEADER)
     await arena.deploy("app:2", Kind.STAGE, plan.at(share, plan.at_once()))
     aborting = advance(arena.state, orders.abort(arena.state, Outcome.ABORTED, SIGNED))
-    assert not orders.carried_out(aborting, orders.abort(arena.state, Outcome.ABORTED, SIGNED))
+    assert not obeyed.carried_out(aborting, orders.abort(arena.state, Outcome.ABORTED, SIGNED))
     move = decide(aborting)
     assert isinstance(move, do.Move)
     assert (move.cover, move.preview) == (False, None)

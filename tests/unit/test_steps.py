@@ -8,7 +8,7 @@ import pytest
 
 from proxyctl.domain import commands as do
 from proxyctl.domain import events as ev
-from proxyctl.domain import orders, plan
+from proxyctl.domain import obeyed, orders, plan
 from proxyctl.domain.commands import Moment
 from proxyctl.domain.deciding import decide
 from proxyctl.domain.model import Colour
@@ -151,10 +151,10 @@ async def test_a_pause_at_a_gate_ends_there_where_a_person_is_asked() -> None:
     asking = await dwelling(Approval())
     paused = advance(asking, orders.pause(asking, ANN.replace(now=at(130))))
     resume = orders.resume(paused, ANN)
-    assert not orders.carried_out(paused, resume)
+    assert not obeyed.carried_out(paused, resume)
     asks_again = advance(advance(paused, resume), ev.ApprovalAsked(since=at(140)))
     assert asks_again.phase is Phase.HELD
-    assert orders.carried_out(asks_again, resume)
+    assert obeyed.carried_out(asks_again, resume)
 
 
 async def test_a_pause_is_not_asked_for_twice_nor_resumed_unasked() -> None:
@@ -307,7 +307,7 @@ async def test_an_analysis_without_a_verdict_is_a_persons_to_decide() -> None:
     assert step_of(advance(held, orders.promote(held, ANN))) == Weight(share=5000)
     anew = advance(held, orders.resume(held, ANN))
     assert decide(anew) == do.Begin(step=Analysis())
-    assert not orders.carried_out(held, orders.resume(held, ANN))
+    assert not obeyed.carried_out(held, orders.resume(held, ANN))
     assert anew.rollout is not None and anew.rollout.spent == 0.0
 
 
