@@ -28,7 +28,6 @@ from proxyctl.adapters.nginx.names import (
     upstream_name,
     upstream_tls_files,
     upstream_tls_files_before,
-    variables_prefix,
 )
 from proxyctl.adapters.nginx.readback.allowed import BLOCKS, DIRECTIVES, REFUSALS, Context, why_not
 from proxyctl.adapters.nginx.readback.lexer import Unlexable, line_of, statements, words
@@ -408,7 +407,7 @@ def _formats(topology: Topology) -> Iterable[LogFormat]:
 def _logged(topology: Topology) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Of every pool, the formats of which one writes what it was asked: its service's."""
     for route in topology.routes if topology.settings.access_log is not Logged.OFF else ():
-        formats = tuple(format.name for format in formats_of(route, variables_prefix(topology)))
+        formats = tuple(format.name for format in formats_of(route, topology))
         for pool in (*PLAIN, *COVERED, DEALT):
             yield upstream_name(topology.project, route.service, pool), formats
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from markupsafe import Markup as Trusted
 
 from proxyctl.adapters.nginx.names import MIRROR, SPLIT, log_format, mirror_format, variables_prefix
+from proxyctl.adapters.nginx.rendering.matches import as_asked
 from proxyctl.domain.model import Logged, Route, Topology
 
 
@@ -28,10 +29,11 @@ def log_formats(topology: Topology) -> Iterator[LogFormat]:
     px = variables_prefix(topology)
     yield LogFormat(px, _fields(px, "-", SPLIT))
     for route in topology.routes:
-        yield from formats_of(route, px)
+        yield from formats_of(route, topology)
 
 
-def formats_of(route: Route, px: str) -> Iterator[LogFormat]:
+def formats_of(route: Route, topology: Topology) -> Iterator[LogFormat]:
+    px, route = variables_prefix(topology), as_asked(route, topology.settings)
     by_rule = f"${px}_reason" if route.matches else SPLIT
     yield LogFormat(log_format(px, route.service), _fields(px, route.service, by_rule))
     if route.mirror:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from markupsafe import Markup as Trusted
 
 from proxyctl.adapters.nginx.rendering.tokens import quoted, variable
-from proxyctl.domain.model import Match, Route
+from proxyctl.domain.model import Cutover, Match, ProxySettings, Route
 from proxyctl.domain.units import Pairs
 
 HOLDS = Trusted("1")
@@ -33,6 +33,11 @@ class Condition(NamedTuple):
     asked: Asked
     then: Trusted
     otherwise: Trusted
+
+
+def as_asked(route: Route, settings: ProxySettings) -> Route:
+    """Rules are asked for at every request, like the flags."""
+    return route if settings.cutover is Cutover.LIVE else route.replace(matches=(), mirror=None)
 
 
 def conditions(route: Route, px: str) -> list[Condition]:

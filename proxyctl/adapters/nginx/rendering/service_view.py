@@ -24,7 +24,7 @@ from proxyctl.adapters.nginx.names import (
 from proxyctl.adapters.nginx.process.listens import parse
 from proxyctl.adapters.nginx.rendering.buckets import EVERY_REQUEST, bucket_of
 from proxyctl.adapters.nginx.rendering.dealing import DEALT, Member, dealt
-from proxyctl.adapters.nginx.rendering.matches import Condition, conditions, matched, mirrored, sampled
+from proxyctl.adapters.nginx.rendering.matches import Condition, as_asked, conditions, matched, mirrored, sampled
 from proxyctl.adapters.nginx.rendering.pools import (
     Apart,
     Copy,
@@ -132,7 +132,7 @@ class ServiceView(NamedTuple):
 
 def service_view(route: Route, told: Flags | None, topology: Topology, places: Places) -> ServiceView:
     """`told`: what nginx itself is told of the split, with cutover reload."""
-    route = _asked(route, topology.settings)
+    route = as_asked(route, topology.settings)
     px = variables_prefix(topology)
     bucket = bucket_of(route, px)
     pools = pools_prefix(topology.project, route.service)
@@ -165,11 +165,6 @@ def service_view(route: Route, told: Flags | None, topology: Topology, places: P
         upstreams=list(_upstreams(route, told, topology)),
         colours=plain_pools(route, pools, beside),
     )
-
-
-def _asked(route: Route, settings: ProxySettings) -> Route:
-    """Rules are asked for at every request, like the flags."""
-    return route if settings.cutover is Cutover.LIVE else route.replace(matches=(), mirror=None)
 
 
 def _balance(balance: Balance | Hash) -> Trusted:
