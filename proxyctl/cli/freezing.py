@@ -19,6 +19,7 @@ from proxyctl.cli.options import (
     say,
 )
 from proxyctl.domain import events as ev
+from proxyctl.domain import orders
 from proxyctl.engine.status import frozen_json
 from proxyctl.ports import Frozen
 from proxyctl.wiring import Workshop, workshop
@@ -71,9 +72,10 @@ def _freeze(shop: Workshop, reason: str, output: Output) -> None:
     shop.store.note(ev.Froze(actor=frozen.actor, reason=reason), frozen.since)
     frozen = shop.freeze.put(frozen)
     _told(frozen, f"{shop.name} is frozen, {in_words(frozen)}", output)
-    for service in shop.known_services():
-        if (rollout := shop.store.load(service).rollout) is not None:
-            say(f"{rollout.id} goes on all the same, with {rollout.release}: proxyctl pause {service}", output.quiet)
+    for known in map(shop.store.load, shop.known_services()):
+        if known.rollout is not None and orders.goes_on(known):
+            words = f"{known.rollout.id} goes on all the same, with {known.rollout.release}"
+            say(f"{words}: proxyctl pause {known.service}", output.quiet)
 
 
 def _thaw(shop: Workshop, reason: str, output: Output) -> None:

@@ -333,6 +333,11 @@ def choices(state: ServiceState) -> tuple[str, ...]:
     return ("resume", "promote", "abort") if _waits(state, rollout) else ("resume", "abort")
 
 
+def goes_on(state: ServiceState) -> bool:
+    """Whether a rollout gives its candidate more traffic with nobody asked."""
+    return state.phase in ABORTABLE and not choices(state)
+
+
 def asked_of_you(state: ServiceState) -> str:
     """The commands of which a person is to type one; empty while the rollout goes on by itself."""
     typed = {"weight": f"weight {state.service} PERCENT"}
